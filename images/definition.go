@@ -1,0 +1,321 @@
+package images
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Definition is what an administrator writes to describe an image. Exactly one source stands under Root, and one under
+// Kernel (a minimal root or an OCI image without a kernel takes it from a package).
+type Definition struct {
+	Name    string    `yaml:"name"`
+	Role    Role      `yaml:"role"`
+	Root    RootDef   `yaml:"root"`
+	Kernel  KernelDef `yaml:"kernel"`
+	Modules []string  `yaml:"modules,omitempty"` // names or globs, besides the built-in selection
+	Init    string    `yaml:"init,omitempty"`    // the root's init; default: /sbin/init, none in a minimal root
+	Cmdline string    `yaml:"cmdline,omitempty"` // added to the kernel command line
+	Carries []string  `yaml:"carries,omitempty"` // definitions whose images an ISO of this one takes along
+	Medium  MediumDef `yaml:"medium,omitempty"`  // how an ISO of it starts
+	lines   lineIndex // where each field stands
+	file    string
+}
+
+// RootDef is the source of the root tree.
+type RootDef struct {
+	Debian    *DebianDef `yaml:"debian,omitempty"`
+	OCI       string     `yaml:"oci,omitempty"`       // registry reference, layout folder or saved archive
+	Tar       string     `yaml:"tar,omitempty"`       // path
+	Directory string     `yaml:"directory,omitempty"` // path
+	Minimal   bool       `yaml:"minimal,omitempty"`   // masthead and u-root's commands alone
+}
+
+// DebianDef is a bootstrap of Debian.
+type DebianDef struct {
+	Suite    string   `yaml:"suite"`
+	Packages []string `yaml:"packages,omitempty"`
+}
+
+// KernelDef is the source of kernel and modules.
+type KernelDef struct {
+	Package string `yaml:"package,omitempty"` // a Debian kernel package
+	Suite   string `yaml:"suite,omitempty"`   // of the package; default: that of the root, or trixie
+	Root    bool   `yaml:"root,omitempty"`    // the root's own /boot and /lib/modules
+	Image   string `yaml:"image,omitempty"`   // path of a vmlinuz
+	Modules string `yaml:"modules,omitempty"` // path of the lib/modules/RELEASE that goes with Image
+}
+
+// MediumDef is what a machine that starts from this image's ISO does when nothing else is said.
+type MediumDef struct {
+	IP string `yaml:"ip,omitempty"` // as masthead.ip
+}
+
+// Default suite of roots and kernels whose definition names none: the current stable.
+const DefaultSuite = "trixie"
+
+// FieldError is one thing wrong with a definition.
+type FieldError struct {
+	File   string
+	Line   int // 0: the whole file
+	Field  string
+	Value  string
+	Reason string
+}
+
+func (e *FieldError) Error() string {
+	at := e.File
+	if e.Line > 0 {
+		at = fmt.Sprintf("%s:%d", e.File, e.Line)
+	}
+	if e.Field == "" {
+		return fmt.Sprintf("%s: %s", at, e.Reason)
+	}
+	if e.Value == "" {
+		return fmt.Sprintf("%s: %s: %s", at, e.Field, e.Reason)
+	}
+	return fmt.Sprintf("%s: %s: %q: %s", at, e.Field, e.Value, e.Reason)
+}
+
+// LoadDefinition reads the definition in file. Paths in it that are relative count from the file's folder.
+func LoadDefinition(file string) (*Definition, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read definition: %w", err)
+	}
+	d, err := ParseDefinition(file, data)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(file)
+	for _, p := range []*string{&d.Root.Tar, &d.Root.Directory, &d.Kernel.Image, &d.Kernel.Modules} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	for i, p := range d.Carries {
+		if !filepath.IsAbs(p) {
+			d.Carries[i] = filepath.Join(dir, p)
+		}
+	}
+	// An OCI reference is a path only where there is such a file.
+	if d.Root.OCI != "" && !filepath.IsAbs(d.Root.OCI) {
+		if p := filepath.Join(dir, d.Root.OCI); exists(p) {
+			d.Root.OCI = p
+		}
+	}
+	return d, nil
+}
+
+func exists(p string) bool { _, err := os.Stat(p); return err == nil }
+
+// ParseDefinition reads a definition; file is for the messages. Every error is a *FieldError, all of them joined.
+func ParseDefinition(file string, data []byte) (*Definition, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return nil, yamlErrors(file, err)
+	}
+	d := &Definition{file: file, lines: lineIndex{}}
+	d.lines.walk("", &doc)
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	err := dec.Decode(d)
+	if errors.Is(err, io.EOF) {
+		return nil, &FieldError{File: file, Reason: "empty: want at least name, role, root and kernel"}
+	}
+	var errs []error
+	if err != nil {
+		errs = append(errs, yamlErrors(file, err))
+	}
+	if err := dec.Decode(new(yaml.Node)); err == nil {
+		errs = append(errs, &FieldError{File: file, Reason: "more than one document"})
+	}
+	if err := errors.Join(append(errs, d.validate()...)...); err != nil {
+		return nil, err
+	}
+	d.defaults()
+	return d, nil
+}
+
+func (d *Definition) defaults() {
+	if d.Root.Debian != nil && d.Kernel.Package != "" && d.Kernel.Suite == "" {
+		d.Kernel.Suite = d.Root.Debian.Suite
+	}
+	if d.Kernel.Package != "" && d.Kernel.Suite == "" {
+		d.Kernel.Suite = DefaultSuite
+	}
+	if d.Init == "" && !d.Root.Minimal {
+		d.Init = "/sbin/init"
+	}
+}
+
+var (
+	suitePattern   = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+	packagePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
+	typeErrorLine  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
+	unknownField   = regexp.MustCompile(`^field (\S+) not found in type`)
+)
+
+func (d *Definition) validate() []error {
+	var errs []error
+	bad := func(field, value, reason string) {
+		errs = append(errs, &FieldError{d.file, d.lines.of(field), field, value, reason})
+	}
+	if err := ValidName(d.Name); err != nil {
+		bad("name", d.Name, "want 1 to 64 of a-z, 0-9, dot, dash, underscore")
+	}
+	if d.Role != RoleHead && d.Role != RoleWorker {
+		bad("role", string(d.Role), "want head or worker")
+	}
+	var sources []string
+	if r := d.Root.Debian; r != nil {
+		sources = append(sources, "debian")
+		if !suitePattern.MatchString(r.Suite) {
+			bad("root.debian.suite", r.Suite, "want the name of a Debian release, such as trixie")
+		}
+		for i, p := range r.Packages {
+			if !packagePattern.MatchString(p) {
+				bad(fmt.Sprintf("root.debian.packages[%d]", i), p, "not the name of a Debian package")
+			}
+		}
+	}
+	for name, value := range map[string]string{"oci": d.Root.OCI, "tar": d.Root.Tar, "directory": d.Root.Directory} {
+		if value != "" {
+			sources = append(sources, name)
+		}
+	}
+	if d.Root.Minimal {
+		sources = append(sources, "minimal")
+	}
+	if len(sources) != 1 {
+		bad("root", "", "want exactly one of debian, oci, tar, directory, minimal")
+	}
+	errs = append(errs, d.validateKernel()...)
+	if d.Init != "" && (!filepath.IsAbs(d.Init) || filepath.Clean(d.Init) != d.Init) {
+		bad("init", d.Init, "want a clean absolute path")
+	}
+	if d.Init != "" && d.Root.Minimal {
+		bad("init", d.Init, "a minimal root has none: masthead stays PID 1")
+	}
+	if strings.ContainsAny(d.Cmdline, "\n\r\x00") {
+		bad("cmdline", "", "want one line")
+	}
+	if _, err := ParseBoot(d.Cmdline); err != nil {
+		for _, e := range splitJoined(err) {
+			bad("cmdline", "", strings.TrimPrefix(e.Error(), "kernel command line: "))
+		}
+	}
+	if d.Medium.IP != "" {
+		if _, err := ParseBoot(KeyIP + "=" + d.Medium.IP); err != nil {
+			bad("medium.ip", d.Medium.IP, "want dhcp, none, ADDRESS/PREFIX[,GATEWAY[,DNS]], or auto,ADDRESS/PREFIX")
+		}
+	}
+	return errs
+}
+
+func (d *Definition) validateKernel() []error {
+	k := d.Kernel
+	at := d.lines.of("kernel")
+	one := func(field, value, reason string) []error {
+		return []error{&FieldError{d.file, max(at, d.lines.of(field)), field, value, reason}}
+	}
+	n := 0
+	for _, given := range []bool{k.Package != "", k.Root, k.Image != ""} {
+		if given {
+			n++
+		}
+	}
+	switch {
+	case n != 1:
+		return one("kernel", "", "want exactly one of package, root, image")
+	case k.Package != "" && !packagePattern.MatchString(k.Package):
+		return one("kernel.package", k.Package, "not the name of a Debian package")
+	case k.Suite != "" && !suitePattern.MatchString(k.Suite):
+		return one("kernel.suite", k.Suite, "want the name of a Debian release, such as trixie")
+	case k.Image != "" && k.Modules == "":
+		return one("kernel.modules", "", "want the lib/modules/RELEASE that goes with the image")
+	case k.Image == "" && k.Modules != "":
+		return one("kernel.modules", k.Modules, "goes with image only")
+	case k.Root && d.Root.Minimal:
+		return one("kernel.root", "", "a minimal root has no kernel: name a package, such as linux-image-cloud-amd64")
+	}
+	return nil
+}
+
+// yamlErrors turns the library's errors, which carry their lines in words, into FieldErrors.
+func yamlErrors(file string, err error) error {
+	messages := []string{err.Error()}
+	var te *yaml.TypeError
+	if errors.As(err, &te) {
+		messages = te.Errors
+	}
+	var errs []error
+	for _, m := range messages {
+		e := &FieldError{File: file, Reason: strings.TrimPrefix(m, "yaml: ")}
+		if parts := typeErrorLine.FindStringSubmatch(m); parts != nil {
+			fmt.Sscan(parts[1], &e.Line)
+			e.Reason = parts[2]
+		}
+		if parts := unknownField.FindStringSubmatch(e.Reason); parts != nil {
+			e.Field, e.Reason = parts[1], "no such field"
+		}
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
+}
+
+func splitJoined(err error) []error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()
+	}
+	return []error{err}
+}
+
+// lineIndex maps the path of a field (root.debian.packages[2]) to its line.
+type lineIndex map[string]int
+
+func (l lineIndex) walk(path string, n *yaml.Node) {
+	switch n.Kind {
+	case yaml.DocumentNode:
+		for _, c := range n.Content {
+			l.walk(path, c)
+		}
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			p := n.Content[i].Value
+			if path != "" {
+				p = path + "." + p
+			}
+			l[p] = n.Content[i].Line
+			l.walk(p, n.Content[i+1])
+		}
+	case yaml.SequenceNode:
+		for i, c := range n.Content {
+			p := fmt.Sprintf("%s[%d]", path, i)
+			l[p] = c.Line
+			l.walk(p, c)
+		}
+	}
+}
+
+// of is the line of a field, or of the nearest parent that is there.
+func (l lineIndex) of(path string) int {
+	for path != "" {
+		if n, ok := l[path]; ok {
+			return n
+		}
+		i := strings.LastIndexAny(path, ".[")
+		if i < 0 {
+			break
+		}
+		path = path[:i]
+	}
+	return 0
+}

@@ -1,0 +1,111 @@
+package images
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestShippedDefinitions(t *testing.T) {
+	files, err := filepath.Glob("*.yaml")
+	if err != nil || len(files) != 4 {
+		t.Fatalf("shipped definitions: %v, %v; want 4", files, err)
+	}
+	for _, f := range files {
+		d, err := LoadDefinition(f)
+		if err != nil {
+			t.Errorf("%s: %v", f, err)
+			continue
+		}
+		if want := strings.TrimSuffix(f, ".yaml"); d.Name != want {
+			t.Errorf("%s: name %s, want %s", f, d.Name, want)
+		}
+		for _, c := range d.Carries {
+			if _, err := LoadDefinition(c); err != nil {
+				t.Errorf("%s carries %s: %v", f, c, err)
+			}
+		}
+	}
+}
+
+func TestParseDefinitionErrors(t *testing.T) {
+	tests := []struct {
+		name, in string
+		want     []string
+	}{
+		{"empty", "", []string{"x.yaml: empty: want at least name, role, root and kernel"}},
+		{"everything at once", "name: Bad Name\nrole: king\nroot:\n  debian:\n    suite: ../etc\n    packages: [ok-package, 'no good']\n  tar: x.tar\nkernel:\n  package: linux-image-amd64\n  root: true\n",
+			[]string{
+				`x.yaml:1: name: "Bad Name": want 1 to 64 of a-z, 0-9, dot, dash, underscore`,
+				`x.yaml:2: role: "king": want head or worker`,
+				`x.yaml:5: root.debian.suite: "../etc": want the name of a Debian release, such as trixie`,
+				`x.yaml:6: root.debian.packages[1]: "no good": not the name of a Debian package`,
+				`x.yaml:3: root: want exactly one of debian, oci, tar, directory, minimal`,
+				`x.yaml:8: kernel: want exactly one of package, root, image`,
+			}},
+		{"unknown and mistyped fields", "name: a\nrole: worker\nroots: 3\nroot: {minimal: true}\nkernel: {package: linux-image-amd64}\nmodules: 5\n",
+			[]string{"x.yaml:3: roots: no such field", "x.yaml:6: cannot unmarshal !!int `5` into []string"}},
+		{"syntax", "name: [a\n", []string{"x.yaml:1: did not find expected ',' or ']'"}},
+		{"kernel of a minimal root", "name: a\nrole: worker\nroot: {minimal: true}\nkernel: {root: true}\ninit: /sbin/init\n",
+			[]string{
+				"x.yaml:4: kernel.root: a minimal root has no kernel: name a package, such as linux-image-cloud-amd64",
+				`x.yaml:5: init: "/sbin/init": a minimal root has none: masthead stays PID 1`,
+			}},
+		{"command line", "name: a\nrole: worker\nroot: {minimal: true}\nkernel: {package: linux-image-amd64}\ncmdline: quiet masthead.panic=soon root=/dev/sda\n",
+			[]string{
+				"x.yaml:5: cmdline: masthead.panic=soon: want seconds, 0 to 65535",
+				"x.yaml:5: cmdline: root=/dev/sda: want lazy or ram",
+			}},
+		{"two documents", "name: a\nrole: worker\nroot: {minimal: true}\nkernel: {package: linux-image-amd64}\n---\nname: b\n",
+			[]string{"x.yaml: more than one document"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := ParseDefinition("x.yaml", []byte(tt.in))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if d := cmp.Diff(tt.want, strings.Split(err.Error(), "\n")); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestDefinitionPathsCountFromItsFolder(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.yaml")
+	text := "name: a\nrole: head\nroot: {tar: roots/a.tar.zst}\nkernel: {image: vmlinuz, modules: /lib/modules/6.1}\ncarries: [w.yaml]\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d, err := LoadDefinition(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{d.Root.Tar, d.Kernel.Image, d.Kernel.Modules, d.Carries[0], d.Init}
+	want := []string{dir + "/roots/a.tar.zst", dir + "/vmlinuz", "/lib/modules/6.1", dir + "/w.yaml", "/sbin/init"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func FuzzParseDefinition(f *testing.F) {
+	for _, name := range []string{"head.yaml", "worker-minimal.yaml"} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte("name: a\nrole: [x, {y: &a *a}]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := ParseDefinition("f.yaml", data)
+		if err == nil && (d.Name == "" || d.Role == "") {
+			t.Fatalf("accepted without a name or role: %q", data)
+		}
+	})
+}

@@ -1,0 +1,348 @@
+package images
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotFound is what a Store or a Pack answers for a blob or a tag that it does not hold.
+var ErrNotFound = errors.New("not found")
+
+// BlobReader is whatever holds blobs by digest. Open does not verify: readers check what they get.
+type BlobReader interface {
+	// Open gives the stored bytes and their number. The caller closes.
+	Open(d Digest) (io.ReadCloser, int64, error)
+}
+
+// Store is a content-addressed directory of blobs, with tags that name manifests:
+//
+//	blobs/ab/abcdef…   one file per blob, named by its SHA-256
+//	tags/NAME          the digests that the tag has had, one a line, the newest last
+//
+// A Store may be used by several processes at once: blobs appear by rename, complete or not at all.
+type Store struct{ dir string }
+
+// OpenStore opens the store in dir and creates it where it is missing.
+func OpenStore(dir string) (*Store, error) {
+	for _, d := range []string{"blobs", "tags", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return nil, fmt.Errorf("open image store: %w", err)
+		}
+	}
+	return &Store{dir: dir}, nil
+}
+
+// Dir is where the store lives.
+func (s *Store) Dir() string { return s.dir }
+
+func (s *Store) path(d Digest) string {
+	h := d.Hex()
+	return filepath.Join(s.dir, "blobs", h[:2], h)
+}
+
+// Open implements BlobReader.
+func (s *Store) Open(d Digest) (io.ReadCloser, int64, error) {
+	f, err := s.OpenFile(d)
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, fmt.Errorf("open blob %s: %w", d.Short(), err)
+	}
+	return f, st.Size(), nil
+}
+
+// OpenFile opens a blob as a file, for those who can hand it to the kernel (sendfile).
+func (s *Store) OpenFile(d Digest) (*os.File, error) {
+	if !d.Valid() {
+		return nil, fmt.Errorf("open blob %q: %w", d, ErrNotFound)
+	}
+	f, err := os.Open(s.path(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open blob %s: %w", d, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open blob %s: %w", d.Short(), err)
+	}
+	return f, nil
+}
+
+// Has reports whether a blob of that digest and size is there.
+func (s *Store) Has(b Blob) bool {
+	if !b.Digest.Valid() {
+		return false
+	}
+	st, err := os.Stat(s.path(b.Digest))
+	return err == nil && st.Size() == b.Size
+}
+
+// Put stores what r gives and returns its name. A blob that is already there is not written again.
+func (s *Store) Put(r io.Reader) (Blob, error) {
+	return s.put(r, "")
+}
+
+// PutVerified stores what r gives if it has the digest want, and nothing otherwise.
+func (s *Store) PutVerified(r io.Reader, want Digest) (Blob, error) {
+	return s.put(r, want)
+}
+
+func (s *Store) put(r io.Reader, want Digest) (Blob, error) {
+	tmp, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "put-*")
+	if err != nil {
+		return Blob{}, fmt.Errorf("store blob: %w", err)
+	}
+	defer os.Remove(tmp.Name()) // fails after the rename, as it should
+	defer tmp.Close()
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(tmp, sum), r)
+	if err != nil {
+		return Blob{}, fmt.Errorf("store blob: %w", err)
+	}
+	b := Blob{Digest: DigestFromSum(sum.Sum(nil)), Size: n}
+	if want != "" && b.Digest != want {
+		return Blob{}, fmt.Errorf("store blob: digest is %s, want %s", b.Digest, want)
+	}
+	return b, s.commit(tmp, b)
+}
+
+// PutBytes stores data. It is cheaper than Put where the blob is already there.
+func (s *Store) PutBytes(data []byte) (Blob, error) {
+	b := Blob{Digest: DigestOf(data), Size: int64(len(data))}
+	if s.Has(b) {
+		return b, nil
+	}
+	tmp, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "put-*")
+	if err != nil {
+		return Blob{}, fmt.Errorf("store blob: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	if _, err := tmp.Write(data); err != nil {
+		return Blob{}, fmt.Errorf("store blob %s: %w", b.Digest.Short(), err)
+	}
+	return b, s.commit(tmp, b)
+}
+
+// commit gives a complete temporary file its name. It is not synced here: a thousand chunks would take a thousand
+// syncs. Sync does it once, before a tag makes the image visible.
+func (s *Store) commit(tmp *os.File, b Blob) error {
+	final := s.path(b.Digest)
+	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
+		return fmt.Errorf("store blob %s: %w", b.Digest.Short(), err)
+	}
+	if err := tmp.Chmod(0o644); err != nil {
+		return fmt.Errorf("store blob %s: %w", b.Digest.Short(), err)
+	}
+	if err := os.Rename(tmp.Name(), final); err != nil {
+		return fmt.Errorf("store blob %s: %w", b.Digest.Short(), err)
+	}
+	return nil
+}
+
+// Sync makes everything that was stored so far survive a power cut.
+func (s *Store) Sync() error {
+	d, err := os.Open(s.dir)
+	if err != nil {
+		return fmt.Errorf("sync image store: %w", err)
+	}
+	defer d.Close()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return fmt.Errorf("sync image store: %w", err)
+	}
+	return nil
+}
+
+// PutManifest stores the manifest itself as a blob and returns the image's digest.
+func (s *Store) PutManifest(m Manifest) (Digest, error) {
+	data, d, err := m.Encode()
+	if err != nil {
+		return "", err
+	}
+	_, err = s.PutBytes(data)
+	return d, err
+}
+
+// Manifest reads and verifies the manifest of that digest.
+func (s *Store) Manifest(d Digest) (Manifest, error) { return ReadManifest(s, d) }
+
+// ReadManifest reads and verifies a manifest out of any holder of blobs.
+func ReadManifest(r BlobReader, d Digest) (Manifest, error) {
+	data, err := ReadBlob(r, d, MaxManifestSize)
+	if err != nil {
+		return Manifest{}, err
+	}
+	return DecodeManifest(data)
+}
+
+// ReadBlob reads a whole blob of at most limit bytes and verifies it.
+func ReadBlob(r BlobReader, d Digest, limit int64) ([]byte, error) {
+	f, size, err := r.Open(d)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if size > limit {
+		return nil, fmt.Errorf("blob %s: %d bytes, at most %d", d.Short(), size, limit)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read blob %s: %w", d.Short(), err)
+	}
+	if got := DigestOf(data); got != d {
+		return nil, fmt.Errorf("blob %s is damaged: its digest is %s", d.Short(), got.Short())
+	}
+	return data, nil
+}
+
+// Tag makes name mean d from now on; what it meant before stays in its history. Everything stored so far is synced
+// first, so that a tag never names what a power cut could still take away.
+func (s *Store) Tag(name string, d Digest) error {
+	if err := ValidName(name); err != nil {
+		return fmt.Errorf("tag: %w", err)
+	}
+	if _, err := s.Manifest(d); err != nil {
+		return fmt.Errorf("tag %s: %w", name, err)
+	}
+	history, err := s.History(name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if len(history) > 0 && history[len(history)-1] == d {
+		return nil
+	}
+	if err := s.Sync(); err != nil {
+		return err
+	}
+	var out strings.Builder
+	for _, h := range append(history, d) {
+		fmt.Fprintln(&out, h)
+	}
+	if err := renameio.WriteFile(filepath.Join(s.dir, "tags", name), []byte(out.String()), 0o644); err != nil {
+		return fmt.Errorf("tag %s: %w", name, err)
+	}
+	return nil
+}
+
+// History lists what a tag has meant, the newest last.
+func (s *Store) History(name string) ([]Digest, error) {
+	if err := ValidName(name); err != nil {
+		return nil, fmt.Errorf("tag: %w", err)
+	}
+	f, err := os.Open(filepath.Join(s.dir, "tags", name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("tag %s: %w", name, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tag %s: %w", name, err)
+	}
+	defer f.Close()
+	var history []Digest
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		d, err := ParseDigest(strings.TrimSpace(sc.Text()))
+		if err != nil {
+			return nil, fmt.Errorf("tag %s: %w", name, err)
+		}
+		history = append(history, d)
+	}
+	if len(history) == 0 {
+		return nil, fmt.Errorf("tag %s is empty: %w", name, ErrNotFound)
+	}
+	return history, nil
+}
+
+// Resolve turns a tag or a digest into a digest.
+func (s *Store) Resolve(ref string) (Digest, error) {
+	if d, err := ParseDigest(ref); err == nil {
+		return d, nil
+	}
+	history, err := s.History(ref)
+	if err != nil {
+		return "", err
+	}
+	return history[len(history)-1], nil
+}
+
+// Tags lists the names of all tags in order.
+func (s *Store) Tags() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, "tags"))
+	if err != nil {
+		return nil, fmt.Errorf("list tags: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if ValidName(e.Name()) == nil && e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// Untag forgets a tag and its history. The blobs stay until Collect.
+func (s *Store) Untag(name string) error {
+	if err := ValidName(name); err != nil {
+		return fmt.Errorf("untag: %w", err)
+	}
+	err := os.Remove(filepath.Join(s.dir, "tags", name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("tag %s: %w", name, ErrNotFound)
+	}
+	return err
+}
+
+// Collect removes every blob that no tag's history refers to, and returns how many bytes that freed. A manifest that
+// cannot be read stops it: nothing is removed on a guess.
+func (s *Store) Collect() (freed int64, err error) {
+	keep := map[string]bool{}
+	tags, err := s.Tags()
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range tags {
+		history, err := s.History(name)
+		if err != nil {
+			return 0, err
+		}
+		for _, d := range history {
+			m, err := s.Manifest(d)
+			if err != nil {
+				return 0, fmt.Errorf("collect: tag %s: %w", name, err)
+			}
+			keep[d.Hex()] = true
+			for _, b := range m.Blobs() {
+				keep[b.Digest.Hex()] = true
+			}
+		}
+	}
+	err = filepath.WalkDir(filepath.Join(s.dir, "blobs"), func(p string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || keep[e.Name()] {
+			return err
+		}
+		st, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if err := os.Remove(p); err != nil {
+			return err
+		}
+		freed += st.Size()
+		return nil
+	})
+	if err != nil {
+		return freed, fmt.Errorf("collect: %w", err)
+	}
+	return freed, nil
+}
