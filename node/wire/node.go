@@ -1,0 +1,120 @@
+package wire
+
+import (
+	"net/netip"
+	"time"
+
+	"masthead/images"
+)
+
+// Phase is where a node stands, derived from its record and its last reports.
+type Phase string
+
+const (
+	PhaseDiscovered Phase = "discovered" // seen, not approved
+	PhaseKnown      Phase = "known"      // approved or added, never seen
+	PhaseBooting    Phase = "booting"
+	PhaseFailed     Phase = "failed"
+	PhaseUp         Phase = "up"
+	PhaseDown       Phase = "down" // reported before, silent now
+)
+
+// Node is one machine as the API shows it.
+type Node struct {
+	Name      string            `json:"name"`
+	MAC       string            `json:"mac"`
+	Address   netip.Addr        `json:"address,omitzero"`
+	Image     string            `json:"image,omitempty"` // tag or digest; empty: the default
+	Root      string            `json:"root,omitempty"`  // lazy or ram
+	Cmdline   string            `json:"cmdline,omitempty"`
+	Groups    []string          `json:"groups,omitempty"`
+	Attrs     map[string]string `json:"attrs,omitempty"`
+	Approved  bool              `json:"approved"`
+	Phase     Phase             `json:"phase"`
+	Stage     Stage             `json:"stage,omitempty"` // the last one known
+	Running   images.Digest     `json:"running,omitempty"`
+	Seen      time.Time         `json:"seen,omitzero"`       // last word from it
+	BootedIn  float64           `json:"booted_in,omitempty"` // seconds of kernel time at up
+	Inventory Inventory         `json:"inventory"`
+	RootState *RootStatus       `json:"root_state,omitempty"`
+}
+
+// NodeChange asks for a new node or a change to one. Nil fields stay as they are.
+type NodeChange struct {
+	Name     *string           `json:"name,omitempty"`
+	MAC      *string           `json:"mac,omitempty"`
+	Address  *string           `json:"address,omitempty"` // "" takes the reservation away
+	Image    *string           `json:"image,omitempty"`
+	Root     *string           `json:"root,omitempty"`
+	Cmdline  *string           `json:"cmdline,omitempty"`
+	Groups   *[]string         `json:"groups,omitempty"`
+	Attrs    map[string]string `json:"attrs,omitempty"` // an empty value removes the attribute
+	Approved *bool             `json:"approved,omitempty"`
+	DryRun   bool              `json:"dry_run,omitempty"`
+}
+
+// Changed is the answer to a change: what differs, and whether it was done.
+type Changed struct {
+	Node    Node         `json:"node"`
+	Diff    []Difference `json:"diff"`
+	Applied bool         `json:"applied"`
+}
+
+// Difference is one field of a change.
+type Difference struct {
+	Field string `json:"field"`
+	Old   string `json:"old"`
+	New   string `json:"new"`
+}
+
+// Why is the story of a node's last boot.
+type Why struct {
+	Node    Node          `json:"node"`
+	Boot    string        `json:"boot,omitempty"`
+	Stages  []StageResult `json:"stages"`
+	Verdict string        `json:"verdict"`          // one sentence
+	Try     string        `json:"try,omitempty"`    // the command or the act
+	Events  []Event       `json:"events,omitempty"` // the last that concern it, oldest first
+}
+
+// Event is one thing that happened in the cluster.
+type Event struct {
+	Time   time.Time `json:"time"`
+	Kind   string    `json:"kind"` // dhcp, tftp, http, hello, report, admin, root
+	Node   string    `json:"node,omitempty"`
+	MAC    string    `json:"mac,omitempty"`
+	Text   string    `json:"text"`
+	Failed bool      `json:"failed,omitempty"`
+}
+
+// Image is one image of a head's store.
+type Image struct {
+	Tag     string        `json:"tag"`
+	Digest  images.Digest `json:"digest"`
+	Role    images.Role   `json:"role"`
+	Kernel  string        `json:"kernel"`
+	Size    int64         `json:"size"`   // bytes of the root
+	Stored  int64         `json:"stored"` // bytes it takes in the store
+	History int           `json:"history"`
+}
+
+// Status is the cluster on one page.
+type Status struct {
+	Name     string        `json:"name"` // of the head that answers
+	Version  string        `json:"version"`
+	CA       images.Digest `json:"ca"`
+	Address  string        `json:"address"`
+	DHCP     string        `json:"dhcp"`                // server, proxy or off, and why
+	ReadOnly string        `json:"read_only,omitempty"` // why the state takes no writes
+	Started  time.Time     `json:"started"`
+	Nodes    []Node        `json:"nodes"`
+	Images   []Image       `json:"images"`
+	Events   []Event       `json:"events"`
+}
+
+// Problem is the body of every answer that is not a success (RFC 9457 calls it problem details).
+type Problem struct {
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Try    string `json:"try,omitempty"`
+}
