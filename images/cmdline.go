@@ -23,6 +23,7 @@ const (
 	KeyOverlay = "masthead.overlay" // tmpfs or zram
 	KeyIP      = "masthead.ip"      // dhcp, none, auto, or ADDRESS/PREFIX[,GATEWAY[,DNS]]
 	KeyNIC     = "masthead.nic"     // MAC or name of the cluster NIC
+	KeyUplink  = "masthead.uplink"  // MAC or name of a second NIC, configured by DHCP: a head's way out of the cluster
 	KeyName    = "masthead.name"    // host name
 	KeyRescue  = "masthead.rescue"  // present: a shell before the root is mounted, and when a stage fails
 	KeyPanic   = "masthead.panic"   // seconds from a failed boot to the reboot; 0: never
@@ -48,6 +49,9 @@ const (
 	IPAuto   IPMode = "auto" // a head: DHCP if somebody answers, else Static
 )
 
+// DefaultOverlay is what is always there: memory, without a compressor's cost.
+const DefaultOverlay = "tmpfs"
+
 // DefaultPanicDelay is long enough to read the last lines on a console and short enough that a machine whose head was
 // away for a moment is not lost for the night.
 const DefaultPanicDelay = 30 * time.Second
@@ -65,6 +69,7 @@ type Boot struct {
 	Gateway    netip.Addr
 	DNS        netip.Addr
 	NIC        string // a name, or a MAC in colon form; empty: the first with a link
+	Uplink     string // as NIC; empty: none
 	Name       string
 	Rescue     bool
 	PanicDelay time.Duration
@@ -75,7 +80,7 @@ type Boot struct {
 // key that makes no sense is reported, all at once, and keeps its default, so that init can still bring up enough to
 // say so.
 func ParseBoot(cmdline string) (Boot, error) {
-	b := Boot{Root: RootLazy, Overlay: "tmpfs", IP: IPDHCP, PanicDelay: DefaultPanicDelay, State: StateLabel}
+	b := Boot{Root: RootLazy, Overlay: DefaultOverlay, IP: IPDHCP, PanicDelay: DefaultPanicDelay, State: StateLabel}
 	var errs []error
 	for _, f := range fields(cmdline) {
 		key, value, _ := strings.Cut(f, "=")
@@ -120,11 +125,15 @@ func (b *Boot) set(key, value string) error {
 		b.Overlay = value
 	case KeyIP:
 		return b.setIP(value)
-	case KeyNIC:
+	case KeyNIC, KeyUplink:
 		if !nicPattern.MatchString(value) {
 			return errors.New("want a MAC address or the name of an interface")
 		}
-		b.NIC = strings.ToLower(value)
+		if key == KeyUplink {
+			b.Uplink = nicName(value)
+		} else {
+			b.NIC = nicName(value)
+		}
 	case KeyBootIF:
 		if b.NIC != "" { // masthead.nic wins
 			return nil
@@ -224,6 +233,14 @@ func ParseBootIF(s string) (string, error) {
 	return mac.String(), nil
 }
 
+// nicName is a name as it is, or a MAC in lower case.
+func nicName(s string) string {
+	if strings.Contains(s, ":") {
+		return strings.ToLower(s)
+	}
+	return s
+}
+
 // nicPattern is a MAC, or an interface name: at most 15 bytes (IFNAMSIZ), none of which needs quoting.
 var nicPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,15}$|^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$`)
 
@@ -248,11 +265,12 @@ func (b Boot) String() string {
 	if b.Root != RootLazy {
 		add(KeyRoot, string(b.Root))
 	}
-	if b.Overlay != "tmpfs" {
+	if b.Overlay != DefaultOverlay {
 		add(KeyOverlay, b.Overlay)
 	}
 	add(KeyIP, b.ipValue())
 	add(KeyNIC, b.NIC)
+	add(KeyUplink, b.Uplink)
 	add(KeyName, b.Name)
 	if b.Rescue {
 		w = append(w, KeyRescue)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -345,4 +346,30 @@ func (s *Store) Collect() (freed int64, err error) {
 		return freed, fmt.Errorf("collect: %w", err)
 	}
 	return freed, nil
+}
+
+// Import takes all images of a pack into the store and tags them as the pack does. Every blob is verified; one that is
+// damaged ends the import before any tag has changed.
+func (s *Store) Import(p *Pack) error {
+	for _, b := range p.Blobs() {
+		if s.Has(b) {
+			continue
+		}
+		r, _, err := p.Open(b.Digest)
+		if err != nil {
+			return fmt.Errorf("import: %w", err)
+		}
+		_, err = s.PutVerified(r, b.Digest)
+		r.Close()
+		if err != nil {
+			return fmt.Errorf("import: %w", err)
+		}
+	}
+	tags := p.Tags()
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		if err := s.Tag(name, tags[name]); err != nil {
+			return fmt.Errorf("import: %w", err)
+		}
+	}
+	return nil
 }

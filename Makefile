@@ -1,0 +1,66 @@
+# masthead: build, demo, tests. `make help` lists the targets.
+
+SHELL      := /bin/bash
+GO         ?= go
+BIN        := bin/masthead
+# The same sources give the same binary wherever they lie: no paths, no build time, no VCS state but the version.
+VERSION    ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
+GOFLAGS    := -trimpath -buildvcs=false
+LDFLAGS    := -s -w -X main.version=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+export CGO_ENABLED = 0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/masthead, one static binary
+	@mkdir -p bin
+	$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/masthead
+
+.PHONY: demo
+demo: ## build the images, boot a head from its ISO and two diskless workers from the head
+	@.ci/prerequisites demo
+	@$(MAKE) --no-print-directory build
+	$(BIN) build iso images/head.yaml -o out
+	$(BIN) lab up vmtest/demo.yaml
+
+.PHONY: test
+test: ## everything: what takes seconds first, then real kernels in QEMU
+	@.ci/prerequisites test
+	@$(MAKE) --no-print-directory lint unit vm
+
+.PHONY: unit
+unit: ## the tests that boot nothing
+	MASTHEAD_REQUIRE=1 $(GO) test -timeout 10m ./...
+
+.PHONY: race
+race: ## the unit tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+.PHONY: lint
+lint: ## formatting, vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: golden
+golden: ## write the golden files of all tests anew; read the difference before you commit it
+	MASTHEAD_GOLDEN=1 $(GO) test ./... -run Golden
+
+.PHONY: vm
+vm: build ## the tests that boot real kernels in QEMU
+	MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -timeout 40m -v -run 'VM' ./... | grep -vE '^(=== |ok .*no tests|\?|testing: warning|PASS$$|ok )' ; exit $${PIPESTATUS[0]}
+
+.PHONY: bench
+bench: ## performance beside the peers a user would pick, as ratios in one run
+	@.ci/prerequisites bench
+	@$(MAKE) --no-print-directory build
+	MASTHEAD_REQUIRE=1 MASTHEAD_BENCH=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -timeout 60m -run xxx -bench . -benchtime 1x ./...
+
+.PHONY: clean
+clean: ## remove what was built here; downloads and images stay in the cache folder
+	rm -rf bin out

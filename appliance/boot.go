@@ -1,0 +1,138 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"masthead/appliance/httpboot"
+	"masthead/appliance/registry"
+	"masthead/images"
+	"masthead/node/wire"
+)
+
+// openBoot prepares what machines load from.
+func (h *Head) openBoot() error {
+	var err error
+	h.boot, err = httpboot.New(httpboot.Config{
+		Blobs: h.library, Target: h.target, Fetched: h.fetched,
+		Loader: func(name string) (images.Digest, bool) {
+			files, err := h.loaders()
+			if err != nil {
+				h.log.Error("loaders", "err", err)
+			}
+			d, ok := files[name]
+			return d, ok
+		},
+		Damaged: func(e *httpboot.DamagedError) {
+			h.reg.Event(wire.Event{Time: time.Now(), Kind: "http", Failed: true, Text: e.Error() + "; " + e.Try()})
+		},
+	})
+	if err != nil {
+		return err
+	}
+	h.blobs = h.boot.Blobs(func(*http.Request) bool { return true }) // the route has asked for a token already
+	return nil
+}
+
+// target says what a machine boots. One that nobody knows is discovered by this, and boots the default image's kernel
+// and initramfs: init then tells what the machine is made of, and waits there for the approval.
+func (h *Head) target(ctx context.Context, q httpboot.Query) (httpboot.Machine, error) {
+	rec, ok := h.reg.ByMAC(q.MAC)
+	if !ok {
+		name, _, err := h.reg.Discover(ctx, registry.Discovery{MAC: q.MAC, Address: q.Remote, Time: time.Now()})
+		if err != nil {
+			return httpboot.Machine{}, err
+		}
+		if rec, ok = h.reg.Record(name); !ok {
+			return httpboot.Machine{}, &httpboot.Notice{Reason: "this machine was removed just now", Fix: "masthead node list"}
+		}
+	}
+	tag := rec.Image
+	if tag == "" {
+		tag = h.defaultImage()
+	}
+	if tag == "" {
+		return httpboot.Machine{}, &httpboot.Notice{Reason: "this machine has no image, and the cluster no default one",
+			Fix: "masthead image list, then masthead node set " + rec.Name + " --image TAG"}
+	}
+	d, err := h.library.resolve(tag)
+	if err != nil {
+		return httpboot.Machine{}, &httpboot.Notice{Reason: err.Error(), Fix: "masthead image list, then masthead node set " + rec.Name + " --image TAG"}
+	}
+	boot := images.Boot{
+		Role: images.RoleWorker, Heads: []string{h.url()}, CA: h.authority.Digest(), Image: d,
+		Root: images.RootLazy, Overlay: images.DefaultOverlay, IP: images.IPDHCP, PanicDelay: images.DefaultPanicDelay, State: images.StateLabel,
+	}
+	if rec.Root != "" {
+		boot.Root = images.RootMode(rec.Root)
+	}
+	return httpboot.Machine{Name: rec.Name, MAC: rec.MAC, Image: d, Tag: tag, Boot: boot, Cmdline: rec.Cmdline}, nil
+}
+
+// defaultImage is what nodes run that name none: the setting, or the only worker image that is here.
+func (h *Head) defaultImage() string {
+	if tag := h.reg.Settings().DefaultImage; tag != "" {
+		return tag
+	}
+	return h.library.defaultImage()
+}
+
+// resolveImage turns what a node's record names into the digest of an image.
+func (h *Head) resolveImage(ref string) (images.Digest, error) {
+	if ref == "" {
+		ref = h.library.defaultImage()
+	}
+	if ref == "" {
+		return "", errors.New("none is named, and there is not exactly one for workers")
+	}
+	return h.library.resolve(ref)
+}
+
+// fetched makes a stage of what a machine loads.
+func (h *Head) fetched(f httpboot.Fetch) {
+	mac := f.MAC
+	if mac == "" {
+		mac = h.macOf(f.Remote)
+	}
+	s := wire.StageResult{Stage: f.Stage, Outcome: wire.OutcomeRunning, Detail: f.Path, Took: f.Took.Seconds(), Time: f.Began.UTC()}
+	e := wire.Event{Time: f.Began, Kind: "http", MAC: mac, Text: "fetches " + f.Path}
+	switch {
+	case f.Ended && f.Whole:
+		s.Outcome, s.Detail = wire.OutcomeDone, fmt.Sprintf("%.1f MB", float64(f.Bytes)/1e6)
+		e.Text = fmt.Sprintf("has fetched %s, %d bytes in %.1f s", f.Path, f.Bytes, f.Took.Seconds())
+	case f.Ended:
+		s.Outcome, s.Cause = wire.OutcomeFailed, fmt.Sprintf("%s: %d of %d bytes: %s", f.Path, f.Bytes, f.Size, f.Cause)
+		e.Text, e.Failed = s.Cause, true
+	}
+	if f.Stage == "" || mac == "" {
+		h.reg.Event(e)
+		return
+	}
+	h.observe(mac, s, e)
+}
+
+// loaders are what firmware may ask for first: the loaders of every image, by name. Of two with one name the default
+// image's wins.
+func (h *Head) loaders() (map[string]images.Digest, error) {
+	list, err := h.library.list()
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]images.Digest{}
+	first := h.defaultImage()
+	for _, i := range list {
+		m, err := images.ReadManifest(h.library, i.Digest)
+		if err != nil {
+			return nil, err
+		}
+		for name, b := range m.Loaders {
+			if _, ok := all[name]; !ok || i.Tag == first {
+				all[name] = b.Digest
+			}
+		}
+	}
+	return all, nil
+}

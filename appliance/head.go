@@ -1,0 +1,298 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/thejerf/suture/v4"
+
+	"masthead/appliance/httpboot"
+	"masthead/appliance/pki"
+	"masthead/appliance/registry"
+	"masthead/appliance/state"
+	"masthead/appliance/tftp"
+	"masthead/images"
+	"masthead/node/wire"
+)
+
+// Head is a head node.
+type Head struct {
+	cfg     Config
+	log     *slog.Logger
+	started time.Time
+
+	db        *state.DB
+	reg       *registry.Registry
+	library   *library
+	authority *pki.Authority
+	server    *pki.Server
+	tokens    *pki.Tokens
+	admin     admins
+	blobs     http.Handler
+	boot      *httpboot.Handler
+	dhcpMode  dhcpMode
+}
+
+// New opens the state of a head and prepares its services. It touches the network only in Run.
+func New(cfg Config) (*Head, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	h := &Head{cfg: cfg, log: cfg.Log, started: time.Now()}
+	if err := h.openImages(); err != nil {
+		return nil, err
+	}
+	if err := h.openKeys(); err != nil {
+		return nil, err
+	}
+	if err := h.openState(); err != nil {
+		return nil, err
+	}
+	if err := h.openBoot(); err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// Close lets go of the state. Run must have returned.
+func (h *Head) Close() error { return h.db.Close() }
+
+func (h *Head) openImages() error {
+	store, err := images.OpenStore(filepath.Join(h.cfg.StateDir, "images"))
+	if err != nil {
+		return err
+	}
+	h.library = &library{store: store}
+	if h.cfg.Pack != "" {
+		if h.library.pack, err = images.OpenPackFile(h.cfg.Pack); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Head) openKeys() error {
+	dir := filepath.Join(h.cfg.StateDir, "pki")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("open the keys: %w", err)
+	}
+	var err error
+	if h.authority, err = pki.OpenAuthority(dir, "masthead"); err != nil {
+		return err
+	}
+	if h.tokens, err = pki.OpenTokens(dir); err != nil {
+		return err
+	}
+	own, err := pki.OpenAdmin(dir)
+	if err != nil {
+		return err
+	}
+	h.admin = admins{own}
+	if h.cfg.AdminToken != "" {
+		given, err := pki.GivenAdmin(h.cfg.AdminToken)
+		if err != nil {
+			return err
+		}
+		h.admin = append(h.admin, given)
+	}
+	h.server, err = pki.NewServer(h.authority, h.names(), nil)
+	return err
+}
+
+// admins are the tokens that make somebody the administrator: the head's own, and one that the machine's owner gave.
+type admins []*pki.Admin
+
+// Verify reports whether token is one of them.
+func (a admins) Verify(token string) bool {
+	ok := false
+	for _, admin := range a { // all of them, so that the time tells nothing
+		ok = admin.Verify(token) || ok
+	}
+	return ok
+}
+
+// names are what the head's certificate is for.
+func (h *Head) names() pki.Names {
+	n := pki.Names{Hosts: []string{h.cfg.Name, h.cfg.Name + "." + h.cfg.Domain, "localhost"},
+		Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}
+	if h.cfg.Address.IsValid() {
+		n.Addresses = append(n.Addresses, h.cfg.Address.Addr())
+	}
+	return n
+}
+
+func (h *Head) openState() error {
+	var err error
+	h.db, err = state.Open(state.Config{Dir: filepath.Join(h.cfg.StateDir, "state"), Head: h.cfg.Name})
+	if err != nil {
+		return err
+	}
+	if d := h.db.Damage(); d != nil {
+		h.log.Error("the state file was damaged", "err", d, "try", d.Try())
+	}
+	conf := registry.Config{
+		Store: h.db, Log: h.log, Cmdline: checkCmdline,
+		Image: h.resolveImage,
+		Taken: func(a netip.Addr) (string, bool) { return h.cfg.Name, a == h.cfg.Address.Addr() },
+	}
+	if h.cfg.Address.IsValid() {
+		conf.Subnets = []netip.Prefix{h.cfg.Address.Masked()}
+	}
+	if h.reg, err = registry.New(conf); err != nil {
+		return errors.Join(err, h.db.Close())
+	}
+	return nil
+}
+
+// checkCmdline refuses kernel arguments that init would complain about.
+func checkCmdline(s string) error {
+	_, err := images.ParseBoot(s)
+	return errors.Join(err, httpboot.CheckCmdline(s))
+}
+
+// Run serves until ctx ends, and returns after everything has ended. A service that fails is started again, with
+// pauses that grow; the others go on meanwhile.
+func (h *Head) Run(ctx context.Context) error {
+	if err := h.knowSelf(ctx); err != nil {
+		h.log.Warn("this head is not among its own nodes", "err", err)
+	}
+	sup := suture.New("head", suture.Spec{EventHook: func(e suture.Event) { h.log.Warn("service", "event", e.String()) }})
+	add := func(name string, run func(context.Context) error) { sup.Add(service{name, run}) }
+	api := &api{head: h, now: time.Now}
+	add("registry", h.reg.Run)
+	if h.cfg.Socket != "" {
+		add("socket", func(ctx context.Context) error { return h.serveSocket(ctx, api.handler(true)) })
+	}
+	add("https", func(ctx context.Context) error { return h.serveHTTPS(ctx, api.handler(false)) })
+	add("http", func(ctx context.Context) error { return h.serveHTTP(ctx, h.boot) })
+	if h.cfg.Interface != "" {
+		add("tftp", h.serveTFTP)
+		add("dhcp", h.serveDHCP)
+	}
+	err := sup.Serve(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// service is a named suture.Service.
+type service struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (s service) Serve(ctx context.Context) error { return s.run(ctx) }
+func (s service) String() string                  { return s.name }
+
+// knowSelf enters this machine among the nodes, so that its boot can be looked at like any other.
+func (h *Head) knowSelf(ctx context.Context) error {
+	if h.cfg.Self == nil || h.cfg.Self.MAC == "" {
+		return nil
+	}
+	if _, known := h.reg.ByMAC(h.cfg.Self.MAC); !known {
+		yes := true
+		_, err := h.reg.Add(ctx, state.Origin{Who: "head", Where: "local"}, wire.NodeChange{
+			Name: &h.cfg.Name, MAC: &h.cfg.Self.MAC, Approved: &yes, Attrs: map[string]string{"role": string(images.RoleHead)},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	_, err := h.reg.Hello(ctx, *h.cfg.Self, h.cfg.Address.Addr(), time.Now())
+	return err
+}
+
+// complete adds to a machine's spec what the registry does not know.
+func (h *Head) complete(spec *wire.Spec) {
+	spec.Domain = h.cfg.Domain
+	spec.SSHKeys = h.cfg.SSHKeys
+	spec.DNS = h.cfg.DNS
+	if h.cfg.Address.IsValid() {
+		spec.Heads = []wire.Head{{Name: h.cfg.Name, URL: h.url()}}
+		spec.Hosts = append(spec.Hosts, wire.Host{Name: h.cfg.Name, Address: h.cfg.Address.Addr()})
+	}
+	nodes, err := h.reg.List("", time.Now())
+	if err != nil {
+		return
+	}
+	for _, n := range nodes {
+		if n.Address.IsValid() && n.Approved && n.Name != h.cfg.Name {
+			spec.Hosts = append(spec.Hosts, wire.Host{Name: n.Name, Address: n.Address})
+		}
+	}
+}
+
+// url is the API as nodes reach it.
+func (h *Head) url() string {
+	host := h.cfg.Address.Addr().String()
+	if h.cfg.HTTPS == wire.PortHTTPS {
+		if h.cfg.Address.Addr().Is6() {
+			host = "[" + host + "]"
+		}
+		return "https://" + host
+	}
+	return "https://" + net.JoinHostPort(host, strconv.Itoa(int(h.cfg.HTTPS)))
+}
+
+// status is the cluster on one page.
+func (h *Head) status(now time.Time) (wire.Status, error) {
+	nodes, err := h.reg.List("", now)
+	if err != nil {
+		return wire.Status{}, err
+	}
+	list, err := h.library.list()
+	if err != nil {
+		return wire.Status{}, err
+	}
+	s := wire.Status{
+		Name: h.cfg.Name, Version: h.cfg.Version, CA: h.authority.Digest(), Started: h.started,
+		DHCP: h.dhcpMode.String(), Nodes: nodes, Images: list, Events: h.reg.Log().Last(statusEvents),
+	}
+	if h.cfg.Address.IsValid() {
+		s.Address = h.cfg.Address.String() + " on " + h.cfg.Interface
+	}
+	if err := h.db.ReadOnly(); err != nil {
+		s.ReadOnly = err.Error()
+	}
+	return s, nil
+}
+
+// statusEvents is how many of the last events the status carries.
+const statusEvents = 50
+
+// tftpFiles opens loaders for firmware, out of the images as they are now.
+func (h *Head) tftpFiles(name string) (tftp.File, error) {
+	files, err := h.loaders()
+	if err != nil {
+		return nil, err
+	}
+	d, ok := files[name]
+	if !ok {
+		return nil, os.ErrNotExist
+	}
+	data, err := images.ReadBlob(h.library, d, maxLoader)
+	if err != nil {
+		return nil, err
+	}
+	return memoryFile{strings.NewReader(string(data))}, nil
+}
+
+// maxLoader is more than any first loader: they are a few hundred kilobytes.
+const maxLoader = 16 << 20
+
+type memoryFile struct{ *strings.Reader }
+
+func (memoryFile) Close() error { return nil }

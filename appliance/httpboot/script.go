@@ -1,0 +1,148 @@
+package httpboot
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"masthead/images"
+	"masthead/node/wire"
+)
+
+// Machine is what a boot script is for.
+type Machine struct {
+	Name string // as consoles show it
+	MAC  string // lower case, with colons; of the NIC that boots
+	// Image is what it boots, Tag what people call it.
+	Image images.Digest
+	Tag   string
+	// Boot is masthead's part of the command line. Image, and NIC if it is empty, are filled in.
+	Boot images.Boot
+	// Cmdline comes after the image's own arguments and masthead's, so that it can change both.
+	Cmdline string
+}
+
+// Names of the loaded files. A kernel's EFI stub finds its initramfs by the name in initrd=.
+const (
+	nameKernel    = "vmlinuz"
+	nameInitramfs = "initramfs"
+)
+
+// retrySeconds is how long iPXE waits before it tries again: a head that restarts is back by then, and a console can
+// be read.
+const retrySeconds = 10
+
+// commandLine is all that a machine's kernel is told.
+func commandLine(m Machine, own string) (string, error) {
+	boot := m.Boot
+	boot.Image = m.Image
+	if boot.NIC == "" {
+		boot.NIC = m.MAC
+	}
+	var parts []string
+	for _, p := range []string{own, boot.String(), m.Cmdline} {
+		if err := CheckCmdline(p); err != nil {
+			return "", fmt.Errorf("kernel arguments %q: %w", p, err)
+		}
+		if p = strings.Join(strings.Fields(p), " "); p != "" {
+			parts = append(parts, p)
+		}
+	}
+	line := "initrd=" + nameInitramfs + " " + strings.Join(parts, " ")
+	if len(line) > maxCmdline {
+		return "", fmt.Errorf("the kernel arguments are %d bytes, the kernel takes %d", len(line), maxCmdline)
+	}
+	return line, nil
+}
+
+// Script is the iPXE script that boots a machine from the head at base, an http URL without a path. own are the
+// image's kernel arguments. When a step fails, the console says which, and the script is fetched again: what the
+// administrator changed meanwhile counts.
+func Script(base string, m Machine, own string) ([]byte, error) {
+	line, err := commandLine(m, own)
+	if err != nil {
+		return nil, fmt.Errorf("boot script of %s: %w", m.Name, err)
+	}
+	image := m.Image.Short()
+	if m.Tag != "" {
+		image = m.Tag + " " + image
+	}
+	dir := base + wire.PlainBoot + m.Image.Hex() + "/"
+	query := "?mac=" + m.MAC
+	var b strings.Builder
+	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	say("#!ipxe")
+	say("echo")
+	say("echo masthead: %s boots image %s from %s", plain(m.Name), plain(image), base)
+	say("imgfree")
+	say("set step the kernel, %s%s", dir, nameKernel)
+	say("kernel --name %s %s%s%s %s || goto failed", nameKernel, dir, nameKernel, query, line)
+	say("set step the initramfs, %s%s", dir, nameInitramfs)
+	say("initrd --name %s %s%s%s || goto failed", nameInitramfs, dir, nameInitramfs, query)
+	say("set step and start it")
+	say("boot || goto failed")
+	say(":failed")
+	say("echo")
+	say("echo masthead: %s could not load ${step} (iPXE error ${errno})", plain(m.Name))
+	say("echo masthead: on the head, type: masthead node why %s", plain(m.Name))
+	again(say, base, m.MAC)
+	return []byte(b.String()), nil
+}
+
+// Wait is the script for a machine that has nothing to boot yet: it says why, and asks again.
+func Wait(base, mac, reason, try string) []byte {
+	var b strings.Builder
+	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	say("#!ipxe")
+	say(":failed")
+	say("echo")
+	say("echo masthead: nothing to boot for %s: %s", plain(mac), plain(reason))
+	if try != "" {
+		say("echo masthead: on the head, type: %s", plain(try))
+	}
+	again(say, base, mac)
+	return []byte(b.String())
+}
+
+func again(say func(string, ...any), base, mac string) {
+	say("echo masthead: trying again in %d seconds", retrySeconds)
+	say("sleep %d", retrySeconds)
+	say("chain --autofree --replace %s%s?mac=%s || goto failed", base, wire.PlainScript, mac)
+}
+
+// ask is the script for a loader that did not say which NIC it booted from: it asks again and says so.
+func ask(base string) []byte {
+	return []byte("#!ipxe\nchain --replace " + base + wire.PlainScript + "?mac=${netX/mac}\n")
+}
+
+// plain makes a text safe to echo: iPXE would split, expand and end commands in it.
+func plain(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || strings.ContainsRune("${}|&;#", r) {
+			return ' '
+		}
+		return r
+	}, s)
+	return strings.Join(strings.Fields(s), " ")
+}
+
+// Notice is an error that a machine's console shows, with what helps.
+type Notice struct {
+	Reason string
+	Fix    string
+}
+
+func (n *Notice) Error() string { return n.Reason }
+
+// Try says what helps.
+func (n *Notice) Try() string { return n.Fix }
+
+// waitFor is the script for an error.
+func waitFor(base, mac string, err error) []byte {
+	try := ""
+	var tryer interface{ Try() string }
+	if errors.As(err, &tryer) {
+		try = tryer.Try()
+	}
+	return Wait(base, mac, err.Error(), try)
+}

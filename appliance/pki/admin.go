@@ -1,0 +1,66 @@
+package pki
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const adminPrefix = "mha_"
+
+// Admin is the administrator's token: whoever can read its file is the administrator.
+type Admin struct {
+	path string
+	sum  [sha256.Size]byte
+}
+
+// OpenAdmin reads the token from dir, and makes it where there is none. To change it, remove the file and restart.
+func OpenAdmin(dir string) (*Admin, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("pki: %w", err)
+	}
+	a := &Admin{path: filepath.Join(dir, "admin.token")}
+	data, err := loadOrMake(a.path, func() ([]byte, error) {
+		secret := make([]byte, 32)
+		if _, err := rand.Read(secret); err != nil {
+			return nil, fmt.Errorf("pki: make the administrator's token: %w", err)
+		}
+		return []byte(adminPrefix + base64.RawURLEncoding.EncodeToString(secret) + "\n"), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	token := strings.TrimSpace(string(data))
+	if raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(token, adminPrefix)); err != nil || len(raw) < 32 {
+		return nil, fmt.Errorf("pki: %s: %w", a.path, errors.New("damaged; remove it to make a new one"))
+	}
+	a.sum = sha256.Sum256([]byte(token))
+	return a, nil
+}
+
+// Path is the file that holds the token.
+func (a *Admin) Path() string { return a.path }
+
+// Verify reports whether token is the administrator's, in a time that does not depend on either.
+func (a *Admin) Verify(token string) bool {
+	sum := sha256.Sum256([]byte(token)) // equal lengths, whatever was sent
+	return subtle.ConstantTimeCompare(sum[:], a.sum[:]) == 1
+}
+
+// minGiven is the fewest characters of a token that somebody else made: 128 bits in hexadecimal.
+const minGiven = 32
+
+// GivenAdmin is the Admin of a token that the machine's owner handed in. It is kept nowhere.
+func GivenAdmin(token string) (*Admin, error) {
+	token = strings.TrimSpace(token)
+	if len(token) < minGiven {
+		return nil, fmt.Errorf("pki: the administrator's token that was handed in has %d characters, want %d or more", len(token), minGiven)
+	}
+	return &Admin{sum: sha256.Sum256([]byte(token))}, nil
+}

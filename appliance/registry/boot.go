@@ -1,0 +1,143 @@
+package registry
+
+import (
+	"slices"
+	"time"
+
+	"masthead/images"
+	"masthead/node/wire"
+)
+
+// Boot is one way of a machine from power-on to up, as far as the head knows it.
+type Boot struct {
+	ID      string             `json:"id,omitempty"` // of the running kernel; empty until it speaks
+	Started time.Time          `json:"started"`
+	Image   images.Digest      `json:"image,omitempty"`  // that the machine was told to run
+	Stages  []wire.StageResult `json:"stages,omitempty"` // in the order of wire.Stages, each once
+}
+
+// order is the place of a stage on the way, or -1.
+func order(s wire.Stage) int { return slices.Index(wire.Stages(), s) }
+
+// outside tells the stages that the head sees as requests from those that a machine reports.
+func outside(s wire.Stage) bool {
+	i := order(s)
+	return i >= 0 && i <= order(wire.StageInitramfs)
+}
+
+// put enters a stage, in place of what was known of it.
+func (b *Boot) put(r wire.StageResult) {
+	if order(r.Stage) < 0 {
+		return
+	}
+	i, found := slices.BinarySearchFunc(b.Stages, r, func(a, c wire.StageResult) int { return order(a.Stage) - order(c.Stage) })
+	if found {
+		b.Stages[i] = r
+		return
+	}
+	b.Stages = slices.Insert(b.Stages, i, r)
+}
+
+func (b Boot) stage(s wire.Stage) (wire.StageResult, bool) {
+	for _, r := range b.Stages {
+		if r.Stage == s {
+			return r, true
+		}
+	}
+	return wire.StageResult{}, false
+}
+
+func (b Boot) done(s wire.Stage) bool {
+	r, ok := b.stage(s)
+	return ok && r.Outcome == wire.OutcomeDone
+}
+
+// last is the furthest stage.
+func (b Boot) last() (wire.StageResult, bool) {
+	if len(b.Stages) == 0 {
+		return wire.StageResult{}, false
+	}
+	return b.Stages[len(b.Stages)-1], true
+}
+
+// begins reports whether a stage that the head sees from outside can only belong to a new boot. A kernel that has
+// spoken does not fetch loaders. And who asks for an address or a first loader after the script was reset on the way;
+// a second request for an address after the first loader is that loader's own.
+func (b Boot) begins(s wire.Stage) bool {
+	if !outside(s) {
+		return false
+	}
+	last, some := b.last()
+	if !some {
+		return false
+	}
+	early := s == wire.StageDHCP || s == wire.StageTFTP
+	return b.ID != "" || (early && order(last.Stage) >= order(wire.StageScript))
+}
+
+// keepBoots is how many boots of a machine are remembered: the present one and those that show whether it is new that
+// it fails.
+const keepBoots = 3
+
+// live is what is known of a machine and not kept in the state.
+type live struct {
+	seen   time.Time
+	boots  []Boot // the newest last
+	root   *wire.RootStatus
+	events []wire.Event // the last that concern it
+
+	answered string     // what its last hello was told
+	phase    wire.Phase // when Run looked last
+	unsaved  bool       // its summary in the state is out of date
+}
+
+// present is the boot under way or the last one.
+func (l *live) present() Boot {
+	if l == nil || len(l.boots) == 0 {
+		return Boot{}
+	}
+	return l.boots[len(l.boots)-1]
+}
+
+// observe enters a stage seen from outside.
+func (l *live) observe(r wire.StageResult, now time.Time) {
+	if len(l.boots) == 0 || l.present().begins(r.Stage) {
+		l.begin(Boot{Started: now})
+	}
+	l.boots[len(l.boots)-1].put(r)
+	l.seen, l.unsaved = now, true
+}
+
+// boot gives the boot of that id. A boot seen only from outside so far is the one that now speaks.
+func (l *live) boot(id string, now time.Time) *Boot {
+	for i := range l.boots {
+		if l.boots[i].ID == id {
+			return &l.boots[i]
+		}
+	}
+	if n := len(l.boots); n > 0 && l.boots[n-1].ID == "" {
+		l.boots[n-1].ID = id
+		return &l.boots[n-1]
+	}
+	l.begin(Boot{ID: id, Started: now})
+	return &l.boots[len(l.boots)-1]
+}
+
+func (l *live) begin(b Boot) {
+	if len(l.boots) == keepBoots {
+		l.boots = slices.Delete(l.boots, 0, 1)
+	}
+	l.boots = append(l.boots, b)
+	l.root = nil
+}
+
+// keepEvents is how many events of each machine are kept, beside the log of all: two boots' worth, so that a busy
+// cluster does not push out what explains one machine.
+const keepEvents = 40
+
+func (l *live) note(e wire.Event) {
+	if len(l.events) == keepEvents {
+		l.events = slices.Delete(l.events, 0, 1)
+	}
+	l.events = append(l.events, e)
+}

@@ -1,0 +1,170 @@
+package registry
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"masthead/appliance/nodeset"
+	"masthead/node/wire"
+)
+
+// view is a node as the API shows it. The caller holds mu.
+func (r *Registry) view(rec Record, now time.Time) wire.Node {
+	n := rec.wireNode()
+	n.Inventory = r.made[rec.MAC]
+	l := r.live[rec.MAC]
+	if l == nil {
+		n.Phase = Phase(rec, Boot{}, time.Time{}, now)
+		return n
+	}
+	b := l.present()
+	n.Phase = Phase(rec, b, l.seen, now)
+	n.Seen, n.RootState, n.Running = l.seen, l.root, b.Image
+	if last, ok := b.last(); ok {
+		n.Stage = last.Stage
+	}
+	if up, ok := b.stage(wire.StageUp); ok && up.Outcome == wire.OutcomeDone {
+		n.BootedIn = up.At
+	}
+	return n
+}
+
+// List gives the nodes of a set in the order that people count; the empty set is all. A name that no node has is an
+// ErrNotFound.
+func (r *Registry) List(set string, now time.Time) ([]wire.Node, error) {
+	nodes := r.all(now)
+	if set == "" {
+		return nodes, nil
+	}
+	s, err := nodeset.Parse(set)
+	if err != nil {
+		return nil, &Refusal{Kind: ErrInvalid, Field: "nodes", Value: set, Reason: err.Error()}
+	}
+	candidates := make([]nodeset.Node, len(nodes))
+	byName := make(map[string]int, len(nodes))
+	for i := range nodes {
+		n := &nodes[i]
+		byName[n.Name] = i
+		candidates[i] = nodeset.Node{Name: n.Name, Groups: n.Groups, Attr: func(key string) (string, bool) { return attribute(*n, key) }}
+	}
+	names, missing := s.Select(candidates)
+	if len(missing) > 0 {
+		return nil, noNode(nodeset.Fold(missing))
+	}
+	chosen := make([]wire.Node, 0, len(names))
+	for _, name := range names {
+		chosen = append(chosen, nodes[byName[name]])
+	}
+	return chosen, nil
+}
+
+func (r *Registry) all(now time.Time) []wire.Node {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	nodes := make([]wire.Node, 0, len(r.nodes))
+	for _, name := range r.names() {
+		nodes = append(nodes, r.view(r.nodes[name].Record, now))
+	}
+	return nodes
+}
+
+// attribute is what node sets compare: the fields of a node, then its own attributes.
+func attribute(n wire.Node, key string) (string, bool) {
+	switch key {
+	case "name":
+		return n.Name, true
+	case "mac":
+		return n.MAC, true
+	case "address":
+		if !n.Address.IsValid() {
+			return "", true
+		}
+		return n.Address.String(), true
+	case "image":
+		return n.Image, true
+	case "root":
+		return n.Root, true
+	case "approved":
+		return strconv.FormatBool(n.Approved), true
+	case "phase":
+		return string(n.Phase), true
+	case "stage":
+		return string(n.Stage), true
+	}
+	v, ok := n.Attrs[key]
+	return v, ok
+}
+
+// Node gives one node, or ErrNotFound.
+func (r *Registry) Node(name string, now time.Time) (wire.Node, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, ok := r.nodes[name]
+	if !ok {
+		return wire.Node{}, noNode(name)
+	}
+	return r.view(e.Record, now), nil
+}
+
+// Record gives what the state has of a node.
+func (r *Registry) Record(name string) (Record, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, ok := r.nodes[name]
+	return e.Record, ok
+}
+
+// ByMAC gives the node of a MAC address, in any spelling: that of the NIC that boots, or, so that a machine is known
+// by whichever NIC it asks, of another one in its inventory.
+func (r *Registry) ByMAC(mac string) (Record, bool) {
+	m, err := ParseMAC(mac)
+	if err != nil {
+		return Record{}, false
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, ok := r.nodes[r.byMAC[r.boots(m)]]
+	return e.Record, ok
+}
+
+// Reserved gives the address that is kept for a NIC, which is that of its node if the node boots from it.
+func (r *Registry) Reserved(mac string) (Record, bool) {
+	m, err := ParseMAC(mac)
+	if err != nil {
+		return Record{}, false
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, ok := r.nodes[r.byMAC[m]]
+	return e.Record, ok && e.Address.IsValid()
+}
+
+// ByAddress gives the node that an address is reserved for.
+func (r *Registry) ByAddress(addr netip.Addr) (Record, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, ok := r.nodes[r.byAddr[addr]]
+	return e.Record, ok
+}
+
+// Why tells the story of a node's last boot.
+func (r *Registry) Why(name string, now time.Time) (wire.Why, error) {
+	rec, ok := r.Record(name)
+	if !ok {
+		return wire.Why{}, noNode(name)
+	}
+	_, imageErr := r.resolve(rec.Image)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if e, ok := r.nodes[name]; ok { // else removed just now; what it was is still the answer
+		rec = e.Record
+	}
+	w := wire.Why{Node: r.view(rec, now), Stages: []wire.StageResult{}}
+	if l := r.live[rec.MAC]; l != nil {
+		b := l.present()
+		w.Boot, w.Stages, w.Events = b.ID, append(w.Stages, b.Stages...), append(w.Events, l.events...)
+	}
+	w.Verdict, w.Try = Explain(Story{Node: w.Node, Stages: w.Stages, Events: w.Events, Image: imageErr, Now: now})
+	return w, nil
+}

@@ -1,0 +1,258 @@
+package appliance
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"masthead/appliance/dhcp"
+	"masthead/appliance/httpboot"
+	"masthead/appliance/tftp"
+	"masthead/node/wire"
+)
+
+// stopTimeout is for answers under way when the head stops.
+const stopTimeout = 3 * time.Second
+
+// serveOn serves handler on a listener until ctx ends.
+func (h *Head) serveOn(ctx context.Context, l net.Listener, handler http.Handler) error {
+	srv := httpboot.Server(handler)
+	srv.ErrorLog = slog.NewLogLogger(h.log.Handler(), slog.LevelDebug)
+	// Streams end with the head, not with their clients.
+	srv.BaseContext = func(net.Listener) context.Context { return ctx }
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			_ = srv.Close()
+		}
+	})
+	err := srv.Serve(l)
+	if !stop() {
+		<-stopped
+		return ctx.Err()
+	}
+	return err
+}
+
+func (h *Head) serveHTTP(ctx context.Context, handler http.Handler) error {
+	l, err := h.listen(ctx, h.cfg.HTTP)
+	if err != nil {
+		return err
+	}
+	return h.serveOn(ctx, l, handler)
+}
+
+func (h *Head) serveHTTPS(ctx context.Context, handler http.Handler) error {
+	l, err := h.listen(ctx, h.cfg.HTTPS)
+	if err != nil {
+		return err
+	}
+	return h.serveOn(ctx, tls.NewListener(l, h.server.TLSConfig()), handler)
+}
+
+// listen opens a port on all addresses: the head may have one for the cluster and one to the outside.
+func (h *Head) listen(ctx context.Context, port uint16) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
+}
+
+// serveSocket serves the API to root on this machine.
+func (h *Head) serveSocket(ctx context.Context, handler http.Handler) error {
+	if err := os.MkdirAll(filepath.Dir(h.cfg.Socket), 0o755); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	// A head that was killed leaves its socket behind. Two heads at once are kept apart by the state's own lock.
+	if err := os.Remove(h.cfg.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("listen: %w", err)
+	}
+	l, err := net.Listen("unix", h.cfg.Socket)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if err := os.Chmod(h.cfg.Socket, 0o600); err != nil {
+		l.Close()
+		return fmt.Errorf("listen: %w", err)
+	}
+	return h.serveOn(ctx, l, handler)
+}
+
+func (h *Head) serveTFTP(ctx context.Context) error {
+	s, err := tftp.New(tftp.Config{Files: h.tftpFiles})
+	if err != nil {
+		return err
+	}
+	s.Event = func(e tftp.Event) {
+		mac := h.macOf(e.Client.Addr())
+		stage := wire.StageResult{Stage: wire.StageTFTP, Outcome: wire.OutcomeDone, Took: e.Duration.Seconds(), Time: e.Time.UTC(),
+			Detail: fmt.Sprintf("%s, %d bytes", e.Name, e.Bytes)}
+		failed := e.Kind != tftp.KindSent && e.Kind != tftp.KindProbed
+		if failed {
+			stage.Outcome, stage.Cause = wire.OutcomeFailed, fmt.Sprintf("%s: %s: %s", e.Name, e.Kind, e.Detail)
+		}
+		h.observe(mac, stage, wire.Event{Time: e.Time, Kind: "tftp", MAC: mac, Failed: failed, Text: fmt.Sprintf("%s %s %s", e.Kind, e.Name, e.Detail)})
+	}
+	return s.Run(ctx)
+}
+
+// observe enters what the head saw of a machine's boot from outside. A machine that cannot be told is an event alone.
+func (h *Head) observe(mac string, s wire.StageResult, e wire.Event) {
+	if mac != "" {
+		if err := h.reg.Observe(mac, s, time.Now()); err != nil {
+			h.log.Warn("a stage that does not fit", "mac", mac, "stage", s.Stage, "err", err)
+		}
+	}
+	h.reg.Event(e)
+}
+
+// macOf is the machine that has an address, by its lease or reservation.
+func (h *Head) macOf(ip netip.Addr) string {
+	ip = ip.Unmap()
+	if l, ok := h.reg.LeaseByIP(ip); ok && l.MAC != "" {
+		return l.MAC
+	}
+	if rec, ok := h.reg.ByAddress(ip); ok {
+		return rec.MAC
+	}
+	return ""
+}
+
+// dhcpMode is what was decided about DHCP, and why.
+type dhcpMode struct {
+	mu   sync.Mutex
+	mode dhcp.Mode
+	why  string
+}
+
+func (m *dhcpMode) set(mode dhcp.Mode, why string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mode, m.why = mode, why
+}
+
+func (m *dhcpMode) String() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mode == "" {
+		return "off"
+	}
+	return string(m.mode) + ": " + m.why
+}
+
+// detectTime is how long other DHCP servers are listened for before this head serves: dnsmasq pings for 3 s before it
+// offers a new address.
+const detectTime = 4 * time.Second
+
+// chooseDHCP decides what part of DHCP is ours. A second server on a network gives machines addresses that the first
+// knows nothing of, so auto serves only where nobody else does.
+func (h *Head) chooseDHCP(ctx context.Context) (dhcp.Mode, string, error) {
+	switch h.cfg.DHCP {
+	case DHCPServer:
+		return dhcp.ModeServer, "as configured", nil
+	case DHCPProxy:
+		return dhcp.ModeProxy, "as configured", nil
+	case DHCPOff:
+		return dhcp.ModeOff, "as configured", nil
+	}
+	if h.cfg.Leased {
+		return dhcp.ModeProxy, "this head's own address comes from a DHCP server of the network", nil
+	}
+	offers, err := dhcp.Detect(ctx, h.cfg.Interface, detectTime)
+	if err != nil {
+		return dhcp.ModeOff, "", fmt.Errorf("look for other DHCP servers: %w", err)
+	}
+	for _, o := range offers {
+		if !o.Proxy {
+			return dhcp.ModeProxy, fmt.Sprintf("%s (%s) serves DHCP on this network", o.Server, o.MAC), nil
+		}
+	}
+	return dhcp.ModeServer, "nobody else serves DHCP on this network", nil
+}
+
+func (h *Head) serveDHCP(ctx context.Context) error {
+	mode, why, err := h.chooseDHCP(ctx)
+	if err != nil {
+		return err
+	}
+	h.dhcpMode.set(mode, why)
+	h.log.Info("dhcp", "mode", mode, "why", why)
+	if mode == dhcp.ModeOff {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	cfg := dhcp.Config{
+		Interface: h.cfg.Interface, Mode: mode, Address: h.cfg.Address, Pool: h.cfg.Pool, Authoritative: mode == dhcp.ModeServer,
+		Router: h.cfg.Router, DNS: h.cfg.DNS, Domain: h.cfg.Domain, NTP: h.cfg.NTP, HTTPBase: h.plainURL(),
+	}
+	db := leases{h.reg}
+	s, err := dhcp.New(cfg, db, db)
+	if err != nil {
+		return err
+	}
+	s.Event = h.dhcpEvent
+	return s.Run(ctx)
+}
+
+// plainURL is the port for firmware as machines reach it.
+func (h *Head) plainURL() string {
+	host := h.cfg.Address.Addr().String()
+	if h.cfg.HTTP != wire.PortHTTP {
+		host = fmt.Sprintf("%s:%d", host, h.cfg.HTTP)
+	}
+	return "http://" + host
+}
+
+// dhcpEvent makes a stage of a DHCP exchange. Only firmware's counts: the exchanges of iPXE and of Linux are parts of
+// later stages.
+func (h *Head) dhcpEvent(e dhcp.Event) {
+	mac := macText(e.MAC)
+	text := string(e.Kind)
+	if e.IP.IsValid() {
+		text += " " + e.IP.String()
+	}
+	for _, part := range []string{e.Arch, e.UserClass, e.Detail} {
+		if part != "" {
+			text += ", " + part
+		}
+	}
+	failed := false
+	stage := wire.StageResult{Stage: wire.StageDHCP, Time: e.Time.UTC(), Detail: text}
+	switch e.Kind {
+	case dhcp.KindOffer, dhcp.KindAck, dhcp.KindInform:
+		stage.Outcome = wire.OutcomeDone
+	case dhcp.KindDiscover, dhcp.KindRequest:
+		stage.Outcome = wire.OutcomeRunning
+	case dhcp.KindNak, dhcp.KindConflict, dhcp.KindExhausted, dhcp.KindFailed:
+		stage.Outcome, stage.Cause, failed = wire.OutcomeFailed, text, true
+	}
+	event := wire.Event{Time: e.Time, Kind: "dhcp", MAC: mac, Text: text, Failed: failed}
+	if e.Arch == "" || e.UserClass != "" || stage.Outcome == "" || stage.Outcome == wire.OutcomeRunning || mac == "" {
+		h.reg.Event(event)
+		return
+	}
+	h.observe(mac, stage, event)
+}
+
+func parseMAC(s string) dhcp.MAC {
+	hw, err := net.ParseMAC(s)
+	if err != nil {
+		return dhcp.MAC{}
+	}
+	mac, _ := dhcp.MACFrom(hw)
+	return mac
+}

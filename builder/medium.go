@@ -1,0 +1,146 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"masthead/builder/iso"
+	"masthead/builder/iso/esp"
+	"masthead/builder/loader"
+	"masthead/builder/uki"
+	"masthead/images"
+)
+
+// Where kernel and initramfs stand on the ISO, for ISOLINUX.
+const (
+	mediumKernel    = "boot/vmlinuz"
+	mediumInitramfs = "boot/initramfs"
+)
+
+// menuTimeout is how long ISOLINUX waits for "rescue" to be typed.
+const menuTimeout = 2 * time.Second
+
+// ISO writes the hybrid ISO that starts the image built from def and carries the images in carried, under the names
+// that they are tagged with on the head. It returns the file's size.
+func (b *Builder) ISO(ctx context.Context, def *images.Definition, built Built, carried map[string]images.Digest, file string) (int64, error) {
+	size, err := b.iso(ctx, def, built, carried, file)
+	if err != nil {
+		return 0, fmt.Errorf("write %s: %w", file, err)
+	}
+	return size, nil
+}
+
+func (b *Builder) iso(ctx context.Context, def *images.Definition, built Built, carried map[string]images.Digest, file string) (int64, error) {
+	loaders, err := loader.Find("/", loader.ForISO()...)
+	if err != nil {
+		return 0, err
+	}
+	tags := maps.Clone(carried)
+	if tags == nil {
+		tags = map[string]images.Digest{}
+	}
+	tags[built.Manifest.Name] = built.Digest
+	pack, err := images.PlanPack(b.cfg.Store, tags)
+	if err != nil {
+		return 0, err
+	}
+	m := built.Manifest
+	cmdline := mediumCmdline(def, built)
+	kernel, ramfs := b.blobSource(m.Kernel), b.blobSource(m.Initramfs)
+	unified, err := uki.Plan(uki.Image{
+		Stub: loaders[loader.Stub], Cmdline: cmdline, Uname: m.KernelRelease, Kernel: kernel, Initramfs: ramfs,
+		OSRelease: "ID=masthead\nNAME=masthead\nPRETTY_NAME=\"masthead " + m.Name + "\"\n",
+	})
+	if err != nil {
+		return 0, err
+	}
+	// ISOLINUX reads kernel and initramfs as files; they are stored once, inside the unified kernel image.
+	shared := func(path, section string) (iso.File, error) {
+		s, ok := unified.Section(section)
+		if !ok {
+			return iso.File{}, fmt.Errorf("the unified kernel image has no section %s", section)
+		}
+		return iso.File{Path: path, Size: s.Size, Shared: &iso.Shared{Path: esp.BootX64, Offset: s.Offset}}, nil
+	}
+	kernelFile, err := shared(mediumKernel, ".linux")
+	if err != nil {
+		return 0, err
+	}
+	ramfsFile, err := shared(mediumInitramfs, ".initrd")
+	if err != nil {
+		return 0, err
+	}
+	entry := func(label, extra string) iso.Entry {
+		return iso.Entry{Label: label, Kernel: mediumKernel, Initrd: mediumInitramfs, Append: strings.TrimSpace(cmdline + " " + extra)}
+	}
+	layout, err := iso.Plan(iso.Image{
+		VolumeID: images.MediumLabel, Identity: string(built.Digest), Epoch: b.cfg.Epoch,
+		Files: []iso.File{kernelFile, ramfsFile, {Path: images.MediumPack, Size: pack.Size(), Open: pack.Open}},
+		ESP:   []iso.File{{Path: esp.BootX64, Size: unified.Size, Open: unified.Open}},
+		BIOS: &iso.BIOS{
+			ISOLINUX: loaders[loader.ISOLINUX], LDLinux: loaders[loader.LDLinux], HybridMBR: loaders[loader.HybridMBR],
+			Menu: iso.Menu{Serial: "0 115200", Timeout: menuTimeout, Entries: []iso.Entry{entry("masthead", ""), entry("rescue", images.KeyRescue)}},
+		},
+	})
+	if err != nil {
+		return 0, err
+	}
+	return layout.Size, b.writeMedium(ctx, def, layout, file)
+}
+
+// mediumCmdline is the kernel command line of a medium: the definition's, and which image to run.
+func mediumCmdline(def *images.Definition, built Built) string {
+	words := []string{def.Cmdline, images.KeyImage + "=" + string(built.Digest)}
+	if def.Medium.IP != "" {
+		words = append(words, images.KeyIP+"="+def.Medium.IP)
+	}
+	return strings.TrimSpace(strings.Join(words, " "))
+}
+
+func (b *Builder) writeMedium(ctx context.Context, def *images.Definition, layout *iso.Layout, file string) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	f, err := renameio.NewPendingFile(file, renameio.WithPermissions(0o644))
+	if err != nil {
+		return err
+	}
+	defer f.Cleanup()
+	w := &countingWriter{w: f, report: func(n int64) { b.progress(def, "iso", n, layout.Size, true) }}
+	if err := layout.Write(ctx, w); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
+}
+
+func (b *Builder) blobSource(blob images.Blob) uki.Source {
+	return uki.Source{Size: blob.Size, Open: func() (io.ReadCloser, error) {
+		r, _, err := b.cfg.Store.Open(blob.Digest)
+		return r, err
+	}}
+}
+
+// countingWriter reports how much has gone through it, in steps that do not cost anything.
+type countingWriter struct {
+	w       io.Writer
+	n, said int64
+	report  func(int64)
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	if c.n-c.said >= 4<<20 {
+		c.said = c.n
+		c.report(c.n)
+	}
+	return n, err
+}

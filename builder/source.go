@@ -1,0 +1,77 @@
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"masthead/images"
+	"masthead/rootfs"
+	"masthead/rootfs/directory"
+	"masthead/rootfs/kernel"
+	"masthead/rootfs/tarball"
+)
+
+// source is where a root tree comes from.
+type source struct {
+	// identity names the content; empty where that cannot be known without reading it all (a directory).
+	identity string
+	open     func(context.Context) (*rootfs.Tree, error)
+}
+
+func (b *Builder) source(ctx context.Context, def *images.Definition) (source, error) {
+	spool := filepath.Join(b.cfg.Cache, "spool")
+	if err := os.MkdirAll(spool, 0o755); err != nil {
+		return source{}, err
+	}
+	switch r := def.Root; {
+	case r.Debian != nil:
+		return source{}, fmt.Errorf("debian")
+	case r.OCI != "":
+		return source{}, fmt.Errorf("oci")
+	case r.Tar != "":
+		id, err := fileIdentity(r.Tar)
+		if err != nil {
+			return source{}, err
+		}
+		return source{id, func(ctx context.Context) (*rootfs.Tree, error) { return tarball.Open(ctx, r.Tar, spool) }}, nil
+	case r.Directory != "":
+		return source{"", func(ctx context.Context) (*rootfs.Tree, error) {
+			return directory.Read(ctx, r.Directory, directory.Options{OneFileSystem: true})
+		}}, nil
+	}
+	return source{"minimal", func(context.Context) (*rootfs.Tree, error) { return minimalTree(b.cfg.Tools, b.cfg.Epoch) }}, nil
+}
+
+// fileIdentity is the digest of a file.
+func fileIdentity(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", fmt.Errorf("open the root: %w", err)
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", fmt.Errorf("read the root %s: %w", file, err)
+	}
+	return string(images.DigestFromSum(sum.Sum(nil))), nil
+}
+
+// kernelSource gets the kernel, or nil where it is the root's own.
+func (b *Builder) kernelSource(ctx context.Context, def *images.Definition) (*kernel.Kernel, error) {
+	k := def.Kernel
+	switch {
+	case k.Root:
+		return nil, nil
+	case k.Image != "":
+		return kernel.FromFiles(k.Image, k.Modules)
+	}
+	client, err := b.aptClient(def, "kernel")
+	if err != nil {
+		return nil, err
+	}
+	return kernel.FromDebian(ctx, client, kernel.Debian{Suite: k.Suite, Package: k.Package})
+}

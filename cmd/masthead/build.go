@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"masthead/builder"
+	"masthead/images"
+	"masthead/node/tools"
+)
+
+// buildFlags are what all build commands share.
+type buildFlags struct {
+	dir    string // where artifacts go
+	store  string
+	binary string
+	dryRun bool
+}
+
+func (a *app) buildCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "build",
+		Short: "Build what machines boot from",
+	}
+	cmd.AddCommand(a.buildISOCommand(), a.buildNetbootCommand())
+	return cmd
+}
+
+func (f *buildFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.dir, "output", "o", ".", "folder to write to")
+	cmd.Flags().StringVar(&f.store, "store", "", "image store (default: in the cache folder)")
+	cmd.Flags().StringVar(&f.binary, "binary", "", "static masthead to put in (default: this program)")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be built and from what, and build nothing")
+	_ = cmd.MarkFlagDirname("output")
+}
+
+func (a *app) buildISOCommand() *cobra.Command {
+	var f buildFlags
+	cmd := &cobra.Command{
+		Use:   "iso DEFINITION",
+		Short: "Build a hybrid ISO: boots from CD, USB stick and BMC virtual media, by BIOS and UEFI",
+		Example: "  masthead build iso images/head.yaml -o out\n" +
+			"  dd if=out/head.iso of=/dev/sdX bs=4M conv=fsync   # a stick",
+		Args: exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.buildISO(cmd.Context(), args[0], f) },
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (a *app) buildNetbootCommand() *cobra.Command {
+	var f buildFlags
+	cmd := &cobra.Command{
+		Use:     "netboot DEFINITION",
+		Short:   "Build a network-boot set: kernel, initramfs, loaders, manifest, and the image as one pack",
+		Example: "  masthead build netboot images/worker.yaml -o out/worker\n  masthead image import out/worker/worker.pack",
+		Args:    exactArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.buildNetboot(cmd.Context(), args[0], f) },
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (a *app) buildISO(ctx context.Context, file string, f buildFlags) error {
+	def, err := images.LoadDefinition(file)
+	if err != nil {
+		return err
+	}
+	var carried []*images.Definition
+	for _, c := range def.Carries {
+		d, err := images.LoadDefinition(c)
+		if err != nil {
+			return fmt.Errorf("%s carries %s: %w", file, c, err)
+		}
+		carried = append(carried, d)
+	}
+	if f.dryRun {
+		return a.describePlan(append([]*images.Definition{def}, carried...), filepath.Join(f.dir, def.Name+".iso"))
+	}
+	b, done, err := a.builder(f)
+	if err != nil {
+		return err
+	}
+	defer done()
+	tags := map[string]images.Digest{}
+	for _, d := range carried {
+		built, err := b.Image(ctx, d)
+		if err != nil {
+			return err
+		}
+		a.sayBuilt(built)
+		tags[d.Name] = built.Digest
+	}
+	built, err := b.Image(ctx, def)
+	if err != nil {
+		return err
+	}
+	a.sayBuilt(built)
+	out := filepath.Join(f.dir, def.Name+".iso")
+	size, err := b.ISO(ctx, def, built, tags, out)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "%s: %s\n", out, bytesText(size))
+	return nil
+}
+
+func (a *app) buildNetboot(ctx context.Context, file string, f buildFlags) error {
+	def, err := images.LoadDefinition(file)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		return a.describePlan([]*images.Definition{def}, f.dir)
+	}
+	b, done, err := a.builder(f)
+	if err != nil {
+		return err
+	}
+	defer done()
+	built, err := b.Image(ctx, def)
+	if err != nil {
+		return err
+	}
+	a.sayBuilt(built)
+	files, err := b.Netboot(ctx, built, f.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range files {
+		st, err := os.Stat(name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.out, "%s: %s\n", name, bytesText(st.Size()))
+	}
+	return nil
+}
+
+func (a *app) sayBuilt(b builder.Built) {
+	how := "built"
+	if b.Reused {
+		how = "unchanged"
+	}
+	m := b.Manifest
+	fmt.Fprintf(a.out, "%s: %s %s, kernel %s, root %s in %s, initramfs %s\n", m.Name, how, b.Digest.Short(),
+		m.KernelRelease, bytesText(m.Root.Size), bytesText(m.Root.Stored()), bytesText(m.Initramfs.Size))
+}
+
+// describePlan is --dry-run: what would be built, from what.
+func (a *app) describePlan(defs []*images.Definition, out string) error {
+	for _, d := range defs {
+		data, err := json.MarshalIndent(d, "", "  ")
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.out, "would build %s from\n%s\n", d.Name, data)
+	}
+	fmt.Fprintf(a.out, "would write %s\n", out)
+	return nil
+}
+
+// builder opens the store and makes a builder that shows its progress; done ends the display.
+func (a *app) builder(f buildFlags) (b *builder.Builder, done func(), err error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := a.openStore(f.store)
+	if err != nil {
+		return nil, nil, err
+	}
+	bin := f.binary
+	if bin == "" {
+		if bin, err = os.Executable(); err != nil {
+			return nil, nil, fmt.Errorf("find this program: %w", err)
+		}
+	}
+	epoch, err := sourceDateEpoch()
+	if err != nil {
+		return nil, nil, err
+	}
+	show := newProgress(a.err)
+	b, err = builder.New(builder.Config{
+		Store: store, Cache: cache, Binary: bin, Tools: tools.Names(), Epoch: epoch, Progress: show.update, Log: a.log,
+	})
+	return b, show.close, err
+}
+
+// sourceDateEpoch is the time that reproducible builds agree on (reproducible-builds.org/specs/source-date-epoch);
+// zero where it is not set.
+func sourceDateEpoch() (time.Time, error) {
+	s := os.Getenv("SOURCE_DATE_EPOCH")
+	if s == "" {
+		return time.Time{}, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH=%s: want seconds since 1970", s)
+	}
+	return time.Unix(n, 0).UTC(), nil
+}
+
+// openStore opens the image store: the one named, or the one in the cache folder.
+func (a *app) openStore(dir string) (*images.Store, error) {
+	if dir == "" {
+		cache, err := cacheDir()
+		if err != nil {
+			return nil, err
+		}
+		dir = filepath.Join(cache, "store")
+	}
+	return images.OpenStore(dir)
+}
+
+// exactArgs is cobra.ExactArgs whose error counts as a usage error.
+func exactArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageError{&hint{fmt.Errorf("%s: want %d arguments, got %d", cmd.CommandPath(), n, len(args)), cmd.CommandPath() + " --help"}}
+		}
+		return nil
+	}
+}

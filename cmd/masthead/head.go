@@ -1,0 +1,157 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"masthead/appliance"
+	"masthead/images"
+	"masthead/node/agent"
+)
+
+func (a *app) headCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "head", Short: "Run and look after head nodes"}
+	cmd.AddCommand(a.headRunCommand())
+	return cmd
+}
+
+// headFlags override what init found out.
+type headFlags struct {
+	name, state, iface, address, dhcp, pack, keyFile string
+	http, https                                      uint16
+}
+
+func (a *app) headRunCommand() *cobra.Command {
+	var f headFlags
+	cmd := &cobra.Command{
+		Use: "run", Short: "Run this machine as a head: DHCP, TFTP, HTTP and the API", Args: exactArgs(0),
+		Long: "Runs this machine as a head. On a machine that masthead booted everything is known already; elsewhere\n" +
+			"the interface and its address have to be given.",
+		Example: "  masthead head run --interface eth1 --address 10.77.0.1/24 --name head1",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.headConfig(f)
+			if err != nil {
+				return err
+			}
+			h, err := appliance.New(cfg)
+			if err != nil {
+				return err
+			}
+			err = h.Run(cmd.Context())
+			return errors.Join(err, h.Close())
+		},
+	}
+	cmd.Flags().StringVar(&f.name, "name", "", "name of this head (default: the host name)")
+	cmd.Flags().StringVar(&f.state, "state", "", "folder of the state (default "+images.StateDir+")")
+	cmd.Flags().StringVar(&f.iface, "interface", "", "NIC of the cluster network")
+	cmd.Flags().StringVar(&f.address, "address", "", "address of this head there, ADDRESS/PREFIX")
+	cmd.Flags().StringVar(&f.dhcp, "dhcp", string(appliance.DHCPAuto), "auto, server, proxy (beside another server) or off")
+	cmd.Flags().StringVar(&f.pack, "pack", "", "pack with images to serve (default: that of the boot medium)")
+	cmd.Flags().StringVar(&f.keyFile, "ssh-keys", "", "authorized_keys that root gets on every node (default: this machine's)")
+	cmd.Flags().Uint16Var(&f.http, "http", 0, "port for firmware (default 80)")
+	cmd.Flags().Uint16Var(&f.https, "https", 0, "port of the API (default 443)")
+	return cmd
+}
+
+// headConfig is what init found out, with the flags over it.
+func (a *app) headConfig(f headFlags) (appliance.Config, error) {
+	cfg := appliance.DefaultConfig()
+	cfg.Version, cfg.Log = versionText(), a.log
+	cfg.DHCP = appliance.DHCPMode(f.dhcp)
+	if err := fromInit(&cfg); err != nil {
+		return cfg, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return cfg, fmt.Errorf("host name: %w", err)
+	}
+	cfg.Name, _, _ = strings.Cut(strings.ToLower(host), ".")
+	set := func(dst *string, value string) {
+		if value != "" {
+			*dst = value
+		}
+	}
+	set(&cfg.Name, f.name)
+	set(&cfg.StateDir, f.state)
+	set(&cfg.Interface, f.iface)
+	set(&cfg.Pack, f.pack)
+	if f.state != "" && f.state != images.StateDir {
+		cfg.Socket = filepath.Join(f.state, "api.sock") // another state is another head
+	}
+	if f.http != 0 {
+		cfg.HTTP = f.http
+	}
+	if f.https != 0 {
+		cfg.HTTPS = f.https
+	}
+	if f.address != "" {
+		if cfg.Address, err = netip.ParsePrefix(f.address); err != nil {
+			return cfg, usageError{fmt.Errorf("--address %s: want ADDRESS/PREFIX", f.address)}
+		}
+	}
+	keys := f.keyFile
+	if keys == "" {
+		keys = "/root/.ssh/authorized_keys"
+	}
+	data, err := os.ReadFile(keys)
+	if err != nil && (f.keyFile != "" || !errors.Is(err, fs.ErrNotExist)) {
+		return cfg, fmt.Errorf("SSH keys for the nodes: %w", err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			cfg.SSHKeys = append(cfg.SSHKeys, line)
+		}
+	}
+	return cfg, nil
+}
+
+// fromInit takes over what init left on a machine that masthead booted.
+func fromInit(cfg *appliance.Config) error {
+	left, err := agent.LoadConfig(images.RunNode)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if left.MAC != "" {
+		hello := left.Hello()
+		cfg.Self = &hello
+	}
+	if n := left.Net; n != nil && n.Prefix.IsValid() {
+		cfg.Interface, cfg.Address, cfg.Router, cfg.DNS = n.Link.Name, n.Prefix, n.Gateway, n.DNS
+		cfg.Leased = n.Lease != nil
+		// udev may have given the NIC another name since.
+		if name := nicByMAC(n.Link.MAC); name != "" {
+			cfg.Interface = name
+		}
+	}
+	pack := filepath.Join(images.MediumMount, images.MediumPack)
+	if _, err := os.Stat(pack); err == nil {
+		cfg.Pack = pack
+	}
+	token, err := os.ReadFile(filepath.Join(images.CredentialsDir, images.CredentialAdminToken))
+	if err == nil {
+		cfg.AdminToken = strings.TrimSpace(string(token))
+	}
+	return nil
+}
+
+// nicByMAC is the present name of a NIC; empty where there is none.
+func nicByMAC(mac string) string {
+	files, _ := filepath.Glob("/sys/class/net/*/address")
+	for _, f := range files {
+		if data, err := os.ReadFile(f); err == nil && strings.TrimSpace(string(data)) == mac {
+			return filepath.Base(filepath.Dir(f))
+		}
+	}
+	return ""
+}
+

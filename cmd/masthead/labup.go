@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"masthead/images"
+	"masthead/node/wire"
+	"masthead/vmtest"
+	"masthead/vmtest/cluster"
+)
+
+// upTimeout is how long a machine may take to come up, for each. Software emulation on a busy laptop is slow.
+const upTimeout = 6 * time.Minute
+
+type labUpFlags struct {
+	stay, once bool
+	timeout    time.Duration
+}
+
+func (a *app) labUpCommand() *cobra.Command {
+	var f labUpFlags
+	cmd := &cobra.Command{
+		Use:   "up LAB.yaml",
+		Short: "Boot a cluster in QEMU: heads first, then the workers from them",
+		Long: "Boots the machines of a lab file in QEMU, without root. On a terminal the cluster stays up until Ctrl-C;\n" +
+			"elsewhere everything is taken down again once all machines are up, and the exit code says how it went.",
+		Example: "  masthead build iso images/head.yaml -o out\n  masthead lab up vmtest/demo.yaml",
+		Args:    exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			stay := terminal(a.out) && terminalIn(a.in)
+			return a.labUp(cmd.Context(), args[0], (stay || f.stay) && !f.once, f.timeout)
+		},
+	}
+	cmd.Flags().BoolVar(&f.stay, "stay", false, "leave the cluster up until a signal, also without a terminal")
+	cmd.Flags().BoolVar(&f.once, "once", false, "take everything down once all machines are up, also on a terminal")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", upTimeout, "how long each machine may take to come up")
+	cmd.MarkFlagsMutuallyExclusive("stay", "once")
+	return cmd
+}
+
+func (a *app) labUp(ctx context.Context, file string, stay bool, timeout time.Duration) error {
+	config, err := vmtest.Load(file)
+	if err != nil {
+		return err
+	}
+	for name, m := range config.Machines {
+		if m.ISO == "" {
+			continue
+		}
+		if _, err := os.Stat(m.ISO); err != nil {
+			return &hint{fmt.Errorf("machine %s boots from %s, which is not there", name, m.ISO),
+				"masthead build iso images/head.yaml -o " + filepath.Dir(m.ISO)}
+		}
+	}
+	dir, err := labDir(config.Name)
+	if err != nil {
+		return err
+	}
+	show := newBoard(a.out)
+	c, err := cluster.Up(ctx, config, dir)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		forgetHead(dir)
+		if err := c.Down(); err != nil {
+			a.log.Warn("take the lab down", "err", err)
+		}
+	}()
+	g, serving := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.Serve(serving) })
+	head, err := a.bootCluster(ctx, c, show, dir, timeout)
+	if err != nil {
+		show.close()
+		fmt.Fprintf(a.err, "%s\n", c.Report(ctx))
+		return &hint{err, "look at the consoles in " + dir}
+	}
+	show.close()
+	fmt.Fprintln(a.out)
+	if err := a.printBoots(ctx, head, c); err != nil {
+		return err
+	}
+	if !stay {
+		return nil
+	}
+	return a.watchCluster(ctx, head, config.Name)
+}
+
+// bootCluster boots the heads and then the workers, all workers at once, and gives a client of the first head.
+func (a *app) bootCluster(ctx context.Context, c *cluster.Cluster, show *board, dir string, timeout time.Duration) (*wire.Client, error) {
+	heads := c.Named(images.RoleHead)
+	if len(heads) == 0 {
+		return nil, &hint{errors.New("the lab has no machine with role: head"), "see vmtest/demo.yaml"}
+	}
+	name := heads[0]
+	headCtx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	show.set(name, "power", "on")
+	follow, stop := context.WithCancel(headCtx)
+	done := make(chan struct{})
+	go func() { // ends with follow
+		defer close(done)
+		c.FollowConsole(follow, name, func(stage, text string) { show.set(name, stage, text) })
+	}()
+	head, ca, err := c.Head(headCtx, name)
+	stop()
+	<-done
+	if err != nil {
+		return nil, err
+	}
+	show.set(name, "api", head.Base)
+	if err := errors.Join(rememberHead(dir, head), os.WriteFile(filepath.Join(dir, labCAFile), []byte(ca), 0o600)); err != nil {
+		return nil, fmt.Errorf("leave word of the lab: %w", err)
+	}
+	if err := c.Follow(headCtx, head, name, func(s wire.StageResult) { show.stage(name, s) }); err != nil {
+		return nil, err
+	}
+	var workers errgroup.Group
+	for _, worker := range c.Named(images.RoleWorker) {
+		workers.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			if err := c.Register(ctx, head, worker, wire.NodeChange{}); err != nil {
+				return err
+			}
+			show.set(worker, "power", "on")
+			return c.Follow(ctx, head, worker, func(s wire.StageResult) { show.stage(worker, s) })
+		})
+	}
+	return head, workers.Wait()
+}
+
+// printBoots prints each machine's boot, stage by stage.
+func (a *app) printBoots(ctx context.Context, head *wire.Client, c *cluster.Cluster) error {
+	for _, name := range append(c.Named(images.RoleHead)[:1], c.Named(images.RoleWorker)...) {
+		why, err := head.Why(ctx, name)
+		if err != nil {
+			return err
+		}
+		a.printStages(why)
+		fmt.Fprintln(a.out)
+	}
+	return nil
+}
+
+// watchInterval is how often the live table is drawn.
+const watchInterval = 2 * time.Second
+
+// watchCluster shows the cluster until ctx ends, with what there is to play with.
+func (a *app) watchCluster(ctx context.Context, head *wire.Client, lab string) error {
+	for {
+		status, err := head.Status(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if terminal(a.out) {
+			fmt.Fprint(a.out, "\x1b[H\x1b[2J") // home, and clear: the table is drawn over the last one
+		}
+		if err != nil {
+			fmt.Fprintf(a.out, "the head does not answer: %v\n", err)
+		} else if err := a.printStatus(status); err != nil {
+			return err
+		}
+		self := filepath.Base(os.Args[0])
+		fmt.Fprintf(a.out, "\nIn another terminal:\n"+
+			"  %[1]s --lab %[2]s node list               the nodes\n"+
+			"  %[1]s --lab %[2]s node why n01            how n01 came up\n"+
+			"  %[1]s --lab %[2]s lab console n01         its console (Ctrl-] leaves)\n"+
+			"  %[1]s --lab %[2]s lab fault cut-link n01:0\n"+
+			"  %[1]s --lab %[2]s lab status              the hardware\n"+
+			"Ctrl-C takes the cluster down.\n", self, lab)
+		if !terminal(a.out) {
+			<-ctx.Done()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchInterval):
+		}
+	}
+}
+
+func forgetHead(dir string) {
+	for _, name := range []string{labHeadFile, labCAFile} {
+		_ = os.Remove(filepath.Join(dir, name)) // one that was never written is as good as gone
+	}
+}

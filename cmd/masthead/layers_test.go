@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// layers says who may import whom, as docs/architecture.md draws it. A package belongs to the longest key that is a
+// prefix of its path; it may import the packages below the prefixes listed, and those of its own key.
+//
+//	build: images ← rootfs ← initramfs ← builder ← cmd
+//	run:   images, node/wire ← node/<leaf> ← {node, appliance/<leaf>} ← appliance ← cmd
+var layers = map[string][]string{
+	"images":    {},
+	"rootfs":    {"images"},
+	"initramfs": {"images", "rootfs"},
+	"builder":   {"images", "rootfs", "initramfs"},
+
+	"node/wire":    {"images"},
+	"node/stages":  {"images", "node/wire"},
+	"node/kmod":    {"images", "node/wire"},
+	"node/netif":   {"images", "node/wire"},
+	"node/rootdev": {"images", "node/wire"},
+	"node/console": {"images", "node/wire"},
+	"node/tools":   {"images", "node/wire"},
+	// The agent is what the leaves are for once the root's init runs; no leaf imports it.
+	"node/agent": {"images", "node/wire", "node/stages", "node/netif", "node/rootdev"},
+	"node":       {"images", "node"},
+
+	"appliance/state":    {"images", "node/wire"},
+	"appliance/nodeset":  {},
+	"appliance/registry": {"images", "node/wire", "appliance/state", "appliance/nodeset"},
+	"appliance/dhcp":     {"images", "node/wire"},
+	"appliance/tftp":     {"images", "node/wire"},
+	"appliance/httpboot": {"images", "node/wire"},
+	"appliance/pki":      {"images", "node/wire"},
+	"appliance":          {"images", "node", "appliance"},
+
+	"vmtest":         {"images", "node/wire"},
+	"vmtest/cluster": {"images", "node/wire", "vmtest"},
+
+	"cmd": {"images", "rootfs", "initramfs", "builder", "node", "appliance", "vmtest"},
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+func TestLayers(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "masthead/...").Output()
+	if err != nil {
+		var e *exec.ExitError
+		if errors.As(err, &e) {
+			t.Fatalf("go list: %v\n%s", err, e.Stderr)
+		}
+		t.Fatalf("go list: %v", err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := dec.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		path := strings.TrimPrefix(p.ImportPath, "masthead/")
+		key := layerOf(path)
+		if key == "" {
+			t.Errorf("%s is in no layer: give it a row in the table", path)
+			continue
+		}
+		for _, imp := range p.Imports {
+			to, ours := strings.CutPrefix(imp, "masthead/")
+			if !ours {
+				continue
+			}
+			seen++
+			if !mayImport(key, to) {
+				t.Errorf("%s imports %s: %s may import %v", path, to, key, layers[key])
+			}
+		}
+	}
+	if seen < 50 {
+		t.Errorf("only %d imports seen: the test does not see the project", seen)
+	}
+}
+
+// layerOf is the longest key of layers that path lies under.
+func layerOf(path string) string {
+	best := ""
+	for key := range layers {
+		if under(path, key) && len(key) > len(best) {
+			best = key
+		}
+	}
+	return best
+}
+
+func under(path, prefix string) bool {
+	return path == prefix || strings.HasPrefix(path, prefix+"/")
+}
+
+func mayImport(key, to string) bool {
+	if layerOf(to) == key {
+		return true
+	}
+	for _, allowed := range layers[key] {
+		if under(to, allowed) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"masthead/images"
+	"masthead/node/wire"
+)
+
+// remote says which head a command talks to. On a head nothing need be said: root reaches it by its socket.
+type remote struct {
+	head      string
+	ca        string
+	tokenFile string
+	lab       string
+}
+
+func (r *remote) flags(f *pflag.FlagSet) {
+	f.StringVar(&r.head, "head", os.Getenv("MASTHEAD_HEAD"), "URL of the head to talk to (default: this machine's)")
+	f.StringVar(&r.ca, "ca", os.Getenv("MASTHEAD_CA"), "digest of the cluster's CA, as 'masthead status' on a head shows it")
+	f.StringVar(&r.tokenFile, "token-file", os.Getenv("MASTHEAD_TOKEN_FILE"), "file with the administrator's token")
+	f.StringVar(&r.lab, "lab", os.Getenv("MASTHEAD_LAB"), "name of a running lab whose head to talk to")
+}
+
+// client connects as the flags say.
+func (r *remote) client() (*wire.Client, error) {
+	if r.lab != "" {
+		return r.labClient()
+	}
+	if r.head == "" {
+		if _, err := os.Stat(images.APISocket); err != nil {
+			return nil, &hint{errors.New("this machine is not a head, and no other was named"),
+				"masthead --head https://HEAD --ca sha256:… --token-file FILE …, or --lab NAME for a lab"}
+		}
+		return wire.NewUnixClient(images.APISocket), nil
+	}
+	ca, err := images.ParseDigest(r.ca)
+	if err != nil {
+		return nil, &hint{fmt.Errorf("--ca: %w", err), "ask the head for it: masthead status"}
+	}
+	token, err := readToken(r.tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	return wire.NewClient(r.head, ca, token), nil
+}
+
+// labClient connects to the head of a lab by what 'lab up' left in its folder.
+func (r *remote) labClient() (*wire.Client, error) {
+	dir, err := labDir(r.lab)
+	if err != nil {
+		return nil, err
+	}
+	read := func(name string) string {
+		data, e := os.ReadFile(filepath.Join(dir, name))
+		if e != nil && err == nil {
+			err = e
+		}
+		return strings.TrimSpace(string(data))
+	}
+	head, ca, token := read(labHeadFile), read(labCAFile), read(labTokenFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &hint{fmt.Errorf("no lab named %s has a running head", r.lab), "masthead lab up"}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lab %s: %w", r.lab, err)
+	}
+	return wire.NewClient(head, images.Digest(ca), token), nil
+}
+
+func readToken(file string) (string, error) {
+	if file == "" {
+		return "", &hint{errors.New("no administrator's token"), "--token-file FILE; the head keeps it in " + images.StateDir + "/admin-token"}
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}

@@ -1,0 +1,128 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/u-root/u-root/pkg/boot/kexec"
+	"golang.org/x/sys/unix"
+
+	"masthead/images"
+	"masthead/node/agent"
+	"masthead/node/wire"
+)
+
+// LoadKexec loads the kernel and the initramfs of the image that this machine runs, or of the one that its head wants
+// it to run now, so that the next restart goes straight into them and skips the firmware, which takes minutes on a
+// server. It returns what was loaded, for people.
+func LoadKexec(ctx context.Context, cfg agent.Config) (string, error) {
+	blobs, image, err := kexecSource(ctx, cfg)
+	if err != nil {
+		return "", fmt.Errorf("kexec: %w", err)
+	}
+	m, err := images.ReadManifest(blobs, image)
+	if err != nil {
+		return "", fmt.Errorf("kexec: %w", err)
+	}
+	kernel, err := memoryFile(blobs, "vmlinuz", m.Kernel)
+	if err != nil {
+		return "", fmt.Errorf("kexec: %w", err)
+	}
+	defer kernel.Close()
+	ramfs, err := memoryFile(blobs, "initramfs", m.Initramfs)
+	if err != nil {
+		return "", fmt.Errorf("kexec: %w", err)
+	}
+	defer ramfs.Close()
+	// The command line of this boot names the heads, the CA and the NIC; a later masthead.image wins over an earlier one.
+	cmdline := line("/proc/cmdline") + " " + images.KeyImage + "=" + string(image)
+	if err := kexec.FileLoad(kernel, ramfs, cmdline); err != nil {
+		return "", fmt.Errorf("kexec: load kernel %s: %w", m.KernelRelease, err)
+	}
+	return fmt.Sprintf("%s %s, kernel %s", m.Name, image.Short(), m.KernelRelease), nil
+}
+
+// kexecSource says where the next kernel comes from: the medium, or the head that answers first.
+func kexecSource(ctx context.Context, cfg agent.Config) (images.BlobReader, images.Digest, error) {
+	pack, err := images.OpenPackFile(filepath.Join(images.MediumMount, images.MediumPack))
+	if err == nil {
+		return pack, cfg.Image, nil
+	}
+	if len(cfg.Spec.Heads) == 0 {
+		return nil, "", errors.New("this machine has neither a medium nor a head to take a kernel from")
+	}
+	var errs []error
+	for _, h := range cfg.Spec.Heads {
+		c := wire.NewClient(h.URL, cfg.CA, "")
+		spec, err := c.Hello(ctx, cfg.Hello())
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if spec.Verdict != wire.VerdictBoot {
+			return nil, "", fmt.Errorf("%s: %s", spec.Verdict, spec.Reason)
+		}
+		return &headBlobs{ctx, wire.NewClient(h.URL, cfg.CA, spec.Token)}, spec.Image, nil
+	}
+	return nil, "", errors.Join(errs...)
+}
+
+// headBlobs reads blobs from a head.
+type headBlobs struct {
+	ctx    context.Context
+	client *wire.Client
+}
+
+func (h *headBlobs) Open(d images.Digest) (io.ReadCloser, int64, error) {
+	return h.client.Blob(h.ctx, d)
+}
+
+// maxKexecFile bounds what is taken into memory for the next kernel.
+const maxKexecFile = 1 << 30
+
+// memoryFile is a verified blob as a file in memory, which is what kexec_file_load wants.
+func memoryFile(from images.BlobReader, name string, b images.Blob) (*os.File, error) {
+	data, err := images.ReadBlob(from, b.Digest, maxKexecFile)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make a file in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("make a file in memory: %w", err)
+	}
+	return f, nil
+}
+
+// Restart ends this machine in order and starts it again; with viaKexec into the kernel that LoadKexec loaded. It
+// returns as soon as PID 1 knows.
+func Restart(ctx context.Context, viaKexec bool) error {
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		verb := "reboot"
+		if viaKexec {
+			verb = "kexec"
+		}
+		out, err := exec.CommandContext(ctx, "systemctl", verb).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("systemctl %s: %w: %s", verb, err, out)
+		}
+		return nil
+	}
+	sig := signalReboot
+	if viaKexec {
+		sig = signalKexec
+	}
+	if err := unix.Kill(1, sig); err != nil {
+		return fmt.Errorf("tell PID 1 to restart: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,293 @@
+package netif
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"go.uber.org/goleak"
+)
+
+// inNamespace marks the process that TestMain starts.
+const inNamespace = "NETIF_TEST_IN_NAMESPACE"
+
+// TestMain runs the whole test binary again in a network namespace of its own: a namespace belongs to a thread, and
+// Up has several goroutines.
+func TestMain(m *testing.M) {
+	if os.Getenv(inNamespace) == "" && os.Getuid() == 0 {
+		cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+		cmd.Env = append(os.Environ(), inNamespace+"=1")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+		err := cmd.Run()
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			os.Exit(exit.ExitCode())
+		}
+		if err == nil {
+			os.Exit(0)
+		}
+		fmt.Fprintln(os.Stderr, "no network namespace:", err)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func needNamespace(t *testing.T) {
+	t.Helper()
+	if os.Getenv(inNamespace) == "" {
+		missing(t, "a network namespace (run as root)")
+	}
+}
+
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("MASTHEAD_REQUIRE") != "" {
+		t.Fatalf("missing: %s", what)
+	}
+	t.Skipf("missing: %s", what)
+}
+
+// network is the other end: a namespace with servers in it.
+type network struct {
+	t   *testing.T
+	ns  netns.NsHandle
+	nl  *netlink.Handle
+	dir string
+}
+
+func newNetwork(t *testing.T) *network {
+	t.Helper()
+	needNamespace(t)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	ns, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netns.Set(home); err != nil {
+		t.Fatal(err)
+	}
+	nl, err := netlink.NewHandleAt(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nl.Close(); ns.Close() })
+	return &network{t: t, ns: ns, nl: nl, dir: t.TempDir()}
+}
+
+// inside calls f on a thread that is in the network's namespace: sockets and processes that it makes stay there.
+func (n *network) inside(f func() error) {
+	n.t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer home.Close()
+	if err := netns.Set(n.ns); err != nil {
+		n.t.Fatal(err)
+	}
+	err = f()
+	if err := netns.Set(home); err != nil {
+		n.t.Fatal(err)
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// plug makes a NIC here whose cable ends in the network, at an interface of that name and address. Without an address
+// the far end stays down: no carrier.
+func (n *network) plug(nic, mac, far, address string) {
+	n.t.Helper()
+	hw, err := net.ParseMAC(mac)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: nic, HardwareAddr: hw}, PeerName: far,
+		PeerNamespace: netlink.NsFd(int(n.ns))}
+	if err := netlink.LinkAdd(veth); err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { netlink.LinkDel(veth) })
+	if address != "" {
+		n.connect(far, address)
+	}
+}
+
+func (n *network) connect(far, address string) {
+	n.t.Helper()
+	l, err := n.nl.LinkByName(far)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	a, err := netlink.ParseAddr(address)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := n.nl.AddrAdd(l, a); err != nil {
+		n.t.Fatal(err)
+	}
+	if err := n.nl.LinkSetUp(l); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// dnsmasq serves DHCP in the network. stop ends it; it also ends with the test.
+func (n *network) dnsmasq(args ...string) (log func() string, stop func()) {
+	n.t.Helper()
+	if _, err := exec.LookPath("dnsmasq"); err != nil {
+		missing(n.t, "dnsmasq")
+	}
+	logFile := filepath.Join(n.dir, fmt.Sprintf("dnsmasq-%d.log", time.Now().UnixNano()))
+	// Each server forgets the leases of the one before.
+	cmd := exec.Command("dnsmasq", append([]string{"--keep-in-foreground", "--conf-file=/dev/null", "--user=root",
+		"--no-resolv", "--no-hosts", "--port=0", "--pid-file", "--no-ping", "--dhcp-authoritative", "--log-dhcp",
+		"--bind-interfaces", "--log-facility=" + logFile, "--dhcp-leasefile=" + logFile + ".leases"}, args...)...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	n.inside(cmd.Start)
+	read := func() string {
+		b, _ := os.ReadFile(logFile)
+		return string(b)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	stop = func() { cmd.Process.Kill(); <-ended }
+	n.t.Cleanup(stop)
+	until(n.t, "dnsmasq to serve", func() bool {
+		select {
+		case <-ended:
+			n.t.Fatalf("dnsmasq ended: %s %s", stderr.String(), read())
+		default:
+		}
+		return strings.Contains(read(), "DHCP, IP range") // said with the sockets open
+	})
+	return read, stop
+}
+
+// until polls a foreign process, which has no other way to tell.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited too long for %s", what)
+		}
+	}
+}
+
+// server answers in the network as no real server does.
+func (n *network) server(far string, answer func(*dhcpv4.DHCPv4) []*dhcpv4.DHCPv4) {
+	n.t.Helper()
+	var conn net.PacketConn
+	n.inside(func() (err error) {
+		conn, err = nclient4.NewRawUDPConn(far, nclient4.ServerPort)
+		return err
+	})
+	done := make(chan struct{})
+	n.t.Cleanup(func() { conn.Close(); <-done })
+	go func() {
+		defer close(done)
+		buf := make([]byte, 1500)
+		for {
+			k, _, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			req, err := dhcpv4.FromBytes(buf[:k])
+			if err != nil {
+				continue
+			}
+			for _, p := range answer(req) {
+				conn.WriteTo(p.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: nclient4.ClientPort})
+			}
+		}
+	}()
+}
+
+func reply(req *dhcpv4.DHCPv4, t dhcpv4.MessageType, mods ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
+	p, err := dhcpv4.NewReplyFromRequest(req, append([]dhcpv4.Modifier{dhcpv4.WithMessageType(t),
+		dhcpv4.WithServerIP(net.IPv4(10, 77, 0, 1)),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 77, 0, 1)))}, mods...)...)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// addresses are the IPv4 addresses of a link with their lifetimes: "10.77.0.11/24", or with " 120s" if it ends.
+func addresses(t *testing.T, nic string) []string {
+	t.Helper()
+	l, err := netlink.LinkByName(nic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := netlink.AddrList(l, netlink.FAMILY_V4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, a := range list {
+		s := a.IPNet.String()
+		if const32 := 0xffffffff; a.ValidLft != 0 && a.ValidLft != const32 {
+			s += fmt.Sprintf(" %ds", a.ValidLft)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func defaultGateways(t *testing.T) []string {
+	t.Helper()
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, r := range routes {
+		if r.Gw != nil {
+			out = append(out, r.Gw.String())
+		}
+	}
+	return out
+}
+
+func deadline(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func unset(t *testing.T, nic string, p netip.Prefix) {
+	t.Helper()
+	l, err := netlink.LinkByName(nic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := netlink.ParseAddr(p.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.AddrDel(l, a); err != nil {
+		t.Fatal(err)
+	}
+}

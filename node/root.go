@@ -1,0 +1,150 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"masthead/images"
+	"masthead/node/rootdev"
+	"masthead/node/wire"
+)
+
+// root attaches the sealed image as a block device and puts the root together: EROFS below, a writable overlay above.
+func (in *Init) root(ctx context.Context) (string, error) {
+	in.image = in.boot.Image
+	if in.spec.Image != "" {
+		in.image = in.spec.Image // the head's word at this moment, not that of the boot script
+	}
+	if in.image == "" {
+		return "", &hint{errors.New("neither the kernel command line nor a head names an image"), "add " + images.KeyImage + "=DIGEST"}
+	}
+	data, err := in.manifest(ctx)
+	if err != nil {
+		return "", err
+	}
+	if in.man, err = images.VerifyManifest(data, in.image); err != nil {
+		return "", err
+	}
+	if in.man.Name != in.baked.Name || in.man.KernelRelease != in.baked.KernelRelease {
+		// A kernel without its modules half works, which is worse than a boot that says so.
+		if in.man.KernelRelease != in.baked.KernelRelease {
+			in.log.Warn("the root's modules are for another kernel", "running", in.baked.KernelRelease, "root", in.man.KernelRelease)
+		}
+	}
+	cfg := rootdev.Config{Image: in.image, Manifest: data, Mode: in.rootMode(), Control: images.RootdSocket, Progress: in.loading}
+	if in.pack != nil {
+		if cfg.Pack, err = os.Open(filepath.Join(images.MediumMount, images.MediumPack)); err != nil {
+			return "", err
+		}
+		defer cfg.Pack.Close() // the process has its own descriptor of it
+	} else {
+		cfg.Heads = rootdev.Heads{Heads: in.sources(), CA: in.boot.CA, Token: in.spec.Token}
+	}
+	if in.rootd, err = rootdev.Start(ctx, images.RunBinary, cfg); err != nil {
+		return "", err
+	}
+	if err := in.mountRoot(ctx, in.rootd.Device); err != nil {
+		return "", err
+	}
+	r := in.man.Root
+	return fmt.Sprintf("%s %s, %d MB, %s, on %s", in.man.Name, in.image.Short(), r.Size>>20, cfg.Mode, in.rootd.Device), nil
+}
+
+// rootMode is the head's word, or that of the command line.
+func (in *Init) rootMode() images.RootMode {
+	if m := images.RootMode(in.spec.Root); m == images.RootLazy || m == images.RootRAM {
+		return m
+	}
+	return in.boot.Root
+}
+
+// sources lists the heads to fetch from: the one that answered first, then all that it named.
+func (in *Init) sources() []wire.Head {
+	all := []wire.Head{{Name: in.head, URL: in.head}}
+	for _, h := range in.spec.Heads {
+		if h.URL != in.head {
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
+// loadingStep is how often the console hears how far a root that is loaded whole has come: at each tenth.
+const loadingStep = 10
+
+// loading shows how far a root that is loaded whole has come.
+func (in *Init) loading(p rootdev.Progress) error {
+	if p.Chunks > 0 && p.Device == "" {
+		if tenth := loadingStep * p.Present / p.Chunks; tenth != in.loaded {
+			in.loaded = tenth
+			in.log.Info("loading the root", "percent", 100/loadingStep*tenth)
+		}
+	}
+	return nil
+}
+
+// manifest gets the manifest's bytes from the medium or a head. They are not verified here.
+func (in *Init) manifest(ctx context.Context) ([]byte, error) {
+	if in.pack != nil {
+		data, err := images.ReadBlob(in.pack, in.image, images.MaxManifestSize)
+		if err != nil {
+			return nil, &hint{fmt.Errorf("the medium does not have its image: %w", err), "write the medium again"}
+		}
+		return data, nil
+	}
+	if in.client == nil {
+		return nil, errNoHead
+	}
+	ctx, cancel := context.WithTimeout(ctx, manifestTimeout)
+	defer cancel()
+	_, data, err := in.client.Manifest(ctx, in.image)
+	return data, err
+}
+
+// manifestTimeout is ample for a hundred kilobytes over a bad line.
+const manifestTimeout = time.Minute
+
+// mountRoot puts the root together at newRoot.
+func (in *Init) mountRoot(ctx context.Context, device string) error {
+	for _, dir := range []string{images.RootLower, images.RootUpperDir, newRoot} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mount(device, images.RootLower, "erofs", unix.MS_RDONLY, ""); err != nil {
+		return fmt.Errorf("mount %s as erofs: %w", device, err)
+	}
+	if in.boot.Overlay == "zram" {
+		if err := in.zramSwap(ctx); err != nil {
+			// Less room for what is written is no reason not to run.
+			in.log.Warn("zram: the overlay stays in plain memory", "err", err)
+		}
+	}
+	if err := unix.Mount("masthead", images.RootUpperDir, "tmpfs", 0, "mode=0755"); err != nil {
+		return fmt.Errorf("mount the overlay's tmpfs: %w", err)
+	}
+	upper, work := filepath.Join(images.RootUpperDir, "upper"), filepath.Join(images.RootUpperDir, "work")
+	for _, dir := range []string{upper, work} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	// The root directory of an overlay has the owner and mode of its upper layer.
+	var st unix.Stat_t
+	if err := unix.Stat(images.RootLower, &st); err == nil {
+		if err := errors.Join(os.Chown(upper, int(st.Uid), int(st.Gid)), unix.Chmod(upper, st.Mode&0o7777)); err != nil {
+			return fmt.Errorf("prepare the overlay: %w", err)
+		}
+	}
+	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", images.RootLower, upper, work)
+	if err := unix.Mount("masthead", newRoot, "overlay", 0, opts); err != nil {
+		return fmt.Errorf("mount the overlay (%s): %w", opts, err)
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"time"
+
+	"github.com/u-root/u-root/pkg/boot/kexec"
+	"golang.org/x/sys/unix"
+
+	"masthead/images"
+	"masthead/node/agent"
+)
+
+// Signals that end the machine, as in sysvinit's and BusyBox's init, so that the commands people know work.
+const (
+	signalPowerOff = unix.SIGUSR2
+	signalHalt     = unix.SIGUSR1
+	signalReboot   = unix.SIGINT // also what the kernel sends on Ctrl-Alt-Delete
+	signalKexec    = unix.SIGHUP // into the kernel loaded with kexec_file_load
+)
+
+// stopGrace is what processes get between SIGTERM and SIGKILL at shutdown.
+const stopGrace = 5 * time.Second
+
+// restartPause keeps a service that ends at once from taking the processor.
+const restartPause = time.Second
+
+// Second is PID 1 of a root without an init of its own: it starts our services and a shell on the console, starts them
+// again when they end, reaps, and ends the machine on a signal. It returns only if that fails.
+func Second(log *slog.Logger) error {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, signalPowerOff, signalHalt, signalReboot, signalKexec)
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, unix.SIGCHLD)
+	// Ctrl-Alt-Delete is ours, not an immediate reset.
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	running := map[int]service{}
+	for _, s := range services(roleOf(log)) {
+		start(ctx, s, running, log)
+	}
+	again := make(chan service)
+	for {
+		select {
+		case <-children:
+			for _, s := range reap(running, log) {
+				time.AfterFunc(restartPause, func() {
+					select {
+					case again <- s:
+					case <-ctx.Done():
+					}
+				})
+			}
+		case s := <-again:
+			start(ctx, s, running, log)
+		case sig := <-signals:
+			cancel()
+			return end(sig, log)
+		}
+	}
+}
+
+// service is a process that PID 1 keeps running.
+type service struct {
+	name    string
+	command func(context.Context) *exec.Cmd
+}
+
+func services(role images.Role) []service {
+	self := func(args ...string) func(context.Context) *exec.Cmd {
+		return func(ctx context.Context) *exec.Cmd {
+			cmd := exec.Command(images.RunBinary, args...)
+			cmd.Env = environment()
+			cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+			cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+			return cmd
+		}
+	}
+	all := []service{{"agent", self("agent")}}
+	if role == images.RoleHead {
+		all = append(all, service{"head", self("head", "run")})
+	}
+	return append(all, service{"shell", func(context.Context) *exec.Cmd { return shell(context.Background()) }})
+}
+
+func start(ctx context.Context, s service, running map[int]service, log *slog.Logger) {
+	if ctx.Err() != nil {
+		return
+	}
+	cmd := s.command(ctx)
+	if err := cmd.Start(); err != nil {
+		log.Error("start", "service", s.name, "err", err)
+		return
+	}
+	running[cmd.Process.Pid] = s
+	// The process is reaped by reap, with all the others that PID 1 inherits; exec's own Wait is never called.
+	_ = cmd.Process.Release()
+}
+
+// reap collects every child that has ended and gives those that are to be started again.
+func reap(running map[int]service, log *slog.Logger) (ended []service) {
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if pid <= 0 || err != nil {
+			return ended
+		}
+		if s, ok := running[pid]; ok {
+			delete(running, pid)
+			ended = append(ended, s)
+			if s.name != "shell" {
+				log.Warn("service ended", "service", s.name, "status", describe(status))
+			}
+		}
+	}
+}
+
+func describe(s unix.WaitStatus) string {
+	if s.Signaled() {
+		return s.Signal().String()
+	}
+	return fmt.Sprintf("exit status %d", s.ExitStatus())
+}
+
+// end stops every process but those that serve the root, writes out what is unwritten and ends the machine.
+func end(sig os.Signal, log *slog.Logger) error {
+	log.Info("shutting down", "signal", sig.String())
+	if err := stopAll(stopGrace); err != nil {
+		log.Warn("stop processes", "err", err)
+	}
+	switch sig {
+	case signalPowerOff:
+		return reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	case signalHalt:
+		return reboot(unix.LINUX_REBOOT_CMD_HALT)
+	case signalKexec:
+		unix.Sync()
+		if err := kexec.Reboot(); err != nil {
+			log.Error("kexec: restarting through the firmware instead", "err", err)
+		}
+	}
+	return reboot(unix.LINUX_REBOOT_CMD_RESTART)
+}
+
+// roleOf is what init decided that this machine is. A machine whose note cannot be read runs as a worker: that starts
+// nothing which a second head could fight over.
+func roleOf(log *slog.Logger) images.Role {
+	cfg, err := agent.LoadConfig(images.RunNode)
+	if err != nil {
+		log.Error("what init left", "err", err)
+		return images.RoleWorker
+	}
+	return cfg.Role
+}

@@ -1,0 +1,221 @@
+// Package cluster is a lab whose machines run masthead: it gives the heads what lets the caller in, reaches their API
+// over the forwarded port, and follows machines until they are up. The lab beneath (package vmtest) knows hardware only.
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"masthead/images"
+	"masthead/node/wire"
+	"masthead/vmtest"
+	"masthead/vmtest/qemu"
+)
+
+// HTTPS is the name under which a lab file forwards a head's API: forward: {https: 443}.
+const HTTPS = "https"
+
+// pollInterval is the time between two looks at something that sends no event.
+const pollInterval = 500 * time.Millisecond
+
+// Cluster is a lab with masthead in it.
+type Cluster struct {
+	*vmtest.Lab
+	Token string // of the administrator, on every head
+}
+
+// Prepare gives every head of a lab an administrator's token (through SMBIOS, as a machine's owner would), its name,
+// and the names of its NICs. Secrets are files in folder, not words on QEMU's command line.
+func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error) {
+	config, err := config.Prepare()
+	if err != nil {
+		return config, "", err
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return config, "", fmt.Errorf("prepare the cluster: %w", err)
+	}
+	token, err := tokenIn(filepath.Join(folder, images.CredentialAdminToken))
+	if err != nil {
+		return config, "", fmt.Errorf("prepare the cluster: %w", err)
+	}
+	oem := filepath.Join(folder, "admin-token.oem")
+	if err := os.WriteFile(oem, []byte("masthead.credential."+images.CredentialAdminToken+"="+token), 0o600); err != nil {
+		return config, "", fmt.Errorf("prepare the cluster: %w", err)
+	}
+	config.Machines = maps.Clone(config.Machines)
+	for name, m := range config.Machines {
+		if m.Role != string(images.RoleHead) {
+			continue
+		}
+		m.OEM = append([]string{images.KeyName + "=" + name}, m.OEM...)
+		if len(m.NICs) > 0 {
+			m.OEM = append(m.OEM, images.KeyNIC+"="+m.NICs[0].MAC)
+		}
+		if len(m.Forward) > 0 {
+			m.OEM = append(m.OEM, images.KeyUplink+"="+qemu.ForwardMAC(name))
+		}
+		m.OEMFiles = append(slices.Clone(m.OEMFiles), oem)
+		config.Machines[name] = m
+	}
+	return config, token, nil
+}
+
+// tokenIn reads the token in file, or makes one there: a lab that comes up again keeps it.
+func tokenIn(file string) (string, error) {
+	if data, err := os.ReadFile(file); err == nil && len(data) > 0 {
+		return string(data), nil
+	}
+	var raw [24]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return "", err
+	}
+	token := hex.EncodeToString(raw[:])
+	return token, os.WriteFile(file, []byte(token), 0o600)
+}
+
+// Up brings up the lab with everything in it but the workers, which have nothing to boot from before a head is up.
+func Up(ctx context.Context, config vmtest.Config, folder string) (*Cluster, error) {
+	config, token, err := Prepare(config, folder)
+	if err != nil {
+		return nil, err
+	}
+	for name, m := range config.Machines {
+		if m.Role == string(images.RoleWorker) {
+			m.Off = true
+			config.Machines[name] = m
+		}
+	}
+	lab, err := vmtest.Up(ctx, config, folder, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Cluster{lab, token}, nil
+}
+
+// Named lists the machines with a role, in the order of their names.
+func (c *Cluster) Named(role images.Role) []string {
+	var names []string
+	for name, m := range c.Config().Machines {
+		if m.Role == string(role) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Head waits until the API of a head answers, and gives a client of it. The head's CA is taken on first use: the port
+// is the lab's own, on this machine's loopback.
+func (c *Cluster) Head(ctx context.Context, name string) (client *wire.Client, ca images.Digest, err error) {
+	m := c.Machine(name)
+	if m == nil {
+		return nil, "", fmt.Errorf("no machine %s in the lab", name)
+	}
+	addr := m.Forward(HTTPS)
+	if addr == "" {
+		return nil, "", fmt.Errorf("machine %s forwards no port named %s", name, HTTPS)
+	}
+	for {
+		if ca, err = wire.PresentedCA(ctx, addr); err == nil {
+			client = wire.NewClient("https://"+addr, ca, c.Token)
+			if _, err = client.Status(ctx); err == nil {
+				return client, ca, nil
+			}
+		}
+		var p *wire.ProblemError
+		if errors.As(err, &p) {
+			return nil, "", err // it answers, and no: waiting does not help
+		}
+		if e := pause(ctx, m, err); e != nil {
+			return nil, "", fmt.Errorf("head %s: %w", name, e)
+		}
+	}
+}
+
+// Register makes a worker known to the head under its name in the lab, approved, and switches it on. A head that kept
+// its state from an earlier run knows it already.
+func (c *Cluster) Register(ctx context.Context, head *wire.Client, name string, change wire.NodeChange) error {
+	m := c.Machine(name)
+	if m == nil {
+		return fmt.Errorf("no machine %s in the lab", name)
+	}
+	mac, yes := m.MAC(0), true
+	change.Name, change.MAC, change.Approved = &name, &mac, &yes
+	_, err := head.AddNode(ctx, change)
+	var p *wire.ProblemError
+	if errors.As(err, &p) && p.Problem.Status == http.StatusConflict {
+		_, err = head.ChangeNode(ctx, name, change)
+	}
+	if err != nil {
+		return err
+	}
+	return c.PowerOn(ctx, name)
+}
+
+// Follow tells each new or changed stage of a node's boot until the node is up.
+func (c *Cluster) Follow(ctx context.Context, head *wire.Client, name string, tell func(wire.StageResult)) error {
+	m := c.Machine(name)
+	if m == nil {
+		return fmt.Errorf("no machine %s in the lab", name)
+	}
+	told := map[wire.Stage]wire.StageResult{}
+	for {
+		why, err := head.Why(ctx, name)
+		if err == nil {
+			for _, s := range why.Stages {
+				if told[s.Stage].Outcome != s.Outcome && s.Outcome != wire.OutcomeRunning {
+					told[s.Stage] = s
+					tell(s)
+				}
+				if s.Stage == wire.StageUp && s.Outcome == wire.OutcomeDone {
+					return nil
+				}
+			}
+			err = fmt.Errorf("%s", why.Verdict)
+		}
+		if e := pause(ctx, m, err); e != nil {
+			return fmt.Errorf("node %s: %w", name, e)
+		}
+	}
+}
+
+// pause waits for the next look. It ends early, with the reason, when the machine has gone off.
+func pause(ctx context.Context, m *vmtest.Machine, last error) error {
+	if s := m.State(ctx); s == vmtest.Off || s == vmtest.Failed {
+		return fmt.Errorf("the machine is %s; its console is in %s", s, m.Folder())
+	}
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ctx.Err(), last)
+	case <-time.After(pollInterval):
+		return nil
+	}
+}
+
+// stageLine is what init prints for a stage that has ended: masthead[ 3.214] network: took=…
+const stageLine = `masthead\[ *([0-9.]+)\] ([a-z]+): ([^\r\n]*)\r?\n`
+
+// FollowConsole tells what a machine's init says of its stages on the console, until ctx ends. It is for a head that
+// has nobody yet to report to.
+func (c *Cluster) FollowConsole(ctx context.Context, name string, tell func(stage, text string)) {
+	m := c.Machine(name)
+	if m == nil {
+		return
+	}
+	for r := m.Console.Reader(); ; {
+		match, err := r.Expect(ctx, stageLine)
+		if err != nil {
+			return
+		}
+		tell(match[2], match[3])
+	}
+}
