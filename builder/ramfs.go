@@ -40,6 +40,8 @@ func (b *Builder) initramfs(ctx context.Context, def *images.Definition, tree *r
 		Baked: images.Baked{Name: def.Name, Role: def.Role, KernelRelease: krn.Release, Early: earlyModules},
 		Init:  b.bin.open, InitSize: b.bin.size,
 		Modules: krn.Modules, Index: index, Selection: selection, Firmware: firmware,
+		// The kernel asks for file systems and character sets by this name (kernel/module/kmod.c).
+		Extra: []initramfs.Entry{initramfs.Link("sbin/modprobe", "../init")},
 		Cache: filepath.Join(b.cfg.Cache, "modules"),
 	}
 	r, w := io.Pipe()

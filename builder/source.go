@@ -7,11 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"masthead/images"
 	"masthead/rootfs"
+	"masthead/rootfs/debian"
 	"masthead/rootfs/directory"
 	"masthead/rootfs/kernel"
+	"masthead/rootfs/oci"
 	"masthead/rootfs/tarball"
 )
 
@@ -29,9 +32,9 @@ func (b *Builder) source(ctx context.Context, def *images.Definition) (source, e
 	}
 	switch r := def.Root; {
 	case r.Debian != nil:
-		return source{}, fmt.Errorf("debian")
+		return b.debian(ctx, def)
 	case r.OCI != "":
-		return source{}, fmt.Errorf("oci")
+		return b.oci(def, spool)
 	case r.Tar != "":
 		id, err := fileIdentity(r.Tar)
 		if err != nil {
@@ -44,6 +47,37 @@ func (b *Builder) source(ctx context.Context, def *images.Definition) (source, e
 		}}, nil
 	}
 	return source{"minimal", func(context.Context) (*rootfs.Tree, error) { return minimalTree(b.cfg.Tools, b.cfg.Epoch) }}, nil
+}
+
+// debian bootstraps, or finds what it bootstrapped from the same packages before; that archive's name is the identity.
+func (b *Builder) debian(ctx context.Context, def *images.Definition) (source, error) {
+	cfg := debian.Config{
+		Suite: def.Root.Debian.Suite, Packages: def.Root.Debian.Packages, Epoch: b.cfg.Epoch,
+		Cache: filepath.Join(b.cfg.Cache, "debian"), Progress: func(line string) { b.note(def, "root", line) },
+	}
+	b.note(def, "root", "")
+	archive, err := debian.Archive(ctx, cfg)
+	if err != nil {
+		return source{}, err
+	}
+	return source{filepath.Base(archive), func(ctx context.Context) (*rootfs.Tree, error) { return debian.Bootstrap(ctx, cfg) }}, nil
+}
+
+// oci reads a container image. What a registry's tag means can change at any time, so only a reference by digest and a
+// saved archive have an identity.
+func (b *Builder) oci(def *images.Definition, spool string) (source, error) {
+	ref := def.Root.OCI
+	id := ""
+	if st, err := os.Stat(ref); err == nil && st.Mode().IsRegular() {
+		if id, err = fileIdentity(ref); err != nil {
+			return source{}, err
+		}
+	} else if err != nil && strings.Contains(ref, "@sha256:") {
+		id = ref
+	}
+	return source{id, func(ctx context.Context) (*rootfs.Tree, error) {
+		return oci.Read(ctx, ref, oci.Options{SpoolDir: spool, Progress: func(done, total int64) { b.progress(def, "root", done, total, true) }})
+	}}, nil
 }
 
 // fileIdentity is the digest of a file.

@@ -99,16 +99,19 @@ func hostKey() (file, error) {
 }
 
 // units are what systemd runs of ours: the agent on every machine, and the head's service on a head. They are
-// generated into /run, so that nothing need be in the image.
+// generated into /run, so that nothing need be in the image. They need nothing that systemd brings up, so they start
+// first (no default dependencies): a machine that hangs later in its boot can already be asked why, and a head serves
+// while its distribution is still starting. Only an orderly shutdown ends them.
 func units(role images.Role) []file {
-	unit := func(name, description, after, command, extra string) file {
+	unit := func(name, description, command, extra string) file {
 		return file{Path: "/run/systemd/system/" + name, Mode: 0o644, Content: "[Unit]\nDescription=" + description +
-			"\nDocumentation=man:masthead(1)\n" + after + "\n[Service]\nExecStart=" + images.RunBinary + " " + command +
-			"\nRestart=always\nRestartSec=1\n" + extra}
+			"\nDocumentation=man:masthead(1)\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n" +
+			"StartLimitIntervalSec=0\n\n[Service]\nExecStart=" + images.RunBinary + " " + command +
+			"\nRestart=always\nRestartSec=1\nOOMScoreAdjust=-900\n" + extra}
 	}
-	all := []file{unit("masthead-agent.service", "masthead agent", "", "agent", "OOMScoreAdjust=-900\n")}
+	all := []file{unit("masthead-agent.service", "masthead agent", "agent", "")}
 	if role == images.RoleHead {
-		all = append(all, unit("masthead-head.service", "masthead head node", "", "head run", "OOMScoreAdjust=-900\nLimitNOFILE=65536\n"))
+		all = append(all, unit("masthead-head.service", "masthead head node", "head run", "LimitNOFILE=65536\n"))
 	}
 	return all
 }
@@ -153,9 +156,9 @@ func dirMode(m os.FileMode) os.FileMode {
 	return 0o755
 }
 
-// enableUnits makes systemd start units with multi-user.target.
+// enableUnits makes systemd start units as early as it starts anything.
 func enableUnits(all []file) error {
-	wants := "/run/systemd/system/multi-user.target.wants"
+	wants := "/run/systemd/system/sysinit.target.wants"
 	if err := os.MkdirAll(wants, 0o755); err != nil {
 		return fmt.Errorf("enable units: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,8 +20,16 @@ func (t *Tree) FS() fs.FS { return treeFS{t} }
 
 type treeFS struct{ t *Tree }
 
+// get is what Tree.get is, for names in the one form that an fs.FS takes (fs.ValidPath, but for UTF-8).
+func (f treeFS) get(op, name string, follow bool) (*Node, error) {
+	if name != path.Clean(name) || path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") {
+		return nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+	}
+	return f.t.get(op, name, follow)
+}
+
 func (f treeFS) Open(name string) (fs.File, error) {
-	n, err := f.t.get("open", name, true)
+	n, err := f.get("open", name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +56,7 @@ func (n *Node) open() (io.ReadCloser, error) {
 }
 
 func (f treeFS) Stat(name string) (fs.FileInfo, error) {
-	n, err := f.t.get("stat", name, true)
+	n, err := f.get("stat", name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +64,7 @@ func (f treeFS) Stat(name string) (fs.FileInfo, error) {
 }
 
 func (f treeFS) Lstat(name string) (fs.FileInfo, error) {
-	n, err := f.t.get("lstat", name, false)
+	n, err := f.get("lstat", name, false)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +72,7 @@ func (f treeFS) Lstat(name string) (fs.FileInfo, error) {
 }
 
 func (f treeFS) ReadLink(name string) (string, error) {
-	n, err := f.t.get("readlink", name, false)
+	n, err := f.get("readlink", name, false)
 	if err != nil {
 		return "", err
 	}
@@ -74,7 +83,7 @@ func (f treeFS) ReadLink(name string) (string, error) {
 }
 
 func (f treeFS) ReadDir(name string) ([]fs.DirEntry, error) {
-	n, err := f.t.get("readdir", name, true)
+	n, err := f.get("readdir", name, true)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,11 +52,7 @@ func serveForBench(dir string) int {
 		io.Copy(io.Discard, os.Stdin) // until the benchmark ends
 		s.Close()
 	}()
-	pf, _ := os.Create("/tmp/hb.prof")
-	pprof.StartCPUProfile(pf)
 	s.Serve(Listener(l))
-	pprof.StopCPUProfile()
-	pf.Close()
 	return 0
 }
 

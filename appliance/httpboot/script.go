@@ -49,8 +49,9 @@ func commandLine(m Machine, own string) (string, error) {
 		}
 	}
 	line := "initrd=" + nameInitramfs + " " + strings.Join(parts, " ")
-	if len(line) > maxCmdline {
-		return "", fmt.Errorf("the kernel arguments are %d bytes, the kernel takes %d", len(line), maxCmdline)
+	// Under UEFI iPXE puts the kernel's name before them.
+	if len(nameKernel)+1+len(line) > maxCmdline {
+		return "", fmt.Errorf("the kernel arguments are %d bytes, the kernel takes %d", len(nameKernel)+1+len(line), maxCmdline)
 	}
 	return line, nil
 }
@@ -75,9 +76,9 @@ func Script(base string, m Machine, own string) ([]byte, error) {
 	say("echo")
 	say("echo masthead: %s boots image %s from %s", plain(m.Name), plain(image), base)
 	say("imgfree")
-	say("set step the kernel, %s%s", dir, nameKernel)
+	say("set step the kernel")
 	say("kernel --name %s %s%s%s %s || goto failed", nameKernel, dir, nameKernel, query, line)
-	say("set step the initramfs, %s%s", dir, nameInitramfs)
+	say("set step the initramfs")
 	say("initrd --name %s %s%s%s || goto failed", nameInitramfs, dir, nameInitramfs, query)
 	say("set step and start it")
 	say("boot || goto failed")

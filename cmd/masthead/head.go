@@ -154,4 +154,3 @@ func nicByMAC(mac string) string {
 	}
 	return ""
 }
-

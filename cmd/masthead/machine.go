@@ -83,7 +83,16 @@ func toolSet() *tools.Set {
 func runTool(tool tools.Tool, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
-	return tool.Run(ctx, tools.Process(), args[1:])
+	args = args[1:]
+	if tool.Name == "modprobe" && len(args) > 1 && args[0] == "-q" {
+		// The kernel asks for a file system or a character set: modprobe -q -- NAME.
+		name, err := kmod.Request(args)
+		if err != nil {
+			return exitUsage
+		}
+		args = []string{name}
+	}
+	return tool.Run(ctx, tools.Process(), args)
 }
 
 func (a *app) agentCommand() *cobra.Command {

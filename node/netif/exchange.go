@@ -68,14 +68,9 @@ func (x *exchange) run(ctx context.Context) (Result, bool) {
 
 // talk goes on until there is a lease (true), the socket is dead, an offer came to nothing, or ctx ended.
 func (x *exchange) talk(ctx context.Context, conn net.PacketConn, began time.Duration) (Result, bool) {
-	mac := x.link.hardware()
-	msg, err := discover(mac, x.want)
-	if err != nil {
-		x.tried.note(err)
-		return Result{}, false
-	}
+	msg := discover(x.link.hardware(), x.want)
 	for n := 0; ctx.Err() == nil; n++ {
-		msg.NumSeconds = uint16(min((x.now()-began)/time.Second, 0xffff))
+		since(x.now() - began)(msg)
 		x.log.Debug("DHCP DISCOVER", "nic", x.link.Name, "n", n+1)
 		if err := send(conn, msg, nclient4.DefaultServers); err != nil {
 			x.tried.note(err)
@@ -116,11 +111,7 @@ func (x *exchange) talk(ctx context.Context, conn net.PacketConn, began time.Dur
 // accept asks for what was offered.
 func (x *exchange) accept(ctx context.Context, conn net.PacketConn, offer *dhcpv4.DHCPv4, began time.Duration) (Result, bool) {
 	for n := range maxRequests {
-		req, err := request(offer, x.link.hardware(), x.now()-began)
-		if err != nil {
-			x.tried.note(err)
-			return Result{}, false
-		}
+		req := request(offer, x.link.hardware(), x.now()-began)
 		// RFC 2131, 4.4.1: a lease counts from the moment the request for it was sent.
 		sent := x.now()
 		if err := send(conn, req, nclient4.DefaultServers); err != nil {

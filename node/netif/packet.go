@@ -1,6 +1,9 @@
 package netif
 
 import (
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"time"
@@ -15,46 +18,60 @@ const VendorClass = "masthead"
 // maxMessage tells the server how much it may answer: what fits in an Ethernet frame.
 const maxMessage = 1500
 
-// common is in every message. The client identifier is the hardware type and the MAC, as iPXE sends it: servers that
+// message begins every request. The client identifier is the hardware type and the MAC, as iPXE sends it: servers that
 // tell machines apart by this option (RFC 2131, 4.2) then give Linux the address that iPXE had, and servers that go by
 // the MAC do so anyway.
-func common(mac net.HardwareAddr, elapsed time.Duration) []dhcpv4.Modifier {
-	id := append([]byte{byte(iana.HWTypeEthernet)}, mac...)
-	return []dhcpv4.Modifier{
-		dhcpv4.WithHwAddr(mac),
-		dhcpv4.WithOption(dhcpv4.OptClientIdentifier(id)),
+//
+// It does not come from dhcpv4.New, which waits for the kernel's random numbers by asking again and again without a
+// pause (u-root/uio/rand), and by never blocking keeps the kernel from making any: a virtual machine without a source
+// of them stood still here for minutes. A transaction's number has to differ from others and need not be secret.
+func message(t dhcpv4.MessageType, mac net.HardwareAddr, mods ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
+	p := &dhcpv4.DHCPv4{
+		OpCode:       dhcpv4.OpcodeBootRequest,
+		HWType:       iana.HWTypeEthernet,
+		ClientHWAddr: mac,
+		Options:      dhcpv4.Options{},
+	}
+	binary.BigEndian.PutUint32(p.TransactionID[:], rand.Uint32())
+	for _, add := range append([]dhcpv4.Modifier{
+		dhcpv4.WithMessageType(t),
+		dhcpv4.WithOption(dhcpv4.OptClientIdentifier(append([]byte{byte(iana.HWTypeEthernet)}, mac...))),
 		dhcpv4.WithOption(dhcpv4.OptClassIdentifier(VendorClass)),
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(maxMessage)),
 		dhcpv4.WithRequestedOptions(
 			dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionHostName,
 			dhcpv4.OptionDomainName, dhcpv4.OptionInterfaceMTU, dhcpv4.OptionNTPServers,
 			dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue),
-		func(p *dhcpv4.DHCPv4) { p.NumSeconds = uint16(min(elapsed/time.Second, 0xffff)) },
+	}, mods...) {
+		add(p)
 	}
+	return p
+}
+
+// since tells servers and relays how long the machine has been asking.
+func since(elapsed time.Duration) dhcpv4.Modifier {
+	return func(p *dhcpv4.DHCPv4) { p.NumSeconds = uint16(min(elapsed/time.Second, math.MaxUint16)) }
 }
 
 // discover asks for want again, if that is valid (RFC 2131, 4.4.1).
-func discover(mac net.HardwareAddr, want netip.Addr) (*dhcpv4.DHCPv4, error) {
-	mods := append(common(mac, 0), dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover))
+func discover(mac net.HardwareAddr, want netip.Addr) *dhcpv4.DHCPv4 {
+	p := message(dhcpv4.MessageTypeDiscover, mac)
 	if want.IsValid() {
-		mods = append(mods, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(want.AsSlice())))
+		p.UpdateOption(dhcpv4.OptRequestedIPAddress(want.AsSlice()))
 	}
-	return dhcpv4.New(mods...)
+	return p
 }
 
 // request answers an offer (RFC 2131, 4.3.2, SELECTING): the offer's transaction, address and server.
-func request(offer *dhcpv4.DHCPv4, mac net.HardwareAddr, elapsed time.Duration) (*dhcpv4.DHCPv4, error) {
-	return dhcpv4.New(append(common(mac, elapsed),
+func request(offer *dhcpv4.DHCPv4, mac net.HardwareAddr, elapsed time.Duration) *dhcpv4.DHCPv4 {
+	return message(dhcpv4.MessageTypeRequest, mac, since(elapsed),
 		dhcpv4.WithTransactionID(offer.TransactionID),
-		dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
 		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(offer.YourIPAddr)),
-		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(offer.ServerIdentifier())))...)
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(offer.ServerIdentifier())))
 }
 
 // extend asks for more time (RFC 2131, 4.3.2, RENEWING and REBINDING): the address in ciaddr, and neither the
 // requested address nor a server.
-func extend(addr netip.Addr, mac net.HardwareAddr, elapsed time.Duration) (*dhcpv4.DHCPv4, error) {
-	return dhcpv4.New(append(common(mac, elapsed),
-		dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
-		dhcpv4.WithClientIP(addr.AsSlice()))...)
+func extend(addr netip.Addr, mac net.HardwareAddr, elapsed time.Duration) *dhcpv4.DHCPv4 {
+	return message(dhcpv4.MessageTypeRequest, mac, since(elapsed), dhcpv4.WithClientIP(addr.AsSlice()))
 }

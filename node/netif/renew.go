@@ -150,10 +150,7 @@ func (r *Renewer) extend(ctx context.Context, to *net.UDPAddr) (Result, error) {
 	began := r.now()
 	sent := 0
 	for n := range r.tries {
-		msg, err := extend(addr, mac, r.now()-began)
-		if err != nil {
-			return Result{}, err
-		}
+		msg := extend(addr, mac, r.now()-began)
 		at := r.now()
 		if err := send(out, msg, to); err != nil {
 			return Result{}, err

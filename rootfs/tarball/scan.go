@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,49 +15,33 @@ import (
 
 const block = 512 // bytes; everything in a tar archive begins at a multiple of it
 
-// root adds the entries of the plain archive f to tree, in their order. An archive without its end mark is torn.
-func root(ctx context.Context, tree *rootfs.Tree, f *os.File) error {
-	size, err := sizeOf(f)
-	if err != nil {
-		return err
-	}
-	marked, err := scan(ctx, f, size, func(e entry) error { return e.add(tree) })
+// root adds the entries of the plain archive to tree, in their order. An archive without its end mark is torn.
+func root(ctx context.Context, tree *rootfs.Tree, archive io.ReaderAt, size int64) error {
+	marked, err := scan(ctx, archive, size, func(e entry) error { return e.add(tree) })
 	if err == nil && !marked {
 		err = fmt.Errorf("torn: it stops at byte %d without an end mark", size)
 	}
 	return err
 }
 
-// layer adds the entries of the plain archive f to tree as a layer. The archive's digest was checked, so a missing end
-// mark, which some builders leave out, is how it was made.
-func layer(ctx context.Context, tree *rootfs.Tree, f *os.File) error {
-	size, err := sizeOf(f)
-	if err != nil {
-		return err
-	}
+// layer adds the entries of the plain archive to tree as a layer. Layers have digests, so a missing end mark, which some
+// builders leave out, is how it was made.
+func layer(ctx context.Context, tree *rootfs.Tree, archive io.ReaderAt, size int64) error {
 	// A whiteout hides what the layers below have, never what its own layer has, and it may come after it.
-	_, err = scan(ctx, f, size, func(e entry) error {
+	_, err := scan(ctx, archive, size, func(e entry) error {
 		_, err := tree.Whiteout(strings.TrimSuffix(e.Name, "/"))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	_, err = scan(ctx, f, size, func(e entry) error {
+	_, err = scan(ctx, archive, size, func(e entry) error {
 		if rootfs.IsWhiteout(e.Name) {
 			return nil
 		}
 		return e.add(tree)
 	})
 	return err
-}
-
-func sizeOf(f *os.File) (int64, error) {
-	st, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	return st.Size(), nil
 }
 
 // entry is a header of an archive, and where its content is.

@@ -32,7 +32,11 @@ func open(ctx context.Context, tree *rootfs.Tree, file, spoolDir string) error {
 		return err
 	} else if sniff(head[:n]) == plain {
 		tree.OnClose(f.Close)
-		return root(ctx, tree, f)
+		st, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		return root(ctx, tree, f, st.Size())
 	}
 	defer f.Close()
 	return Read(ctx, tree, f, spoolDir)
@@ -41,42 +45,43 @@ func open(ctx context.Context, tree *rootfs.Tree, file, spoolDir string) error {
 // Read adds the root in the archive r, plain or compressed, to tree. Its contents are kept in a file without a name in
 // spoolDir until the tree is closed.
 func Read(ctx context.Context, tree *rootfs.Tree, r io.Reader, spoolDir string) error {
-	f, err := spool(ctx, tree, r, spoolDir)
+	f, size, err := spool(ctx, tree, r, spoolDir)
 	if err != nil {
 		return err
 	}
-	return root(ctx, tree, f)
+	return root(ctx, tree, f, size)
 }
 
 // Layer lays the archive r over tree as a layer of a container image: its whiteouts take away what the layers below
 // have, whatever their place in the archive, and then its files are added. Contents are kept as for Read.
 func Layer(ctx context.Context, tree *rootfs.Tree, r io.Reader, spoolDir string) error {
-	f, err := spool(ctx, tree, r, spoolDir)
+	f, size, err := spool(ctx, tree, r, spoolDir)
 	if err != nil {
 		return err
 	}
-	return layer(ctx, tree, f)
+	return layer(ctx, tree, f, size)
 }
 
-// spool unpacks r into a file that lasts as long as the tree.
-func spool(ctx context.Context, tree *rootfs.Tree, r io.Reader, dir string) (*os.File, error) {
+// spool unpacks r into a file that lasts as long as the tree, and returns its size.
+func spool(ctx context.Context, tree *rootfs.Tree, r io.Reader, dir string) (*os.File, int64, error) {
 	f, err := os.CreateTemp(dir, "tar-*")
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	tree.OnClose(f.Close)
 	if err := os.Remove(f.Name()); err != nil { // it goes with its descriptor
-		return nil, err
+		return nil, 0, err
 	}
 	z, err := Decompress(contextReader{ctx, r})
 	if err != nil {
-		return nil, fmt.Errorf("decompress: %w", err)
+		return nil, 0, fmt.Errorf("decompress: %w", err)
 	}
 	defer z.Close()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{z}, make([]byte, 1<<20)); err != nil {
-		return nil, fmt.Errorf("decompress: %w", err)
+	size, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{z}, make([]byte, 1<<20))
+	if err != nil {
+		return nil, 0, fmt.Errorf("decompress: %w", err)
 	}
-	return f, nil
+	return f, size, nil
 }
 
 // contextReader ends with ctx.

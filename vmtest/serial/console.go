@@ -72,8 +72,7 @@ func (c *Console) serve(conn net.Conn) {
 	for {
 		n, err := conn.Read(buffer)
 		if n > 0 {
-			c.Transcript.Write(buffer[:n])
-			c.show(buffer[:n])
+			c.said(buffer[:n])
 		}
 		if err != nil {
 			break
@@ -83,6 +82,15 @@ func (c *Console) serve(conn net.Conn) {
 	c.conn = nil
 	c.mu.Unlock()
 	close(drained)
+}
+
+// said records b and shows it to the viewers, in one: who attaches meanwhile sees
+// it once, in the transcript or after it.
+func (c *Console) said(b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Transcript.Write(b)
+	c.show(b)
 }
 
 // Drained is closed when all that the last machine said is in the transcript.

@@ -39,6 +39,7 @@ func (c *Console) Attach(ctx context.Context, terminal io.ReadWriteCloser) error
 		return fmt.Errorf("attach to console: %w", net.ErrClosed)
 	}
 	c.viewers[v] = struct{}{}
+	before := c.Tail(viewerLines)
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
@@ -54,7 +55,7 @@ func (c *Console) Attach(ctx context.Context, terminal io.ReadWriteCloser) error
 	defer keys.Wait()
 	defer terminal.Close()
 
-	for _, line := range c.Tail(viewerLines) {
+	for _, line := range before {
 		if _, err := io.WriteString(terminal, strings.TrimRight(line, "\n")+"\r\n"); err != nil {
 			return nil // the terminal is gone, as it may be at any time
 		}
@@ -87,10 +88,8 @@ func (c *Console) typeFrom(keyboard io.Reader) {
 	}
 }
 
-// show gives the viewers what the machine said; it does not block.
+// show gives the viewers what the machine said; it does not block. c.mu is held.
 func (c *Console) show(b []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if len(c.viewers) == 0 {
 		return
 	}

@@ -1,15 +1,11 @@
 package chunks
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // How long a source is left alone after a failure.
 const (
 	firstBackoff = 100 * time.Millisecond // a head that restarts its listener is back in less
 	maxBackoff   = 5 * time.Second        // what a machine waits at most once its head is back
-	lieBackoff   = 30 * time.Second       // bytes that do not verify mean a bad disk, memory or worse
 	forgetAfter  = 30 * time.Second       // failures further apart than this have nothing to do with one another
 )
 
@@ -47,12 +43,11 @@ func (h health) succeeded(took time.Duration) health {
 	return h
 }
 
-// failed is the health after an attempt that began at began failed with err. Attempts that were under way when the
+// failed is the health after an attempt that began at began failed. Attempts that were under way when the
 // source was set aside say nothing new. jitter, from 0 to 1, keeps machines that lost their head at the same moment
 // from coming back at the same moment.
-func (h health) failed(began, now time.Time, err error, jitter float64) health {
-	lies := errors.Is(err, ErrLies)
-	if h.aside && began.Before(h.at) && !lies {
+func (h health) failed(began, now time.Time, jitter float64) health {
+	if h.aside && began.Before(h.at) {
 		return h
 	}
 	if now.Sub(h.at) > forgetAfter {
@@ -60,9 +55,6 @@ func (h health) failed(began, now time.Time, err error, jitter float64) health {
 	}
 	h.failures++
 	wait := min(firstBackoff<<min(h.failures-1, 10), maxBackoff)
-	if lies {
-		wait = lieBackoff
-	}
 	h.aside = true
 	h.at = now
 	h.until = now.Add(time.Duration(float64(wait) * (0.75 + 0.5*jitter)))

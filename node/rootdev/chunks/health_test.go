@@ -1,7 +1,6 @@
 package chunks
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -9,12 +8,11 @@ import (
 
 func TestBackoff(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	boom := errors.New("boom")
 	now := start
 	var h health
 	var got []time.Duration
 	for range 8 { // fails each time it is tried, without jitter
-		h = h.failed(now, now, boom, 0.5)
+		h = h.failed(now, now, 0.5)
 		got = append(got, h.until.Sub(now))
 		if h.due(h.until.Add(-1)) || !h.due(h.until) {
 			t.Errorf("due at the wrong time")
@@ -31,20 +29,18 @@ func TestBackoff(t *testing.T) {
 		from   health
 		began  time.Time
 		now    time.Time
-		err    error
 		jitter float64
 		want   time.Duration // set aside from now
 	}{
-		{"least jitter", health{}, start, start, boom, 0, 75 * time.Millisecond},
-		{"most jitter", health{}, start, start, boom, 1, 125 * time.Millisecond},
-		{"a lie", health{}, start, start, fmt.Errorf("chunk: %w", ErrLies), 0.5, 30 * time.Second},
-		{"works now and then", health{failures: 5, at: start}.succeeded(time.Second), start.Add(time.Second), start.Add(time.Second), boom, 0.5, 3200 * time.Millisecond},
-		{"long after", health{failures: 5, at: start}, start.Add(time.Minute), start.Add(time.Minute), boom, 0.5, 100 * time.Millisecond},
+		{"least jitter", health{}, start, start, 0, 75 * time.Millisecond},
+		{"most jitter", health{}, start, start, 1, 125 * time.Millisecond},
+		{"works now and then", health{failures: 5, at: start}.succeeded(time.Second), start.Add(time.Second), start.Add(time.Second), 0.5, 3200 * time.Millisecond},
+		{"long after", health{failures: 5, at: start}, start.Add(time.Minute), start.Add(time.Minute), 0.5, 100 * time.Millisecond},
 		{"was under way when it was set aside", health{aside: true, failures: 1, at: start, until: start.Add(time.Second)},
-			start.Add(-time.Second), start.Add(100 * time.Millisecond), boom, 0.5, 900 * time.Millisecond},
+			start.Add(-time.Second), start.Add(100 * time.Millisecond), 0.5, 900 * time.Millisecond},
 	}
 	for _, test := range tests {
-		h := test.from.failed(test.began, test.now, test.err, test.jitter)
+		h := test.from.failed(test.began, test.now, test.jitter)
 		if got := h.until.Sub(test.now); got != test.want || !h.aside {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
@@ -82,23 +78,31 @@ func TestPick(t *testing.T) {
 		name       string
 		list       []health
 		probing    int // index of a member that is being probed; -1: none
+		avoid      int // of one that has the chunk wrong; -1: none
 		use, probe int // -1: none
 		next       time.Duration
 	}{
-		{"first of two", []health{good, good}, -1, 0, -1, 0},
-		{"first is aside", []health{aside, good}, -1, 1, -1, 0},
-		{"first may be back", []health{due, good}, -1, 1, 0, 0},
-		{"first is being probed", []health{due, good}, 0, 1, -1, 0},
-		{"a worse one that is due is left alone", []health{good, due}, -1, 0, -1, 0},
-		{"all aside", []health{aside, aside}, -1, -1, -1, time.Second},
-		{"all aside, one due", []health{aside, due}, -1, 1, -1, time.Second},
-		{"all aside, the due one being probed", []health{aside, due}, 1, -1, -1, time.Second},
-		{"none", nil, -1, -1, -1, 0},
+		{"first of two", []health{good, good}, -1, -1, 0, -1, 0},
+		{"first is aside", []health{aside, good}, -1, -1, 1, -1, 0},
+		{"first may be back", []health{due, good}, -1, -1, 1, 0, 0},
+		{"first is being probed", []health{due, good}, 0, -1, 1, -1, 0},
+		{"a worse one that is due is left alone", []health{good, due}, -1, -1, 0, -1, 0},
+		{"all aside", []health{aside, aside}, -1, -1, -1, -1, time.Second},
+		{"all aside, one due", []health{aside, due}, -1, -1, 1, -1, time.Second},
+		{"all aside, the due one being probed", []health{aside, due}, 1, -1, -1, -1, time.Second},
+		{"first has the chunk wrong", []health{good, good}, -1, 0, 1, -1, 0},
+		{"both are bad in their way", []health{good, due}, -1, 0, 1, -1, 0},
+		{"the only one has the chunk wrong", []health{good}, -1, 0, -1, -1, time.Second},
+		{"none", nil, -1, -1, -1, -1, 0},
 	}
 	for _, test := range tests {
 		var list []*member
 		for i, h := range test.list {
 			list = append(list, &member{health: h, probing: i == test.probing})
+		}
+		avoid := map[*member]health{}
+		if test.avoid >= 0 {
+			avoid[list[test.avoid]] = aside
 		}
 		index := func(m *member) int {
 			for i := range list {
@@ -108,7 +112,7 @@ func TestPick(t *testing.T) {
 			}
 			return -1
 		}
-		use, probe, next := pick(list, now)
+		use, probe, next := pick(list, avoid, now)
 		var wait time.Duration
 		if !next.IsZero() {
 			wait = next.Sub(now)

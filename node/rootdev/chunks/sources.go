@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -25,8 +24,8 @@ var (
 )
 
 // Sources fetches chunks from several sources, the first that works in their order, and verifies them. A source that
-// fails is set aside for a while (see health); one that is slow gets a second one beside it. When none works, Fetch
-// waits for as long as it takes.
+// fails is set aside for a while (see health); one that is slow gets a second one beside it; one that has a chunk
+// wrong, or not at all, is left alone for that chunk. When none is left, Fetch waits for as long as it takes.
 //
 // Its methods may be called by several goroutines at once.
 type Sources struct {
@@ -40,8 +39,8 @@ type Sources struct {
 	changed chan struct{} // closed, and replaced, whenever a waiting Fetch should look again
 	current string        // name of the source in use; empty: none has answered
 	since   time.Time     // when no source was left; zero: one answers
-	waiting int           // Fetches that wait for a source
-	told    bool          // that they wait
+	told    bool          // that none is
+	waiting map[*fetch]bool
 	last    error
 	fetched int64 // bytes that verified
 	errors  int
@@ -51,13 +50,21 @@ type Sources struct {
 type member struct {
 	Source
 	health  health
+	faults  int  // chunks in a row that it had wrong or not at all
 	probing bool // an attempt is finding out whether it is back
+}
+
+// fetch is one Fetch under way.
+type fetch struct {
+	chunk images.Chunk
+	since time.Time          // when it began to wait, if it does
+	avoid map[*member]health // sources that have its chunk wrong or not at all
 }
 
 // NewSources makes Sources of a list in the order of preference. notify, which may be nil, is told when no source
 // answers, when one does again, when another one is used and when one lies; it must not block and must not call back.
 func NewSources(list []Source, notify func(wire.Event)) *Sources {
-	s := &Sources{notify: notify, changed: make(chan struct{}), last: errNone}
+	s := &Sources{notify: notify, changed: make(chan struct{}), last: errNone, waiting: map[*fetch]bool{}}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.Replace(list)
 	return s
@@ -78,7 +85,9 @@ func (s *Sources) Replace(list []Source) {
 
 // Close ends every Fetch with ErrClosed and returns when the attempts under way have ended.
 func (s *Sources) Close() {
-	s.end()
+	s.mu.Lock()
+	s.end() // no attempt begins after this
+	s.mu.Unlock()
 	s.attempts.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,60 +115,63 @@ func (s *Sources) Fetch(ctx context.Context, c images.Chunk) ([]byte, error) {
 	defer cancel(nil)
 	defer context.AfterFunc(s.life, func() { cancel(ErrClosed) })()
 
-	waits := false
+	f := &fetch{chunk: c, avoid: map[*member]health{}}
 	defer func() {
-		if waits {
-			s.mu.Lock()
-			s.waiting--
-			s.mu.Unlock()
-		}
+		s.mu.Lock()
+		delete(s.waiting, f)
+		s.mu.Unlock()
 	}()
 	for {
-		use, probe := s.await(ctx, &waits)
+		use, probe := s.await(ctx, f)
 		if use == nil {
-			return nil, context.Cause(ctx)
+			if err := context.Cause(ctx); err != nil {
+				return nil, err
+			}
+			return nil, ErrClosed
 		}
 		if probe != nil {
 			// A better source may be back. This finds out with a chunk that comes from elsewhere anyway, so that no
 			// read waits for a source that is still dead.
-			s.start(s.life, c, probe, nil)
+			s.start(s.life, f, probe, nil)
 		}
-		if data := s.race(ctx, c, use); data != nil {
+		if data := s.race(ctx, f, use); data != nil {
 			return data, nil
 		}
 	}
 }
 
-// await blocks until there is a source to use, or returns nil when ctx has ended. It also returns one to probe, or
-// nil. waits tells whether the calling Fetch is counted as waiting.
-func (s *Sources) await(ctx context.Context, waits *bool) (use, probe *member) {
+// await blocks until there is a source to use, or returns nil when ctx or the Sources have ended. It also returns one
+// to probe, or nil.
+func (s *Sources) await(ctx context.Context, f *fetch) (use, probe *member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || s.life.Err() != nil {
 			return nil, nil
 		}
 		now := time.Now()
-		use, probe, next := pick(s.list, now)
-		if use != nil && !use.health.aside {
+		use, probe, next := pick(s.list, f.avoid, now)
+		if use != nil && !use.health.aside && f.avoid[use].failures == 0 {
 			return use, probe
 		}
-		if s.since.IsZero() {
-			s.since = now
+		if !s.waiting[f] {
+			s.waiting[f] = true
+			f.since = now
 		}
-		if !*waits {
-			*waits = true
-			s.waiting++
-		}
-		if tell := s.since.Add(quietWait); now.Before(tell) {
-			next = earlier(next, tell)
-		} else if !s.told {
-			s.told = true
-			s.current = ""
-			s.say(true, "no source of the root answers: reads wait (%v)", s.last)
+		if s.firstGood(nil) == nil { // not only for this chunk
+			if s.since.IsZero() {
+				s.since = now
+			}
+			if tell := s.since.Add(quietWait); now.Before(tell) {
+				next = earlier(next, tell)
+			} else if !s.told {
+				s.told = true
+				s.current = ""
+				s.say(true, "no source of the root answers: reads wait (%v)", s.last)
+			}
 		}
 		if use != nil {
-			return use, nil
+			return use, probe
 		}
 		s.sleep(ctx, next)
 	}
@@ -193,9 +205,13 @@ func earlier(a, b time.Time) time.Time {
 // pick chooses the source to use, the first that is not set aside, and one to probe beside it: a better one whose
 // back-off is over. If all are set aside, the first whose back-off is over is used, by one attempt at a time; if there
 // is none either, next is when that changes, zero if time alone does not change it. Members that are picked because
-// their back-off is over are marked as being probed.
-func pick(list []*member, now time.Time) (use, probe *member, next time.Time) {
+// their back-off is over are marked as being probed. Members in avoid are passed over until their time there is over.
+func pick(list []*member, avoid map[*member]health, now time.Time) (use, probe *member, next time.Time) {
 	for _, m := range list {
+		if bad := avoid[m]; bad.aside && !bad.due(now) {
+			next = earlier(next, bad.until)
+			continue
+		}
 		switch {
 		case !m.health.aside:
 			use = m
@@ -218,122 +234,6 @@ func pick(list []*member, now time.Time) (use, probe *member, next time.Time) {
 		use, probe = probe, nil
 	}
 	return use, probe, next
-}
-
-// race gets a chunk from m and, if m takes too long, from a second source as well; the first to have it wins. It
-// returns nil if none has it.
-func (s *Sources) race(ctx context.Context, c images.Chunk, m *member) []byte {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(errBeaten)
-	results := make(chan []byte, 2)
-	s.mu.Lock()
-	hedge := time.NewTimer(m.health.hedge())
-	s.mu.Unlock()
-	defer hedge.Stop()
-	s.start(ctx, c, m, results)
-	for running := 1; running > 0; {
-		select {
-		case data := <-results:
-			if data != nil {
-				return data
-			}
-			running--
-		case <-hedge.C:
-			if second := s.besides(m); second != nil {
-				s.start(ctx, c, second, results)
-				running++
-			} else {
-				hedge.Reset(minHedge) // one may come back
-			}
-		case <-ctx.Done():
-			return nil
-		}
-	}
-	return nil
-}
-
-// besides is a source other than m that is not set aside or may be back, or nil.
-func (s *Sources) besides(m *member) *member {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if good := s.firstGood(m); good != nil {
-		return good
-	}
-	now := time.Now()
-	for _, o := range s.list {
-		if o != m && !o.probing && o.health.due(now) {
-			o.probing = true
-			return o
-		}
-	}
-	return nil
-}
-
-func (s *Sources) firstGood(except *member) *member {
-	for _, m := range s.list {
-		if m != except && !m.health.aside {
-			return m
-		}
-	}
-	return nil
-}
-
-// start makes one attempt at a chunk. It does not block: the attempt ends with ctx, its limit or its source, and Close
-// waits for it. results, unless nil, gets the verified bytes or nil, and has room for them.
-func (s *Sources) start(ctx context.Context, c images.Chunk, m *member, results chan<- []byte) {
-	s.attempts.Go(func() {
-		began := time.Now()
-		limit := attemptLimit(c.Size)
-		limited, cancel := context.WithTimeout(ctx, limit)
-		defer cancel()
-		data, err := m.Fetch(limited, c)
-		if err == nil {
-			err = verify(c, data)
-		} else if limited.Err() != nil && ctx.Err() == nil {
-			err = fmt.Errorf("%s: chunk %s did not come within %v: %w", m.Name(), c.Digest.Short(), limit, err)
-		}
-		if err != nil {
-			data = nil
-		}
-		s.record(context.Cause(ctx), m, err, began, len(data))
-		if results != nil {
-			results <- data
-		}
-	})
-}
-
-// record notes the outcome of an attempt: n bytes, or err. ended is why nobody waits for it any more, if so.
-func (s *Sources) record(ended error, m *member, err error, began time.Time, n int) {
-	now := time.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	took, slow := now.Sub(began), now.Sub(began) > m.health.hedge()
-	probed := m.probing
-	m.probing = false
-	switch {
-	case err == nil:
-		s.fetched += int64(n)
-		if probed && slow && s.firstGood(m) != nil {
-			// Still as slow as when it was set aside: the others do better.
-			m.health = m.health.failed(began, now, errBeaten, rand.Float64())
-			return
-		}
-		m.health = m.health.succeeded(took)
-		s.used(m)
-	case ended == errBeaten && slow:
-		m.health = m.health.failed(began, now, errBeaten, rand.Float64())
-		s.last = fmt.Errorf("%s: nothing for %v", m.Name(), took.Round(time.Millisecond))
-		s.errors++
-	case ended != nil: // says nothing of the source
-	default:
-		m.health = m.health.failed(began, now, err, rand.Float64())
-		s.last = err
-		s.errors++
-		if errors.Is(err, ErrLies) {
-			s.say(true, "%s gave a damaged chunk: %v", m.Name(), err)
-		}
-	}
-	s.wake()
 }
 
 // used notes that m gave a chunk.
@@ -367,7 +267,7 @@ func (s *Sources) Status(st *wire.RootStatus) {
 	st.BytesFetched = s.fetched
 	st.Errors = s.errors
 	st.Waiting = 0
-	if s.waiting > 0 && !s.since.IsZero() {
-		st.Waiting = time.Since(s.since).Seconds()
+	for f := range s.waiting {
+		st.Waiting = max(st.Waiting, time.Since(f.since).Seconds())
 	}
 }

@@ -3,6 +3,7 @@ package chunks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -75,6 +76,9 @@ func lies(ctx context.Context, _ images.Chunk) ([]byte, error) {
 func halves(ctx context.Context, _ images.Chunk) ([]byte, error) {
 	return after(ctx, 10*time.Millisecond, theChunk[:len(theChunk)/2], nil)
 }
+func lacks(ctx context.Context, _ images.Chunk) ([]byte, error) {
+	return after(ctx, 10*time.Millisecond, nil, fmt.Errorf("no such blob: %w", images.ErrNotFound))
+}
 func stalls(ctx context.Context, _ images.Chunk) ([]byte, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
@@ -134,15 +138,16 @@ func fetchIn(t *testing.T, s *Sources) time.Duration {
 // TestBadFirstSource has a good second source beside one that is bad in some way.
 func TestBadFirstSource(t *testing.T) {
 	tests := []struct {
-		name    string
-		bad     func(context.Context, images.Chunk) ([]byte, error)
-		within  time.Duration // for the first chunk
-		errors  int
-		failing int // failed events
+		name   string
+		bad    func(context.Context, images.Chunk) ([]byte, error)
+		within time.Duration // for the first chunk
+		errors int
+		faults int // chunks for which it is found out, and told
 	}{
 		{"refuses", fails, 20 * time.Millisecond, 1, 0},
-		{"lies", lies, 20 * time.Millisecond, 1, 1},
-		{"gives half", halves, 20 * time.Millisecond, 1, 0},
+		{"lies", lies, 20 * time.Millisecond, 1, maxFaults},
+		{"gives half", halves, 20 * time.Millisecond, 1, maxFaults},
+		{"does not have it", lacks, 20 * time.Millisecond, 1, maxFaults},
 		{"stalls", stalls, firstHedge + 10*time.Millisecond, 1, 0},
 		{"crawls", crawls, firstHedge + 10*time.Millisecond, 1, 0},
 		{"hangs", hangs, firstHedge + 10*time.Millisecond, 0, 0},
@@ -167,6 +172,9 @@ func TestBadFirstSource(t *testing.T) {
 				if test.errors == 0 {
 					return // it has not come back yet, so nothing is known
 				}
+				for range test.faults - 1 {
+					fetchIn(t, s)
+				}
 				// From now on no read waits for it, whatever it does.
 				for range 200 {
 					if took := fetchIn(t, s); took != 10*time.Millisecond {
@@ -177,7 +185,7 @@ func TestBadFirstSource(t *testing.T) {
 				if s.Status(&st); st.Source != "b" {
 					t.Errorf("source in use is %q, want b", st.Source)
 				}
-				if asked, _ := a.count(); asked > 14 {
+				if asked, _ := a.count(); asked > 16 {
 					t.Errorf("the bad one was asked %d times in 20 s", asked)
 				}
 				failing := 0
@@ -186,8 +194,8 @@ func TestBadFirstSource(t *testing.T) {
 						failing++
 					}
 				}
-				if failing != test.failing {
-					t.Errorf("%d failures told, want %d: %q", failing, test.failing, said.all())
+				if failing != test.faults {
+					t.Errorf("%d failures told, want %d: %q", failing, test.faults, said.all())
 				}
 			})
 		})
@@ -346,6 +354,52 @@ func TestSlowLink(t *testing.T) {
 		defer s.Close()
 		if took := fetchIn(t, s); took != 5*time.Second {
 			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// TestOneBadChunk has the only source give one chunk damaged: whoever reads that waits, and nobody else does.
+func TestOneBadChunk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := []byte("another chunk")
+		mended := false
+		var mu sync.Mutex
+		a := &fake{name: "a", answer: func(ctx context.Context, c images.Chunk) ([]byte, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if c == chunkOf(bad) && mended {
+				return after(ctx, 10*time.Millisecond, bad, nil)
+			}
+			return after(ctx, 10*time.Millisecond, theChunk, nil)
+		}}
+		var said events
+		s := NewSources([]Source{a}, said.add)
+		defer s.Close()
+		done := make(chan error)
+		go func() { // received below
+			_, err := s.Fetch(t.Context(), chunkOf(bad))
+			done <- err
+		}()
+		for range 1000 {
+			if took := fetchIn(t, s); took > 20*time.Millisecond { // one other may be at it
+				t.Fatalf("another chunk took %v", took)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		var st wire.RootStatus
+		if s.Status(&st); st.Source != "a" || st.Waiting < 59 {
+			t.Errorf("status says %q, waiting %v s", st.Source, st.Waiting)
+		}
+		mu.Lock()
+		mended = true
+		mu.Unlock()
+		mend := time.Now()
+		if err := <-done; err != nil || time.Since(mend) > maxBackoff*5/4+time.Second {
+			t.Errorf("%v after %v", err, time.Since(mend))
+		}
+		got := said.all()
+		if len(got) != 1 || !strings.HasPrefix(got[0], "failed: a cannot give a chunk of the root: chunk ") {
+			t.Errorf("told %q", got)
 		}
 	})
 }
