@@ -101,7 +101,7 @@ func (h *Head) fetched(f httpboot.Fetch) {
 	e := wire.Event{Time: f.Began, Kind: "http", MAC: mac, Text: "fetches " + f.Path}
 	switch {
 	case f.Ended && f.Whole:
-		s.Outcome, s.Detail = wire.OutcomeDone, fmt.Sprintf("%.1f MB", float64(f.Bytes)/1e6)
+		s.Outcome, s.Detail = wire.OutcomeDone, fmt.Sprintf("%.1f KB", float64(f.Bytes)/1e3)
 		e.Text = fmt.Sprintf("has fetched %s, %d bytes in %.1f s", f.Path, f.Bytes, f.Took.Seconds())
 	case f.Ended:
 		s.Outcome, s.Cause = wire.OutcomeFailed, fmt.Sprintf("%s: %d of %d bytes: %s", f.Path, f.Bytes, f.Size, f.Cause)

@@ -112,7 +112,7 @@ func (h *Head) serveTFTP(ctx context.Context) error {
 
 // observe enters what the head saw of a machine's boot from outside. A machine that cannot be told is an event alone.
 func (h *Head) observe(mac string, s wire.StageResult, e wire.Event) {
-	if mac != "" {
+	if mac != "" && s.Stage != "" {
 		if err := h.reg.Observe(mac, s, time.Now()); err != nil {
 			h.log.Warn("a stage that does not fit", "mac", mac, "stage", s.Stage, "err", err)
 		}
@@ -217,8 +217,8 @@ func (h *Head) plainURL() string {
 	return "http://" + host
 }
 
-// dhcpEvent makes a stage of a DHCP exchange. Only firmware's counts: the exchanges of iPXE and of Linux are parts of
-// later stages.
+// dhcpEvent makes a stage of a DHCP exchange. Only firmware's and iPXE's count, which say their architecture: that of
+// Linux is a part of a later stage.
 func (h *Head) dhcpEvent(e dhcp.Event) {
 	mac := macText(e.MAC)
 	text := string(e.Kind)
@@ -230,22 +230,29 @@ func (h *Head) dhcpEvent(e dhcp.Event) {
 			text += ", " + part
 		}
 	}
-	failed := false
-	stage := wire.StageResult{Stage: wire.StageDHCP, Time: e.Time.UTC(), Detail: text}
-	switch e.Kind {
-	case dhcp.KindOffer, dhcp.KindAck, dhcp.KindInform:
-		stage.Outcome = wire.OutcomeDone
-	case dhcp.KindDiscover, dhcp.KindRequest:
-		stage.Outcome = wire.OutcomeRunning
-	case dhcp.KindNak, dhcp.KindConflict, dhcp.KindExhausted, dhcp.KindFailed:
-		stage.Outcome, stage.Cause, failed = wire.OutcomeFailed, text, true
+	stage := wire.StageResult{Stage: wire.StageDHCP, Time: e.Time.UTC(), Detail: text, Outcome: dhcpOutcome(e.Kind)}
+	event := wire.Event{Time: e.Time, Kind: "dhcp", MAC: mac, Text: text, Failed: stage.Outcome == wire.OutcomeFailed}
+	if stage.Outcome == wire.OutcomeFailed {
+		stage.Cause = text
 	}
-	event := wire.Event{Time: e.Time, Kind: "dhcp", MAC: mac, Text: text, Failed: failed}
-	if e.Arch == "" || e.UserClass != "" || stage.Outcome == "" || stage.Outcome == wire.OutcomeRunning || mac == "" {
-		h.reg.Event(event)
-		return
+	if e.Arch == "" || stage.Outcome == "" {
+		mac = ""
 	}
 	h.observe(mac, stage, event)
+}
+
+// dhcpOutcome is what a step of the exchange makes of the stage; empty: nothing. An offer ends it only where that is all
+// that a machine gets from us, which an acknowledgement corrects.
+func dhcpOutcome(k dhcp.Kind) wire.Outcome {
+	switch k {
+	case dhcp.KindDiscover:
+		return wire.OutcomeRunning
+	case dhcp.KindOffer, dhcp.KindAck, dhcp.KindInform:
+		return wire.OutcomeDone
+	case dhcp.KindNak, dhcp.KindConflict, dhcp.KindExhausted, dhcp.KindFailed:
+		return wire.OutcomeFailed
+	}
+	return ""
 }
 
 func parseMAC(s string) dhcp.MAC {

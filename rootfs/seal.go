@@ -33,7 +33,7 @@ type SealOptions struct {
 type Level = zstd.EncoderLevel
 
 // LevelDefault is the default Level.
-const LevelDefault Level = zstd.SpeedDefault
+const LevelDefault Level = zstd.SpeedFastest
 
 func (o SealOptions) withDefaults() SealOptions {
 	if o.ChunkSize == 0 {

@@ -7,11 +7,6 @@ import (
 	"masthead/images"
 )
 
-// fileStore is a BlobReader whose blobs are files, which the kernel can send by itself.
-type fileStore interface {
-	OpenFile(d images.Digest) (*os.File, error)
-}
-
 // blobs serves blobs by digest.
 type blobs struct {
 	from     images.BlobReader
@@ -30,39 +25,38 @@ type blob struct {
 
 // open opens a blob and verifies it if it was not yet. The caller closes it.
 func (h *blobs) open(d images.Digest) (blob, error) {
-	files, ok := h.from.(fileStore)
-	if !ok {
-		return h.openReader(d)
+	if f := h.files.get(d); f != nil {
+		return h.shared(f), nil
 	}
-	f := h.files.get(d)
-	if f == nil {
-		file, err := files.OpenFile(d)
-		if err != nil {
-			return blob{}, err
-		}
-		st, err := file.Stat()
-		if err == nil {
-			err = h.verifier.check(d, stampOf(st), func(w io.Writer) error {
-				_, err := io.Copy(w, &filePart{file: file, size: st.Size()})
-				return err
-			})
-		}
-		if err != nil {
-			file.Close()
-			return blob{}, err
-		}
-		f = h.files.add(d, file, st.Size())
-	}
-	return blob{size: f.size, file: f.file, body: &filePart{file: f.file, size: f.size}, close: func() { h.files.release(f) }}, nil
-}
-
-// openReader is for a pack, which does not change while it is open: its blobs are verified once.
-func (h *blobs) openReader(d images.Digest) (blob, error) {
 	body, size, err := h.from.Open(d)
 	if err != nil {
 		return blob{}, err
 	}
-	err = h.verifier.check(d, stamp{size: size}, func(w io.Writer) error {
+	file, ok := body.(*os.File) // a store's blobs are files, which the kernel can send by itself
+	if !ok {
+		return h.openReader(d, body, size)
+	}
+	st, err := file.Stat()
+	if err == nil {
+		err = h.verifier.check(d, stampOf(st), func(w io.Writer) error {
+			_, err := io.Copy(w, &filePart{file: file, size: st.Size()})
+			return err
+		})
+	}
+	if err != nil {
+		file.Close()
+		return blob{}, err
+	}
+	return h.shared(h.files.add(d, file, st.Size())), nil
+}
+
+func (h *blobs) shared(f *openFile) blob {
+	return blob{size: f.size, file: f.file, body: &filePart{file: f.file, size: f.size}, close: func() { h.files.release(f) }}
+}
+
+// openReader is for a pack, which does not change while it is open: its blobs are verified once.
+func (h *blobs) openReader(d images.Digest, body io.ReadCloser, size int64) (blob, error) {
+	err := h.verifier.check(d, stamp{size: size}, func(w io.Writer) error {
 		r, _, err := h.from.Open(d)
 		if err != nil {
 			return err

@@ -104,7 +104,20 @@ func (l *live) observe(r wire.StageResult, now time.Time) {
 	if len(l.boots) == 0 || l.present().begins(r.Stage) {
 		l.begin(Boot{Started: now})
 	}
-	l.boots[len(l.boots)-1].put(r)
+	b := &l.boots[len(l.boots)-1]
+	if before, ok := b.stage(r.Stage); ok && r.Took == 0 {
+		// What began earlier took until now: a DHCP exchange is several packets, each of which is seen by itself.
+		switch before.Outcome {
+		case wire.OutcomeRunning:
+			r.Took = r.Time.Sub(before.Time).Seconds()
+		case wire.OutcomeDone:
+			r.Took = before.Took + r.Time.Sub(before.Time).Seconds()
+		}
+		if r.Outcome == wire.OutcomeRunning {
+			r.Took = 0 // it begins anew: iPXE asks again for what firmware had
+		}
+	}
+	b.put(r)
 	l.seen, l.unsaved = now, true
 }
 

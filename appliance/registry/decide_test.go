@@ -21,6 +21,9 @@ func ptr[T any](v T) *T { return &v }
 var imageA = images.DigestOf([]byte("a"))
 
 func resolveTest(ref string) (images.Digest, error) {
+	if ref == "" {
+		return "", errors.New("there is no default")
+	}
 	if ref == "worker" || ref == string(imageA) {
 		return imageA, nil
 	}

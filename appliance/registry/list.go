@@ -115,8 +115,8 @@ func (r *Registry) Record(name string) (Record, bool) {
 	return e.Record, ok
 }
 
-// ByMAC gives the node of a MAC address, in any spelling: that of the NIC that boots, or, so that a machine is known
-// by whichever NIC it asks, of another one in its inventory.
+// ByMAC gives the node that boots from the NIC with that address, in any spelling. Another NIC of the same machine is
+// not the node: it must not get the node's address.
 func (r *Registry) ByMAC(mac string) (Record, bool) {
 	m, err := ParseMAC(mac)
 	if err != nil {
@@ -124,20 +124,8 @@ func (r *Registry) ByMAC(mac string) (Record, bool) {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	e, ok := r.nodes[r.byMAC[r.boots(m)]]
-	return e.Record, ok
-}
-
-// Reserved gives the address that is kept for a NIC, which is that of its node if the node boots from it.
-func (r *Registry) Reserved(mac string) (Record, bool) {
-	m, err := ParseMAC(mac)
-	if err != nil {
-		return Record{}, false
-	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
 	e, ok := r.nodes[r.byMAC[m]]
-	return e.Record, ok && e.Address.IsValid()
+	return e.Record, ok
 }
 
 // ByAddress gives the node that an address is reserved for.

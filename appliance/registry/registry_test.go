@@ -180,7 +180,7 @@ func TestDiscoverApproveHello(t *testing.T) {
 	if _, err := r.Set(t.Context(), admin, []string{auto}, wire.NodeChange{Approved: ptr(true), Name: ptr("n01")}); err != nil {
 		t.Fatal(err)
 	}
-	if spec := say(hello); spec.Verdict != wire.VerdictWait || !strings.Contains(spec.Reason, "no default") {
+	if spec := say(hello); spec.Verdict != wire.VerdictWait || !strings.Contains(spec.Reason, "there is no default") {
 		t.Errorf("without an image: %+v", spec)
 	}
 	if err := r.SetSettings(t.Context(), admin, Settings{NamePattern: "n%02d", DefaultImage: "nosuch"}); !errors.Is(err, ErrInvalid) {
@@ -198,6 +198,12 @@ func TestDiscoverApproveHello(t *testing.T) {
 	other.MAC, other.Boot = mac(2), "b2"
 	if spec := say(other); spec.Name != "n01" || spec.Verdict != wire.VerdictBoot {
 		t.Errorf("by the other NIC: %+v", spec)
+	}
+	if rec, ok := r.ByMAC(mac(2)); ok {
+		t.Errorf("the other NIC would get the address of %+v", rec)
+	}
+	if name, found, err := r.Discover(t.Context(), Discovery{MAC: mac(2)}); name != "n01" || found || err != nil {
+		t.Errorf("Discover by the other NIC: %s %t %v", name, found, err)
 	}
 	if err := r.Report(wire.Report{Boot: "b2", MAC: mac(2), Stages: results("up")}, start); err != nil {
 		t.Error(err)

@@ -79,15 +79,15 @@ const loopback = "loopback"
 // fromNetlink takes what the kernel's message says and asks nothing.
 func fromNetlink(nl netlink.Link) Link {
 	a := nl.Attrs()
-	// IFF_LOWER_UP comes first, but until the kernel has acted on it (net/core/link_watch.c, linkwatch_do_dev) the link
-	// has no queue, and what is sent is dropped without a word. IFF_RUNNING comes with the queue.
+	// IFF_RUNNING says the same of a link whose driver had its carrier when it was set up, but a second later: the
+	// kernel handles only one such event a second (net/core/link_watch.c, __linkwatch_run_queue).
 	up := a.RawFlags&unix.IFF_UP != 0
 	l := Link{
 		Index:      a.Index,
 		Name:       a.Name,
 		MAC:        a.HardwareAddr.String(),
 		Up:         up,
-		Carrier:    up && a.RawFlags&unix.IFF_RUNNING != 0,
+		Carrier:    up && a.RawFlags&unix.IFF_LOWER_UP != 0,
 		InfiniBand: a.EncapType == "infiniband",
 	}
 	if t := nl.Type(); t != "device" {

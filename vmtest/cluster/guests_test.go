@@ -1,0 +1,268 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"masthead/images"
+	"masthead/node/wire"
+	"masthead/vmtest"
+)
+
+// Deadlines of the tests. They are for a host of two busy cores without KVM, where a machine boots in half a minute.
+const (
+	bootTime  = 5 * time.Minute
+	replyTime = time.Minute // of a command, or of a change that the head sees
+)
+
+// maxGuests is how many machines run at once: more would only take turns on two cores.
+const maxGuests = 3
+
+// slots are the machines that may run, and binaries what the tests share. A lab takes all of its slots at once, so that
+// no two labs wait for each other's.
+var (
+	slots  = semaphore.NewWeighted(maxGuests)
+	shared = sync.OnceValues(findProgram)
+)
+
+// program is the masthead that is tested.
+func program(t *testing.T) string {
+	t.Helper()
+	if os.Getenv("MASTHEAD_VM") != "1" {
+		t.Skip("boots virtual machines: set MASTHEAD_VM=1 and MASTHEAD_BIN")
+	}
+	path, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func findProgram() (string, error) {
+	path := os.Getenv("MASTHEAD_BIN")
+	if !filepath.IsAbs(path) {
+		return "", fmt.Errorf("MASTHEAD_BIN=%q: want the absolute path of the program to test (make build)", path)
+	}
+	_, err := os.Stat(path)
+	return path, err
+}
+
+// masthead runs the program and gives what it printed on both of its outputs.
+func masthead(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), program(t), args...).CombinedOutput()
+	return string(out), err
+}
+
+// mustRun is masthead where a failure ends the test.
+func mustRun(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := masthead(t, args...)
+	if err != nil {
+		t.Fatalf("masthead %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// definition is the path of a shipped image definition.
+func definition(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("../../images", name+".yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// isos are the ISOs that were built for the tests of this process, by definition.
+var isos struct {
+	sync.Mutex
+	folder string
+	built  map[string]string
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if isos.folder != "" {
+		_ = os.RemoveAll(isos.folder) // a temporary folder of the host's: what is left there is its business
+	}
+	os.Exit(code)
+}
+
+// iso builds the ISO of a definition, once for all tests.
+func iso(t *testing.T, file string) string {
+	t.Helper()
+	program(t)
+	isos.Lock()
+	defer isos.Unlock()
+	if path := isos.built[file]; path != "" {
+		return path
+	}
+	if isos.folder == "" {
+		folder, err := os.MkdirTemp("", "masthead-isos-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		isos.folder, isos.built = folder, map[string]string{}
+	}
+	began := time.Now()
+	out := mustRun(t, "build", "iso", file, "-o", isos.folder)
+	t.Logf("built in %.1f s:\n%s", time.Since(began).Seconds(), out)
+	name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+	isos.built[file] = filepath.Join(isos.folder, name+".iso")
+	return isos.built[file]
+}
+
+// trial is a cluster in a test.
+type trial struct {
+	*Cluster
+	head  *wire.Client
+	token string // file with the administrator's token
+	ca    images.Digest
+}
+
+// start brings a lab up, without its workers, for the length of the test; guests is how many of its machines run at the
+// same time. The test waits for its turn.
+func start(t *testing.T, guests int64, config vmtest.Config) *trial {
+	t.Helper()
+	program(t)
+	if err := slots.Acquire(t.Context(), guests); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { slots.Release(guests) })
+	secrets := t.TempDir()
+	config, token, err := Prepare(config, secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, m := range config.Machines {
+		m.Off = m.Off || m.Role == string(images.RoleWorker)
+		config.Machines[name] = m
+	}
+	lab := vmtest.Start(t, config)
+	return &trial{Cluster: &Cluster{lab.Lab, token}, token: filepath.Join(secrets, images.CredentialAdminToken)}
+}
+
+// awaitHead waits for the API of a head, which is the one that cli and head talk to from then on.
+func (c *trial) awaitHead(t *testing.T, name string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+	defer cancel()
+	head, ca, err := c.Head(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.head != nil {
+		c.head.Close()
+	}
+	c.head, c.ca = head, ca
+}
+
+// cli runs a masthead command against the head.
+func (c *trial) cli(t *testing.T, args ...string) string {
+	t.Helper()
+	return mustRun(t, c.remote(args)...)
+}
+
+func (c *trial) remote(args []string) []string {
+	return append([]string{"--head", c.head.Base, "--ca", string(c.ca), "--token-file", c.token}, args...)
+}
+
+// must ends the test on an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expect waits for a text that a machine's console says from now on, or has said and nobody waited for yet.
+func (c *trial) expect(t *testing.T, machine string, within time.Duration, pattern string) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	match, err := c.Machine(machine).Console.Expect(ctx, pattern)
+	if err != nil {
+		t.Fatalf("console of %s: %v", machine, err)
+	}
+	return match
+}
+
+// sh runs a command in the shell on a machine's console and gives what it printed and its exit status.
+func (c *trial) sh(t *testing.T, machine, command string) (out, status string) {
+	t.Helper()
+	c.typed(t, machine, command)
+	return c.finished(t, machine, replyTime)
+}
+
+// typed types a command that finished waits for. The marks are split where they are typed, so that the echo of the
+// line is not taken for them.
+func (c *trial) typed(t *testing.T, machine, command string) {
+	t.Helper()
+	must(t, c.Machine(machine).Console.Type(`echo be"gun"; `+command+`; echo "en"ded-$?-`+"\n"))
+}
+
+func (c *trial) finished(t *testing.T, machine string, within time.Duration) (out, status string) {
+	t.Helper()
+	match := c.expect(t, machine, within, `(?s)begun\r?\n(.*?)ended-(\d+)-\r?\n`)
+	return match[1], match[2]
+}
+
+// mustSh is sh for a command that must succeed.
+func (c *trial) mustSh(t *testing.T, machine, command string) string {
+	t.Helper()
+	out, status := c.sh(t, machine, command)
+	if status != "0" {
+		t.Fatalf("%s: %s: exit status %s\n%s", machine, command, status, out)
+	}
+	return out
+}
+
+// eventually asks again and again until the answer is no error; the test fails with the last one when time is up.
+func eventually(t *testing.T, within time.Duration, what string, ask func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	for {
+		err := ask(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: not within %v: %v", what, within, err)
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+// awaitUp waits until a node is up and gives the story of its boot. boot, if not empty, is the id of an earlier boot,
+// which does not count.
+func (c *trial) awaitUp(t *testing.T, node, machine, boot string) wire.Why {
+	t.Helper()
+	var why wire.Why
+	eventually(t, bootTime, node+" is up", func(ctx context.Context) error {
+		var err error
+		if why, err = c.head.Why(ctx, node); err != nil {
+			return err
+		}
+		if why.Node.Phase == wire.PhaseUp && why.Boot != boot {
+			return nil
+		}
+		if s := c.Machine(machine).State(ctx); s == vmtest.Off || s == vmtest.Failed {
+			t.Fatalf("%s: the machine is %s", node, s)
+		}
+		return errors.New(why.Verdict)
+	})
+	return why
+}
