@@ -130,7 +130,7 @@ func (a *api) caller(r *http.Request, local bool) (caller, error) {
 	}
 	boot, err := a.head.tokens.Verify(token, a.now())
 	if err != nil {
-		return c, &problem{http.StatusUnauthorized, "the token is not valid", ""}
+		return c, &problem{http.StatusUnauthorized, "the token is not valid", "--token-file FILE; the head keeps it in " + AdminTokenFile}
 	}
 	c.boot = &boot
 	return c, nil
@@ -143,7 +143,7 @@ func (c caller) may(need access) error {
 	case c.boot != nil:
 		return &problem{http.StatusForbidden, "this takes the administrator's token", ""}
 	}
-	return &problem{http.StatusUnauthorized, "this takes a token", "masthead --token-file FILE …; the head keeps it in its state folder"}
+	return &problem{http.StatusUnauthorized, "this takes a token", "masthead --token-file FILE …; the head keeps it in " + AdminTokenFile}
 }
 
 // origin is who makes a change, for the audit log.

@@ -29,24 +29,36 @@ type Config struct {
 	StateDir  string
 	Pack      string // images of the medium; empty: none
 	Interface string // of the cluster network; empty: a head without a network
-	Address   netip.Prefix
-	Router    netip.Addr // invalid: none
-	DNS       []netip.Addr
-	Domain    string
-	Pool      dhcp.Range // zero: PoolOf(Address)
-	DHCP      DHCPMode
-	Leased    bool         // our own address came by DHCP: somebody else serves it
-	HTTP      uint16       // port for firmware
-	HTTPS     uint16       // port of the API
-	Socket    string       // of the API for root on this machine; empty: none
-	NTP       []netip.Addr // for DHCP clients
-	SSHKeys   []string     // authorized_keys lines for root on every node
+	// MAC, if not empty, finds the interface instead: udev may rename it after the head has started.
+	MAC     string
+	Address netip.Prefix
+	Router  netip.Addr // invalid: none
+	DNS     []netip.Addr
+	Domain  string
+	Pool    dhcp.Range // zero: PoolOf(Address)
+	DHCP    DHCPMode
+	Leased  bool         // our own address came by DHCP: somebody else serves it
+	HTTP    uint16       // port for firmware
+	HTTPS   uint16       // port of the API
+	Socket  string       // of the API for root on this machine; empty: none
+	NTP     []netip.Addr // for DHCP clients
+	SSHKeys []string     // authorized_keys lines for root on every node
 	// AdminToken, if not empty, is accepted as an administrator's, besides the one in StateDir. It is not kept.
 	AdminToken string
 	// Self is what init told of this machine; nil where masthead is not its init.
 	Self *wire.Hello
 	Log  *slog.Logger
 }
+
+// What lies where below the state folder.
+const (
+	ImagesDir = "images"
+	keysDir   = "pki"
+	stateDir  = "state"
+)
+
+// AdminTokenFile is where a head keeps the administrator's token.
+const AdminTokenFile = images.StateDir + "/" + keysDir + "/admin.token"
 
 // DefaultConfig is a head that keeps its state in the usual place and finds out about DHCP by itself.
 func DefaultConfig() Config {

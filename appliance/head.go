@@ -70,7 +70,7 @@ func New(cfg Config) (*Head, error) {
 func (h *Head) Close() error { return h.db.Close() }
 
 func (h *Head) openImages() error {
-	store, err := images.OpenStore(filepath.Join(h.cfg.StateDir, "images"))
+	store, err := images.OpenStore(filepath.Join(h.cfg.StateDir, ImagesDir))
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (h *Head) openImages() error {
 }
 
 func (h *Head) openKeys() error {
-	dir := filepath.Join(h.cfg.StateDir, "pki")
+	dir := filepath.Join(h.cfg.StateDir, keysDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("open the keys: %w", err)
 	}
@@ -135,7 +135,7 @@ func (h *Head) names() pki.Names {
 
 func (h *Head) openState() error {
 	var err error
-	h.db, err = state.Open(state.Config{Dir: filepath.Join(h.cfg.StateDir, "state"), Head: h.cfg.Name})
+	h.db, err = state.Open(state.Config{Dir: filepath.Join(h.cfg.StateDir, stateDir), Head: h.cfg.Name})
 	if err != nil {
 		return err
 	}
@@ -165,6 +165,9 @@ func checkCmdline(s string) error {
 // Run serves until ctx ends, and returns after everything has ended. A service that fails is started again, with
 // pauses that grow; the others go on meanwhile.
 func (h *Head) Run(ctx context.Context) error {
+	if d := h.db.Damage(); d != nil {
+		h.reg.Event(wire.Event{Time: h.started, Kind: "state", Failed: true, Text: d.Error() + "; " + d.Try()})
+	}
 	if err := h.knowSelf(ctx); err != nil {
 		h.log.Warn("this head is not among its own nodes", "err", err)
 	}
@@ -262,12 +265,29 @@ func (h *Head) status(now time.Time) (wire.Status, error) {
 		DHCP: h.dhcpMode.String(), Nodes: nodes, Images: list, Events: h.reg.Log().Last(statusEvents),
 	}
 	if h.cfg.Address.IsValid() {
-		s.Address = h.cfg.Address.String() + " on " + h.cfg.Interface
+		s.Address = h.cfg.Address.String()
+		if nic := h.nic(); nic != "" {
+			s.Address += " on " + nic
+		}
 	}
 	if err := h.db.ReadOnly(); err != nil {
 		s.ReadOnly = err.Error()
 	}
 	return s, nil
+}
+
+// nic is the present name of the cluster NIC.
+func (h *Head) nic() string {
+	if h.cfg.MAC == "" {
+		return h.cfg.Interface
+	}
+	files, _ := filepath.Glob("/sys/class/net/*/address")
+	for _, f := range files {
+		if data, err := os.ReadFile(f); err == nil && strings.TrimSpace(string(data)) == h.cfg.MAC {
+			return filepath.Base(filepath.Dir(f))
+		}
+	}
+	return h.cfg.Interface
 }
 
 // statusEvents is how many of the last events the status carries.

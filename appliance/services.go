@@ -51,7 +51,7 @@ func (h *Head) serveHTTP(ctx context.Context, handler http.Handler) error {
 	if err != nil {
 		return err
 	}
-	return h.serveOn(ctx, l, handler)
+	return h.serveOn(ctx, httpboot.Listener(l), handler)
 }
 
 func (h *Head) serveHTTPS(ctx context.Context, handler http.Handler) error {
@@ -172,7 +172,7 @@ func (h *Head) chooseDHCP(ctx context.Context) (dhcp.Mode, string, error) {
 	if h.cfg.Leased {
 		return dhcp.ModeProxy, "this head's own address comes from a DHCP server of the network", nil
 	}
-	offers, err := dhcp.Detect(ctx, h.cfg.Interface, detectTime)
+	offers, err := dhcp.Detect(ctx, h.nic(), detectTime)
 	if err != nil {
 		return dhcp.ModeOff, "", fmt.Errorf("look for other DHCP servers: %w", err)
 	}
@@ -196,7 +196,7 @@ func (h *Head) serveDHCP(ctx context.Context) error {
 		return ctx.Err()
 	}
 	cfg := dhcp.Config{
-		Interface: h.cfg.Interface, Mode: mode, Address: h.cfg.Address, Pool: h.cfg.Pool, Authoritative: mode == dhcp.ModeServer,
+		Interface: h.nic(), Mode: mode, Address: h.cfg.Address, Pool: h.cfg.Pool, Authoritative: mode == dhcp.ModeServer,
 		Router: h.cfg.Router, DNS: h.cfg.DNS, Domain: h.cfg.Domain, NTP: h.cfg.NTP, HTTPBase: h.plainURL(),
 	}
 	db := leases{h.reg}

@@ -37,7 +37,7 @@ func (b *Builder) initramfs(ctx context.Context, def *images.Definition, tree *r
 		}
 	}
 	cfg := initramfs.Config{
-		Baked: images.Baked{Name: def.Name, Role: def.Role, KernelRelease: krn.Release, Early: earlyModules},
+		Baked: images.Baked{Name: def.Name, Role: def.Role, KernelRelease: krn.Release, SSHKeys: def.SSHKeys, Early: earlyModules},
 		Init:  b.bin.open, InitSize: b.bin.size,
 		Modules: krn.Modules, Index: index, Selection: selection, Firmware: firmware,
 		// The kernel asks for file systems and character sets by this name (kernel/module/kmod.c).

@@ -105,6 +105,9 @@ func LoadDefinition(file string) (*Definition, error) {
 			d.Carries[i] = filepath.Join(dir, p)
 		}
 	}
+	if d.SSHKeys, err = readKeys(file, dir, d.SSHKeys); err != nil {
+		return nil, err
+	}
 	// An OCI reference is a path only where there is such a file.
 	if d.Root.OCI != "" && !filepath.IsAbs(d.Root.OCI) {
 		if p := filepath.Join(dir, d.Root.OCI); exists(p) {
@@ -112,6 +115,38 @@ func LoadDefinition(file string) (*Definition, error) {
 		}
 	}
 	return d, nil
+}
+
+// publicKey is a line of authorized_keys without options (sshd(8)).
+var publicKey = regexp.MustCompile(`^(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+=*( .*)?$`)
+
+// readKeys replaces names of files by the keys in them.
+func readKeys(file, dir string, keys []string) ([]string, error) {
+	var all []string
+	for _, k := range keys {
+		if publicKey.MatchString(k) {
+			all = append(all, k)
+			continue
+		}
+		if !filepath.IsAbs(k) {
+			k = filepath.Join(dir, k)
+		}
+		data, err := os.ReadFile(k)
+		if err != nil {
+			return nil, &FieldError{File: file, Field: "ssh_keys", Value: k, Reason: "neither a public key nor a file that can be read"}
+		}
+		for line := range strings.Lines(string(data)) {
+			line = strings.TrimSpace(line)
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			if !publicKey.MatchString(line) {
+				return nil, &FieldError{File: file, Field: "ssh_keys", Value: k, Reason: "holds something other than public keys"}
+			}
+			all = append(all, line)
+		}
+	}
+	return all, nil
 }
 
 func exists(p string) bool { _, err := os.Stat(p); return err == nil }

@@ -93,6 +93,37 @@ func TestDefinitionPathsCountFromItsFolder(t *testing.T) {
 	}
 }
 
+func TestDefinitionKeys(t *testing.T) {
+	dir := t.TempDir()
+	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA me@here"
+	for name, text := range map[string]string{"keys": "# mine\n\n" + key + "\n", "secret": "-----BEGIN OPENSSH PRIVATE KEY-----\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load := func(keys string) ([]string, error) {
+		file := filepath.Join(dir, "a.yaml")
+		text := "name: a\nrole: head\nroot: {minimal: true}\nkernel: {package: linux-image-amd64}\nssh_keys: " + keys + "\n"
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		d, err := LoadDefinition(file)
+		if err != nil {
+			return nil, err
+		}
+		return d.SSHKeys, nil
+	}
+	got, err := load("[keys, " + key + "]")
+	if d := cmp.Diff([]string{key, key}, got); d != "" || err != nil {
+		t.Errorf("keys: %v (-want +got):\n%s", err, d)
+	}
+	for _, bad := range []string{"[absent]", "[secret]"} {
+		if _, err := load(bad); err == nil || !strings.Contains(err.Error(), "ssh_keys") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
 func FuzzParseDefinition(f *testing.F) {
 	for _, name := range []string{"head.yaml", "worker-minimal.yaml"} {
 		data, err := os.ReadFile(name)

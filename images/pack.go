@@ -161,7 +161,7 @@ func OpenPack(r io.ReaderAt, size int64) (*Pack, error) {
 		return nil, fmt.Errorf("pack: damaged header: index of %d bytes in %d", indexLen, total)
 	}
 	if int64(total) > size {
-		return nil, fmt.Errorf("pack: %w: %d bytes of %d; write the medium again", ErrTruncated, size, total)
+		return nil, fmt.Errorf("pack: %w: %d bytes of %d; copy or write it again", ErrTruncated, size, total)
 	}
 	encoded := make([]byte, indexLen)
 	if _, err := r.ReadAt(encoded, packHeaderSize); err != nil {

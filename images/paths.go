@@ -10,16 +10,17 @@ const (
 	// In the running system, on a tmpfs that survives the switch to the root.
 	RunDir         = "/run/masthead"
 	RunBinary      = "/run/masthead/bin/masthead"
-	RunInit        = "/run/masthead/bin/init"     // a link to RunBinary: PID 1 of a root that has no init of its own
-	CredentialsDir = "/run/masthead/credentials"  // secrets from the machine's owner, one file each, for root alone
-	RunNode        = "/run/masthead/node.json"    // what the agent needs to go on where init ended
-	RunStages      = "/run/masthead/stages.json"  // the boot stages so far
-	RootdSocket    = "/run/masthead/rootd.sock"   // control of the root device server
-	APISocket      = "/run/masthead/api.sock"     // the head's API for root on the same machine
-	MediumMount    = "/run/masthead/medium"       // the ISO that the machine booted from
-	StateDir       = "/var/lib/masthead"          // a head's state; on a file system labelled StateLabel if there is one
-	RootLower      = "/run/masthead/root/lower"   // the EROFS mount
-	RootUpperDir   = "/run/masthead/root/overlay" // tmpfs with upper/ and work/
+	RunInit        = "/run/masthead/bin/init"      // a link to RunBinary: PID 1 of a root that has no init of its own
+	CredentialsDir = "/run/masthead/credentials"   // secrets from the machine's owner, one file each, for root alone
+	RunNode        = "/run/masthead/node.json"     // what the agent needs to go on where init ended
+	RunStages      = "/run/masthead/stages.json"   // the boot stages so far
+	RunManifest    = "/run/masthead/manifest.json" // of the image that the root is
+	RootdSocket    = "/run/masthead/rootd.sock"    // control of the root device server
+	APISocket      = "/run/masthead/api.sock"      // the head's API for root on the same machine
+	MediumMount    = "/run/masthead/medium"        // the ISO that the machine booted from
+	StateDir       = "/var/lib/masthead"           // a head's state; on a file system labelled StateLabel if there is one
+	RootLower      = "/run/masthead/root/lower"    // the EROFS mount
+	RootUpperDir   = "/run/masthead/root/overlay"  // tmpfs with upper/ and work/
 
 	// On the ISO.
 	MediumLabel = "MASTHEAD"      // ISO9660 volume identifier
@@ -39,6 +40,8 @@ type Baked struct {
 	Name          string `json:"name"`
 	Role          Role   `json:"role"`
 	KernelRelease string `json:"kernel_release"`
+	// SSHKeys are authorized_keys lines for root. They are public.
+	SSHKeys []string `json:"ssh_keys,omitempty"`
 	// Early modules are loaded before hardware is looked at: file systems, NBD, overlay.
 	Early []string `json:"early"`
 }

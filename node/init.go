@@ -273,9 +273,6 @@ func (in *Init) openMedium(ctx context.Context) (string, error) {
 }
 
 func (in *Init) network(ctx context.Context) (string, error) {
-	if in.boot.IP == images.IPNone {
-		return "none, as asked", nil
-	}
 	cfg := netif.FromBoot(in.boot)
 	cfg.Log = in.log
 	result, err := netif.Up(ctx, cfg)
@@ -286,6 +283,9 @@ func (in *Init) network(ctx context.Context) (string, error) {
 			return "none", nil
 		}
 		return "", err
+	}
+	if in.boot.IP == images.IPNone { // but the loopback is up now
+		return "none, as asked", nil
 	}
 	in.net, in.mac = &result, result.Link.MAC
 	return result.String() + in.uplinkUp(ctx), nil
@@ -353,7 +353,7 @@ func (in *Init) handover(ctx context.Context) (string, error) {
 	if err := unix.Sethostname([]byte(id.Name)); err != nil {
 		return "", fmt.Errorf("set the host name: %w", err)
 	}
-	cfg := agent.Config{Role: in.boot.Role, Boot: in.bootID, MAC: in.mac, CA: in.boot.CA, Spec: in.spec, Image: in.image, Net: in.net, Uplink: in.uplink,
+	cfg := agent.Config{Role: in.boot.Role, Boot: in.bootID, MAC: in.mac, CA: in.boot.CA, Spec: in.spec, Image: in.image, Net: in.net, Uplink: in.uplink, Device: in.rootd.Device, Root: in.rootMode(),
 		Inventory: inventory("/sys", "/proc", in.smbios)}
 	if err := cfg.Save(images.RunNode); err != nil {
 		return "", err
@@ -388,6 +388,7 @@ func (in *Init) identity() identity {
 		Name: in.spec.Name, Domain: in.spec.Domain, MachineID: machineID(in.mac),
 		Hosts: in.spec.Hosts, DNS: in.spec.DNS, SSHKeys: in.spec.SSHKeys,
 	}
+	id.SSHKeys = append(id.SSHKeys, in.baked.SSHKeys...)
 	if in.boot.Name != "" {
 		id.Name = in.boot.Name
 	}

@@ -37,6 +37,10 @@ func (in *Init) root(ctx context.Context) (string, error) {
 			in.log.Warn("the root's modules are for another kernel", "running", in.baked.KernelRelease, "root", in.man.KernelRelease)
 		}
 	}
+	// The agent starts the server of the root again if it should die, and then cannot ask anybody for the manifest.
+	if err := os.WriteFile(images.RunManifest, data, 0o644); err != nil {
+		return "", fmt.Errorf("keep the manifest: %w", err)
+	}
 	cfg := rootdev.Config{Image: in.image, Manifest: data, Mode: in.rootMode(), Control: images.RootdSocket, Progress: in.loading}
 	if in.pack != nil {
 		if cfg.Pack, err = os.Open(filepath.Join(images.MediumMount, images.MediumPack)); err != nil {

@@ -13,21 +13,46 @@ import (
 
 	"masthead/images"
 	"masthead/rootfs"
+	"masthead/rootfs/debian"
 	"masthead/rootfs/directory"
 	"masthead/rootfs/roottest"
 )
 
-// benchRoot gives a directory with an unpacked Debian root of about 300 MB, out of the archive in
-// MASTHEAD_BENCH_ROOT.
+// benchPackages make a root of about 260 MB.
+var benchPackages = []string{"systemd", "systemd-sysv", "udev", "dbus", "kmod", "iproute2", "nftables", "openssh-server", "ca-certificates",
+	"curl", "e2fsprogs", "procps", "less", "vim", "python3-minimal"}
+
+// benchRoot gives a directory with an unpacked Debian root, from the archive in MASTHEAD_BENCH_ROOT or else bootstrapped
+// into the cache.
 func benchRoot(b *testing.B) string {
 	b.Helper()
 	file := os.Getenv("MASTHEAD_BENCH_ROOT")
-	roottest.Require(b, file != "", "MASTHEAD_BENCH_ROOT, a tar of a Debian root")
+	if file == "" {
+		_, err := exec.LookPath("mmdebstrap")
+		roottest.Require(b, err == nil, "mmdebstrap")
+		file, err = debian.Archive(b.Context(), debian.Config{Suite: "trixie", Packages: benchPackages, Epoch: epoch, Cache: benchCache(b)})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
 	dir := b.TempDir()
 	if out, err := exec.Command("tar", "-C", dir, "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xf", file).CombinedOutput(); err != nil {
 		b.Fatalf("tar: %v\n%s", err, out)
 	}
 	return dir
+}
+
+// benchCache is $MASTHEAD_CACHE, or masthead in the user's cache directory.
+func benchCache(b *testing.B) string {
+	b.Helper()
+	if dir := os.Getenv("MASTHEAD_CACHE"); dir != "" {
+		return dir
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return filepath.Join(dir, "masthead")
 }
 
 // seal builds the directory dir and returns how long that took and how many bytes the store has then.
@@ -71,29 +96,35 @@ func tool(b *testing.B, out string, name string, args ...string) (time.Duration,
 	return took, st.Size()
 }
 
-// BenchmarkSeal compares a directory's way into the store with what other tools make of the same directory, one after
-// the other in one run. x_time_vs_faster below 1 is faster than the faster of them, x_size_vs_smaller below 1 smaller
-// than the smaller.
+// rounds is how often each tool runs; the best time of each counts, so that what else the machine does matters less.
+const rounds = 3
+
+// BenchmarkSeal compares a directory's way into the store with what other tools make of the same directory, in turn in
+// one run. x_time_vs_faster below 1 is faster than the faster of them, x_size_vs_smaller below 1 smaller than the smaller.
 func BenchmarkSeal(b *testing.B) {
 	dir := benchRoot(b)
 	tmp := b.TempDir()
 	squash, ero := filepath.Join(tmp, "squashfs"), filepath.Join(tmp, "erofs")
-	var ours, faster, cpu, toolCPU time.Duration
-	var size, smaller int64
+	const none = time.Hour
+	ours, squashTime, eroTime, cpu, toolCPU := none, none, none, none, none
+	var size, squashSize, eroSize int64
 	seal(b, dir, rootfs.SealOptions{}) // all read the directory from memory
 	for b.Loop() {
-		self, children := cpuTime(unix.RUSAGE_SELF), cpuTime(unix.RUSAGE_CHILDREN)
-		t, n := seal(b, dir, rootfs.SealOptions{})
-		cpu += cpuTime(unix.RUSAGE_SELF) - self
-		st, sn := tool(b, squash, "mksquashfs", dir, squash, "-comp", "zstd", "-Xcompression-level", "3", "-no-progress", "-noappend")
-		toolCPU += cpuTime(unix.RUSAGE_CHILDREN) - children
-		et, en := tool(b, ero, "mkfs.erofs", "-zlz4hc", ero, dir)
-		ours, faster = ours+t, faster+min(st, et)
-		size, smaller = n, min(sn, en)
-		b.Logf("ours %.2f s %.1f MB, mksquashfs %.2f s %.1f MB, mkfs.erofs %.2f s %.1f MB", t.Seconds(), mb(n), st.Seconds(), mb(sn), et.Seconds(), mb(en))
+		for range rounds {
+			self, children := cpuTime(unix.RUSAGE_SELF), cpuTime(unix.RUSAGE_CHILDREN)
+			t, n := seal(b, dir, rootfs.SealOptions{})
+			cpu = min(cpu, cpuTime(unix.RUSAGE_SELF)-self)
+			st, sn := tool(b, squash, "mksquashfs", dir, squash, "-comp", "zstd", "-Xcompression-level", "3", "-no-progress", "-noappend")
+			toolCPU = min(toolCPU, cpuTime(unix.RUSAGE_CHILDREN)-children)
+			et, en := tool(b, ero, "mkfs.erofs", "-zlz4hc", ero, dir)
+			ours, squashTime, eroTime = min(ours, t), min(squashTime, st), min(eroTime, et)
+			size, squashSize, eroSize = n, sn, en
+		}
 	}
-	b.ReportMetric(ours.Seconds()/faster.Seconds(), "x_time_vs_faster")
-	b.ReportMetric(float64(size)/float64(smaller), "x_size_vs_smaller")
+	b.Logf("ours %.2f s %.1f MB, mksquashfs %.2f s %.1f MB, mkfs.erofs %.2f s %.1f MB",
+		ours.Seconds(), mb(size), squashTime.Seconds(), mb(squashSize), eroTime.Seconds(), mb(eroSize))
+	b.ReportMetric(ours.Seconds()/min(squashTime, eroTime).Seconds(), "x_time_vs_faster")
+	b.ReportMetric(float64(size)/float64(min(squashSize, eroSize)), "x_size_vs_smaller")
 	b.ReportMetric(cpu.Seconds()/toolCPU.Seconds(), "x_cpu_vs_mksquashfs")
 	b.ReportMetric(0, "ns/op")
 }

@@ -15,8 +15,8 @@ import (
 	"masthead/images"
 )
 
-// DefaultChunkSize is a compromise measured on a Debian root: larger chunks compress better and make a lazy read of a
-// few bytes dearer.
+// DefaultChunkSize is a compromise: a chunk of 512 KiB makes a Debian root 2 per cent smaller and sealing it a tenth
+// faster (BenchmarkChunks), and makes a lazy read of a few bytes twice as dear.
 const DefaultChunkSize = 256 << 10
 
 // SealOptions say how an image is cut and compressed. The zero value is the default.
@@ -32,7 +32,8 @@ type SealOptions struct {
 // Level is how hard zstd tries.
 type Level = zstd.EncoderLevel
 
-// LevelDefault is the default Level.
+// LevelDefault is the level that seals a Debian root about as fast as mksquashfs does with zstd at level 3, into 2 to 9
+// per cent more. The next level takes a third more time and saves 2 to 5 per cent (BenchmarkChunks).
 const LevelDefault Level = zstd.SpeedFastest
 
 func (o SealOptions) withDefaults() SealOptions {

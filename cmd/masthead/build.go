@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"masthead/appliance"
 	"masthead/builder"
 	"masthead/images"
 	"masthead/node/tools"
@@ -33,12 +34,14 @@ func (a *app) buildCommand() *cobra.Command {
 	return cmd
 }
 
-func (f *buildFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.dir, "output", "o", ".", "folder to write to")
+func (f *buildFlags) add(cmd *cobra.Command, writes bool) {
+	if writes {
+		cmd.Flags().StringVarP(&f.dir, "output", "o", ".", "folder to write to")
+		_ = cmd.MarkFlagDirname("output")
+	}
 	cmd.Flags().StringVar(&f.store, "store", "", "image store (default: in the cache folder)")
 	cmd.Flags().StringVar(&f.binary, "binary", "", "static masthead to put in (default: this program)")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be built and from what, and build nothing")
-	_ = cmd.MarkFlagDirname("output")
 }
 
 func (a *app) buildISOCommand() *cobra.Command {
@@ -51,7 +54,7 @@ func (a *app) buildISOCommand() *cobra.Command {
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.buildISO(cmd.Context(), args[0], f) },
 	}
-	f.add(cmd)
+	f.add(cmd, true)
 	return cmd
 }
 
@@ -64,7 +67,7 @@ func (a *app) buildNetbootCommand() *cobra.Command {
 		Args:    exactArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.buildNetboot(cmd.Context(), args[0], f) },
 	}
-	f.add(cmd)
+	f.add(cmd, true)
 	return cmd
 }
 
@@ -208,8 +211,13 @@ func sourceDateEpoch() (time.Time, error) {
 	return time.Unix(n, 0).UTC(), nil
 }
 
-// openStore opens the image store: the one named, or the one in the cache folder.
+// openStore opens the image store: the one named, the head's own on a head, or the one in the cache folder.
 func (a *app) openStore(dir string) (*images.Store, error) {
+	if dir == "" {
+		if _, err := os.Stat(images.APISocket); err == nil {
+			dir = filepath.Join(images.StateDir, appliance.ImagesDir)
+		}
+	}
 	if dir == "" {
 		cache, err := cacheDir()
 		if err != nil {

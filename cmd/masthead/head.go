@@ -80,7 +80,9 @@ func (a *app) headConfig(f headFlags) (appliance.Config, error) {
 	}
 	set(&cfg.Name, f.name)
 	set(&cfg.StateDir, f.state)
-	set(&cfg.Interface, f.iface)
+	if f.iface != "" {
+		cfg.Interface, cfg.MAC = f.iface, ""
+	}
 	set(&cfg.Pack, f.pack)
 	if f.state != "" && f.state != images.StateDir {
 		cfg.Socket = filepath.Join(f.state, "api.sock") // another state is another head
@@ -128,10 +130,7 @@ func fromInit(cfg *appliance.Config) error {
 	if n := left.Net; n != nil && n.Prefix.IsValid() {
 		cfg.Interface, cfg.Address, cfg.Router, cfg.DNS = n.Link.Name, n.Prefix, n.Gateway, n.DNS
 		cfg.Leased = n.Lease != nil
-		// udev may have given the NIC another name since.
-		if name := nicByMAC(n.Link.MAC); name != "" {
-			cfg.Interface = name
-		}
+		cfg.MAC = n.Link.MAC
 	}
 	pack := filepath.Join(images.MediumMount, images.MediumPack)
 	if _, err := os.Stat(pack); err == nil {
@@ -142,15 +141,4 @@ func fromInit(cfg *appliance.Config) error {
 		cfg.AdminToken = strings.TrimSpace(string(token))
 	}
 	return nil
-}
-
-// nicByMAC is the present name of a NIC; empty where there is none.
-func nicByMAC(mac string) string {
-	files, _ := filepath.Glob("/sys/class/net/*/address")
-	for _, f := range files {
-		if data, err := os.ReadFile(f); err == nil && strings.TrimSpace(string(data)) == mac {
-			return filepath.Base(filepath.Dir(f))
-		}
-	}
-	return ""
 }

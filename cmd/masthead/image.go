@@ -17,7 +17,7 @@ import (
 func (a *app) imageCommand() *cobra.Command {
 	var store string
 	cmd := &cobra.Command{Use: "image", Short: "Look after the images of a store"}
-	cmd.PersistentFlags().StringVar(&store, "store", "", "image store (default: in the cache folder; on a head "+images.StateDir+"/images)")
+	cmd.PersistentFlags().StringVar(&store, "store", "", "image store (default: the head's own on a head, else in the cache folder)")
 	open := func() (*images.Store, error) { return a.openStore(store) }
 	cmd.AddCommand(a.imageBuildCommand(), a.imageListCommand(open), a.imageShowCommand(open), a.imageTagCommand(open),
 		a.imageRollbackCommand(open), a.imageExportCommand(open), a.imageImportCommand(open), a.imageRemoveCommand(open))
@@ -53,7 +53,7 @@ func (a *app) imageBuildCommand() *cobra.Command {
 			return nil
 		},
 	}
-	f.add(cmd)
+	f.add(cmd, false)
 	return cmd
 }
 
@@ -192,11 +192,15 @@ func (a *app) imageExportCommand(open openStore) *cobra.Command {
 			if err != nil {
 				return &hint{err, "masthead image list"}
 			}
-			m, err := s.Manifest(d)
-			if err != nil {
-				return err
+			name := args[0]
+			if _, err := images.ParseDigest(name); err == nil {
+				m, err := s.Manifest(d)
+				if err != nil {
+					return err
+				}
+				name = m.Name // a digest has no name of its own
 			}
-			return builder.Export(cmd.Context(), s, map[string]images.Digest{m.Name: d}, args[1])
+			return builder.Export(cmd.Context(), s, map[string]images.Digest{name: d}, args[1])
 		},
 	}
 }

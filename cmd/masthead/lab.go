@@ -33,7 +33,7 @@ func (a *app) labCommand() *cobra.Command {
 	return cmd
 }
 
-// inLab runs f with the running lab that args[0], or else --lab or the only one there, names.
+// inLab runs f with the running lab that --lab names, or with the demo.
 func (a *app) inLab(ctx context.Context, f func(*vmtest.Client) error) error {
 	name := a.remote.lab
 	if name == "" {
@@ -56,7 +56,7 @@ func (a *app) inLab(ctx context.Context, f func(*vmtest.Client) error) error {
 
 func (a *app) labStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "status", Short: "Show the machines of the lab as hardware: power, ports, faults", Args: exactArgs(0),
+		Use: "status", Short: "Show the machines of the lab as hardware: power, forwarded ports, consoles; faults with -o json", Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.inLab(cmd.Context(), func(c *vmtest.Client) error {
 				list, err := c.Status(cmd.Context())
@@ -109,7 +109,7 @@ func (a *app) labFaultCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "fault ACTION…", Short: "Make hardware fail, or mend it", Args: cobra.MinimumNArgs(1),
 		Long:    "Makes hardware of the lab fail, or mends it:\n\n  " + strings.Join(vmtest.Actions(), "\n  "),
-		Example: "  masthead lab fault cut-link n01:0 rx\n  masthead lab fault loss n01:0 both 30\n  masthead lab fault heal n01",
+		Example: "  masthead lab fault cut-link n01:0 rx\n  masthead lab fault loss n01:0 30 both\n  masthead lab fault heal n01",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.inLab(cmd.Context(), func(c *vmtest.Client) error { return c.Inject(cmd.Context(), args...) })
 		},

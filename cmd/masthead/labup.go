@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -91,7 +92,7 @@ func (a *app) labUp(ctx context.Context, file string, stay bool, timeout time.Du
 	if !stay {
 		return nil
 	}
-	return a.watchCluster(ctx, head, config.Name)
+	return a.watchCluster(ctx, head, config.Name, sshCommand(c, dir))
 }
 
 // bootCluster boots the heads and then the workers, all workers at once, and gives a client of the first head.
@@ -155,7 +156,7 @@ func (a *app) printBoots(ctx context.Context, head *wire.Client, c *cluster.Clus
 const watchInterval = 2 * time.Second
 
 // watchCluster shows the cluster until ctx ends, with what there is to play with.
-func (a *app) watchCluster(ctx context.Context, head *wire.Client, lab string) error {
+func (a *app) watchCluster(ctx context.Context, head *wire.Client, lab, ssh string) error {
 	for {
 		status, err := head.Status(ctx)
 		if ctx.Err() != nil {
@@ -176,7 +177,7 @@ func (a *app) watchCluster(ctx context.Context, head *wire.Client, lab string) e
 			"  %[1]s --lab %[2]s lab console n01         its console (Ctrl-] leaves)\n"+
 			"  %[1]s --lab %[2]s lab fault cut-link n01:0\n"+
 			"  %[1]s --lab %[2]s lab status              the hardware\n"+
-			"Ctrl-C takes the cluster down.\n", self, lab)
+			"%[3]sCtrl-C takes the cluster down.\n", self, lab, ssh)
 		if !terminal(a.out) {
 			<-ctx.Done()
 			return nil
@@ -187,6 +188,17 @@ func (a *app) watchCluster(ctx context.Context, head *wire.Client, lab string) e
 		case <-time.After(watchInterval):
 		}
 	}
+}
+
+// sshCommand is how to log in to the first head, if its SSH port is forwarded. Host keys are made at each boot.
+func sshCommand(c *cluster.Cluster, dir string) string {
+	addr := c.Machine(c.Named(images.RoleHead)[0]).Forward("ssh")
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("  ssh -i %s -p %s -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@%s\n",
+		filepath.Join(dir, cluster.KeyFile), port, host)
 }
 
 func forgetHead(dir string) {

@@ -75,6 +75,8 @@ const (
 // usageError marks a command line that was not understood.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 // report prints an error as people see it, with what to type next, and gives the exit code.
 func report(w io.Writer, err error) int {
 	if err == nil {

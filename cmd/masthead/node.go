@@ -265,8 +265,8 @@ func (a *app) changeNodes(ctx context.Context, set string, ch wire.NodeChange) e
 	if len(list) == 0 {
 		return &hint{fmt.Errorf("no node matches %s", set), "masthead node list"}
 	}
-	if len(list) > 1 && (ch.Name != nil || ch.MAC != nil) {
-		return usageError{fmt.Errorf("%s is %d nodes: a name or a MAC goes to one", set, len(list))}
+	if len(list) > 1 && (ch.Name != nil || ch.MAC != nil || (ch.Address != nil && *ch.Address != "")) {
+		return usageError{fmt.Errorf("%s is %d nodes: a name, a MAC or an address goes to one", set, len(list))}
 	}
 	var errs []error
 	for _, n := range list {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"masthead/appliance"
 	"masthead/images"
 	"masthead/node/wire"
 )
@@ -77,7 +78,7 @@ func (r *remote) labClient() (*wire.Client, error) {
 
 func readToken(file string) (string, error) {
 	if file == "" {
-		return "", &hint{errors.New("no administrator's token"), "--token-file FILE; the head keeps it in " + images.StateDir + "/admin-token"}
+		return "", &hint{errors.New("no administrator's token"), "--token-file FILE; the head keeps it in " + appliance.AdminTokenFile}
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {

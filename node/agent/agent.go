@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -51,9 +53,11 @@ type Agent struct {
 	root   Root // nil: the root is not ours
 	log    *slog.Logger
 	dial   func(url, token string) Head
-	heads  []wire.Head
-	token  string
 	uptime func() time.Duration
+
+	mu    sync.Mutex // over what follows: the report changes it, the revival reads it
+	heads []wire.Head
+	token string
 }
 
 // New prepares an agent. root may be nil.
@@ -84,6 +88,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		g.Go(func() error { return renewer.Run(ctx) })
 	}
 	g.Go(func() error { return a.report(ctx) })
+	g.Go(func() error { return a.revive(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -114,10 +119,17 @@ func (a *Agent) report(ctx context.Context) error {
 			return ctx.Err()
 		}
 		a.log.Warn("report", "head", a.heads[0].URL, "err", err)
-		a.heads = append(a.heads[1:], a.heads[0])
+		a.rotate()
 		pause = retry
 		retry = min(2*retry, retryMost)
 	}
+}
+
+// rotate moves the first head to the end of the list.
+func (a *Agent) rotate() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.heads = append(slices.Clone(a.heads[1:]), a.heads[0])
 }
 
 // once makes one report to the first head. A head that does not know our token any more is greeted anew.
@@ -159,10 +171,12 @@ func (a *Agent) greet(ctx context.Context, head Head) error {
 	if spec.Token == "" {
 		return fmt.Errorf("hello: %s: %s", spec.Verdict, spec.Reason)
 	}
+	a.mu.Lock()
 	a.token = spec.Token
 	if len(spec.Heads) > 0 {
 		a.heads = spec.Heads
 	}
+	a.mu.Unlock()
 	if a.root == nil || a.cfg.Role == images.RoleHead {
 		return nil
 	}

@@ -14,15 +14,17 @@ import (
 
 // Config is what init leaves for the agent at images.RunNode. It holds the boot token, so only root may read it.
 type Config struct {
-	Role      images.Role    `json:"role"`
-	Boot      string         `json:"boot"` // boot id
-	MAC       string         `json:"mac"`
-	CA        images.Digest  `json:"ca,omitempty"`
-	Spec      wire.Spec      `json:"spec"`
-	Image     images.Digest  `json:"image"`
-	Inventory wire.Inventory `json:"inventory"`
-	Uplink    *netif.Result  `json:"uplink,omitempty"` // the way out of the cluster, if there is one
-	Net       *netif.Result  `json:"net,omitempty"`    // nil: no network
+	Role      images.Role     `json:"role"`
+	Boot      string          `json:"boot"` // boot id
+	MAC       string          `json:"mac"`
+	CA        images.Digest   `json:"ca,omitempty"`
+	Spec      wire.Spec       `json:"spec"`
+	Image     images.Digest   `json:"image"`
+	Inventory wire.Inventory  `json:"inventory"`
+	Uplink    *netif.Result   `json:"uplink,omitempty"` // the way out of the cluster, if there is one
+	Device    string          `json:"device,omitempty"` // block device of the root
+	Root      images.RootMode `json:"root,omitempty"`
+	Net       *netif.Result   `json:"net,omitempty"` // nil: no network
 }
 
 // Save writes the configuration for the agent.

@@ -45,17 +45,18 @@ func missing(t *testing.T, what string, err error) {
 
 // A terminal that nobody reads takes about 4 KiB. Whoever writes more must not notice.
 func TestNobodyReads(t *testing.T) {
+	const waiting = 256 << 10 // more than the kernel holds for a reader: some are lost in the end
 	pipe := func(t *testing.T) *Writer {
 		var fds [2]int
 		if err := unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { unix.Close(fds[0]) })
-		return start(fds[1], "", 8<<10)
+		return start(fds[1], "", waiting)
 	}
 	terminal := func(t *testing.T) *Writer {
 		_, path := pty(t)
-		w, err := Open(path, 8<<10)
+		w, err := Open(path, waiting)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -145,7 +145,7 @@ func (f *Failure) Try() string {
 	const static = images.KeyIP + "=ADDRESS/PREFIX,GATEWAY on the kernel command line"
 	switch f.Cause {
 	case NoNIC:
-		return "add the NIC's driver to the image (kernel.modules in its definition); lspci -k on another system names it"
+		return "add the NIC's driver to the image (modules: in its definition); lspci -k on another system names it"
 	case NoSuchNIC:
 		return "correct or remove " + images.KeyNIC + "= on the kernel command line"
 	case NoDHCP:

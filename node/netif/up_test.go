@@ -143,13 +143,13 @@ func TestFailures(t *testing.T) {
 			name:   "no carrier",
 			config: Config{Carrier: 200 * time.Millisecond},
 			cause:  NoCarrier,
-			says:   []string{"no address in 200ms", "cl0 (" + mac0 + ", veth, no carrier)"},
+			says:   []string{"cl0 (" + mac0 + ", veth, no carrier)"},
 		},
 		{
 			name: "no such NIC", far: "10.77.0.1/24",
 			config: Config{NIC: "52:54:00:00:00:00", Appear: 200 * time.Millisecond},
 			cause:  NoSuchNIC,
-			says:   []string{"no network interface 52:54:00:00:00:00 in 200ms", "there are cl0 ("},
+			says:   []string{"no network interface 52:54:00:00:00:00 in ", "there are cl0 ("},
 		},
 		{
 			name: "refused", far: "10.77.0.1/24",

@@ -4,8 +4,10 @@ package cluster
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,7 +15,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"masthead/images"
 	"masthead/node/wire"
@@ -51,6 +56,14 @@ func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error)
 	if err := os.WriteFile(oem, []byte("masthead.credential."+images.CredentialAdminToken+"="+token), 0o600); err != nil {
 		return config, "", fmt.Errorf("prepare the cluster: %w", err)
 	}
+	key := filepath.Join(folder, "ssh-key.oem")
+	public, err := keyIn(filepath.Join(folder, KeyFile))
+	if err == nil {
+		err = os.WriteFile(key, []byte("masthead.credential."+images.CredentialSSHKey+"="+public), 0o600)
+	}
+	if err != nil {
+		return config, "", fmt.Errorf("prepare the cluster: %w", err)
+	}
 	config.Machines = maps.Clone(config.Machines)
 	for name, m := range config.Machines {
 		if m.Role != string(images.RoleHead) {
@@ -63,7 +76,7 @@ func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error)
 		if len(m.Forward) > 0 {
 			m.OEM = append(m.OEM, images.KeyUplink+"="+qemu.ForwardMAC(name))
 		}
-		m.OEMFiles = append(slices.Clone(m.OEMFiles), oem)
+		m.OEMFiles = append(slices.Clone(m.OEMFiles), oem, key)
 		config.Machines[name] = m
 	}
 	return config, token, nil
@@ -80,6 +93,33 @@ func tokenIn(file string) (string, error) {
 	}
 	token := hex.EncodeToString(raw[:])
 	return token, os.WriteFile(file, []byte(token), 0o600)
+}
+
+// KeyFile is the private key in a lab's folder with which root logs in to its heads, and from there to the nodes.
+const KeyFile = "id_ed25519"
+
+// keyIn gives the public key of the pair in file, which is made where it is missing.
+func keyIn(file string) (public string, err error) {
+	if data, err := os.ReadFile(file + ".pub"); err == nil {
+		return strings.TrimSpace(string(data)), nil
+	}
+	pub, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	block, err := ssh.MarshalPrivateKey(private, "masthead lab")
+	if err != nil {
+		return "", err
+	}
+	sshPub, err := ssh.NewPublicKey(pub)
+	if err != nil {
+		return "", err
+	}
+	public = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(sshPub))) + " masthead-lab"
+	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+		return "", err
+	}
+	return public, os.WriteFile(file+".pub", []byte(public+"\n"), 0o644)
 }
 
 // Up brings up the lab with everything in it but the workers, which have nothing to boot from before a head is up.

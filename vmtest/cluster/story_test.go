@@ -3,6 +3,7 @@ package cluster
 import (
 	"net/netip"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,13 +57,20 @@ func acks(why wire.Why) (addresses []netip.Addr, times int) {
 	return addresses, times
 }
 
-// checkAddress holds a node to one address for firmware, loader and Linux; asks is how many of them asked for one.
-func checkAddress(t *testing.T, why wire.Why, asks int) {
+// checkOneAddress holds a node to one address for firmware, loader and Linux; asks is how many of them ask for one. want
+// is its reserved address, if it has one.
+func checkOneAddress(t *testing.T, why wire.Why, want netip.Addr, asks int) {
 	t.Helper()
 	addresses, times := acks(why)
-	if len(addresses) != 1 || addresses[0] != why.Node.Address || times < asks {
-		t.Errorf("%s (%s): the head confirmed %v in %d acks, want its one address in at least %d:\n%s",
-			why.Node.Name, why.Node.Address, addresses, times, asks, eventsText(why.Events))
+	if len(addresses) != 1 || times < asks || want.IsValid() && addresses[0] != want {
+		t.Errorf("%s: the head confirmed %v in %d acks, want one address (%v) in at least %d:\n%s",
+			why.Node.Name, addresses, times, want, asks, eventsText(why.Events))
+		return
+	}
+	for _, s := range why.Stages {
+		if s.Stage == wire.StageNetwork && !strings.Contains(s.Detail, addresses[0].String()+"/") {
+			t.Errorf("%s: Linux has %s, the firmware had %s", why.Node.Name, s.Detail, addresses[0])
+		}
 	}
 }
 

@@ -366,8 +366,9 @@ func TestOneBadChunk(t *testing.T) {
 		var mu sync.Mutex
 		a := &fake{name: "a", answer: func(ctx context.Context, c images.Chunk) ([]byte, error) {
 			mu.Lock()
-			defer mu.Unlock()
-			if c == chunkOf(bad) && mended {
+			right := c == chunkOf(bad) && mended
+			mu.Unlock()
+			if right {
 				return after(ctx, 10*time.Millisecond, bad, nil)
 			}
 			return after(ctx, 10*time.Millisecond, theChunk, nil)

@@ -1,0 +1,168 @@
+package bench
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/crypto/ssh"
+
+	"masthead/images"
+)
+
+// tagPlain is the plain image's name on the head.
+const tagPlain = "worker-plain"
+
+// agentUnit is the unit that masthead's init writes, started through agentScript.
+const agentUnit = `[Unit]
+Description=masthead agent
+DefaultDependencies=no
+Conflicts=shutdown.target
+Before=shutdown.target
+StartLimitIntervalSec=0
+
+[Service]
+RuntimeDirectory=masthead
+ExecStart=/bin/sh /usr/local/sbin/start-agent
+Restart=always
+RestartSec=1
+OOMScoreAdjust=-900
+`
+
+// agentScript leaves for the agent what masthead's init would have, and becomes the agent. It runs no other program.
+const agentScript = `read -r boot </proc/sys/kernel/random/boot_id
+read -r cmdline </proc/cmdline
+for word in $cmdline; do
+	value=${word#*=}
+	case $word in
+	` + images.KeyHead + `=*) head=$value ;;
+	` + images.KeyCA + `=*) ca=$value ;;
+	` + images.KeyNIC + `=*) mac=$value ;;
+	` + images.KeyImage + `=*) image=$value ;;
+	esac
+done
+printf '{"role":"worker","boot":"%s","mac":"%s","ca":"%s","image":"%s","spec":{"heads":[{"name":"head","url":"%s"}]}}' \
+	"$boot" "$mac" "$ca" "$image" "${head%%,*}" >` + images.RunNode + `
+exec /usr/local/bin/masthead agent
+`
+
+const networkUnit = "[Match]\nType=ether\n\n[Network]\nDHCP=ipv4\n"
+
+// plainFiles is what a root needs of its own to boot as a plain initramfs, with the machine id and the SSH host key
+// that masthead's init would have laid over it: without them systemd and sshd do the work of a first boot.
+func plainFiles() (map[string]string, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		"etc/hostname":                              "plain\n",
+		"etc/machine-id":                            "0123456789abcdef0123456789abcdef\n",
+		"etc/ssh/ssh_host_ed25519_key":              string(pem.EncodeToMemory(block)),
+		"etc/systemd/network/80-dhcp.network":       networkUnit,
+		"etc/systemd/system/masthead-agent.service": agentUnit,
+		"usr/local/sbin/start-agent":                agentScript,
+	}, nil
+}
+
+// plainLinks are the first program of the initramfs, and the units that `systemctl enable` would turn on.
+var plainLinks = map[string]string{
+	"init": "sbin/init",
+	"etc/systemd/system/sysinit.target.wants/masthead-agent.service":      "/etc/systemd/system/masthead-agent.service",
+	"etc/systemd/system/multi-user.target.wants/systemd-networkd.service": "/usr/lib/systemd/system/systemd-networkd.service",
+}
+
+// plainTree makes an unpacked root one that boots as a plain initramfs.
+func plainTree(b testing.TB, tree string) {
+	b.Helper()
+	files, err := plainFiles()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, content := range files {
+		mode := os.FileMode(0o644)
+		if filepath.Base(name) == "ssh_host_ed25519_key" {
+			mode = 0o600
+		}
+		path := filepath.Join(tree, name)
+		os.Remove(path) // it may be a link to elsewhere
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, target := range plainLinks {
+		path := filepath.Join(tree, name)
+		os.Remove(path)
+		if err := os.Symlink(target, path); err != nil {
+			b.Fatal(err)
+		}
+	}
+	copyFile(b, filepath.Join(tree, "usr/local/bin/masthead"), program(b))
+}
+
+// plainImage is the image m with a whole tree as its initramfs, put into the store under tagPlain. The head serves its
+// kernel and its initramfs as those of any image; nobody asks for its root.
+func plainImage(b testing.TB, m images.Manifest, tree string, to *images.Store) images.Manifest {
+	b.Helper()
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(packTree(b.Context(), tree, w)) }() // ends when Put has read all, or closes r
+	blob, err := to.Put(r)
+	r.Close()
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.Name, m.Initramfs = tagPlain, blob
+	d, err := to.PutManifest(m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := to.Tag(tagPlain, d); err != nil {
+		b.Fatal(err)
+	}
+	return m
+}
+
+// packTree writes the tree as a zstd cpio, at the level that chunks have.
+func packTree(ctx context.Context, tree string, w io.Writer) error {
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "sh", "-c", "find . | LC_ALL=C sort | cpio -o -H newc --quiet")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = tree, z, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("pack %s: %w", tree, err)
+	}
+	return z.Close()
+}
+
+// stateDiskSize is room for the plain image and for the head's state.
+const stateDiskSize = 2 << 30
+
+// stateDisk makes a head's state disk that holds the folder state.
+func stateDisk(b testing.TB, file, state string) {
+	b.Helper()
+	f, err := os.Create(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := f.Truncate(stateDiskSize); err != nil {
+		b.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		b.Fatal(err)
+	}
+	run(b, "mkfs.ext4", "-q", "-F", "-L", images.StateLabel, "-d", state, file)
+}

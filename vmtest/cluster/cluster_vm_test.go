@@ -1,0 +1,277 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"masthead/images"
+	"masthead/node/wire"
+	"masthead/vmtest"
+	"masthead/vmtest/qemu"
+)
+
+// Stages that the head sees from outside, by how a machine boots.
+var (
+	byScript = []wire.Stage{wire.StageDHCP, wire.StageScript, wire.StageKernel, wire.StageInitramfs}
+	byLoader = []wire.Stage{wire.StageDHCP, wire.StageTFTP, wire.StageScript, wire.StageKernel, wire.StageInitramfs}
+)
+
+// reserved is the address that n01 gets by reservation, outside of the pool.
+const reserved = "10.77.0.11"
+
+// life is a cluster through the steps of TestVMCluster, each of which finds it as the one before left it.
+type life struct {
+	*trial
+	worker built
+}
+
+// TestVMCluster takes one head from its ISO and four workers, each of which boots in another way, through what a
+// cluster meets. No more than three machines are on at a time.
+func TestVMCluster(t *testing.T) {
+	t.Parallel()
+	program(t)
+	l := &life{worker: readImage(t, "worker-minimal")}
+	worker := func(memory int, firmware qemu.Firmware, source qemu.Source, plain bool) vmtest.MachineConfig {
+		return vmtest.MachineConfig{Role: string(images.RoleWorker), Memory: memory, Firmware: firmware, Boot: vmtest.Boot{source},
+			NICs: []vmtest.NICConfig{{PlainPXE: plain}}}
+	}
+	l.trial = start(t, 3, vmtest.Config{
+		Name: "cluster", Capture: true,
+		Machines: map[string]vmtest.MachineConfig{
+			"head1": {Role: string(images.RoleHead), Memory: 384, ISO: iso(t, definition(t, "head-minimal")),
+				Disks: []vmtest.DiskConfig{{Size: 128 << 20, Label: images.StateLabel}}, Forward: map[string]int{HTTPS: 443, plainHTTP: 80}},
+			// With so little memory n01 cannot keep its whole root, so its reads depend on the head.
+			"n01": worker(256, qemu.BIOS, qemu.FromNetwork, false),
+			"n02": worker(320, qemu.BIOS, qemu.FromNetwork, true),
+			"n03": worker(320, qemu.UEFI, qemu.FromNetwork, false),
+			"n04": worker(320, qemu.UEFI, qemu.FromHTTP, false),
+		},
+	})
+	for _, step := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"head by BIOS from CD", l.headUp},
+		{"workers by BIOS, one unknown", l.firstWorkers},
+		{"head daemon killed", l.daemonKilled},
+		{"head's power cut", l.headCut},
+		{"power-off, kexec, and UEFI PXE", l.powerOffAndKexec},
+		{"rescue, a cut link, and UEFI HTTP", l.rescue},
+		{"a damaged chunk", l.damagedChunk},
+	} {
+		if !t.Run(step.name, step.run) {
+			t.FailNow() // the next steps would only find what this one left
+		}
+	}
+}
+
+func (l *life) headUp(t *testing.T) {
+	l.awaitHead(t, "head1")
+	s, err := l.head.Status(t.Context())
+	must(t, err)
+	if s.Name != "head1" || s.CA != l.ca || s.ReadOnly != "" || !strings.HasPrefix(s.Address, "10.77.0.1/24 ") {
+		t.Errorf("status: %+v", s)
+	}
+	i := slices.IndexFunc(s.Images, func(i wire.Image) bool { return i.Tag == l.worker.manifest.Name })
+	if i < 0 || s.Images[i].Digest != l.worker.digest {
+		t.Errorf("images: %+v, want worker-minimal %s", s.Images, l.worker.digest)
+	}
+	why := l.awaitUp(t, "head1", "head1", "")
+	var stages []wire.Stage
+	for _, s := range why.Stages {
+		stages = append(stages, s.Stage)
+	}
+	want := []wire.Stage{wire.StageMounts, wire.StageModules, wire.StageMedium, wire.StageNetwork, wire.StageRoot, wire.StageHandover, wire.StageUp}
+	if diff := cmp.Diff(want, stages); diff != "" {
+		t.Errorf("stages of the head (-want +got):\n%s", diff)
+	}
+}
+
+// firstWorkers boots one worker that was added beforehand and one that nobody knows, and troubles the head meanwhile.
+func (l *life) firstWorkers(t *testing.T) {
+	address := reserved
+	must(t, l.Register(t.Context(), l.head, "n01", wire.NodeChange{Address: &address}))
+	must(t, l.PowerOn(t.Context(), "n02"))
+
+	l.refuseBadChanges(t)
+	l.refuseTricks(t)
+	l.outliveHostileDHCP(t)
+
+	unknown := "x-" + strings.ReplaceAll(l.Machine("n02").MAC(0), ":", "")
+	var found wire.Why
+	eventually(t, bootTime, unknown+" waits for approval", func(ctx context.Context) (err error) {
+		if found, err = l.head.Why(ctx, unknown); err == nil && found.Boot == "" {
+			err = errors.New(found.Verdict)
+		}
+		return err
+	})
+	n := found.Node
+	if n.Phase != wire.PhaseDiscovered || n.Approved || n.Inventory.MemoryMB < 250 || n.Inventory.UUID == "" || n.Inventory.Firmware != "bios" ||
+		!slices.Contains(n.Inventory.MACs, l.Machine("n02").MAC(0)) {
+		t.Errorf("the unknown machine is listed as %+v", n)
+	}
+	if found.Try != "masthead node approve "+unknown {
+		t.Errorf("why of the unknown machine: %s; try: %s", found.Verdict, found.Try)
+	}
+	l.expect(t, "n02", replyTime, `waits for the administrator's approval.*node approve `+unknown)
+	resets := l.resets("n02")
+	l.cli(t, "node", "approve", unknown, "--name", "n02", "--root", "ram")
+
+	why := l.awaitUp(t, "n02", "n02", "")
+	if why.Boot != found.Boot || l.resets("n02") != resets {
+		t.Errorf("n02 came up in boot %s after %d resets, waited in boot %s", why.Boot, l.resets("n02")-resets, found.Boot)
+	}
+	checkStages(t, why, byLoader...)
+	checkOneAddress(t, why, netip.Addr{}, 3) // the ROM, the chained loader, Linux
+	if name := strings.TrimSpace(l.mustSh(t, "n02", "hostname")); name != "n02" {
+		t.Errorf("n02 calls itself %q", name)
+	}
+
+	why = l.awaitUp(t, "n01", "n01", "")
+	checkStages(t, why, byScript...)
+	checkOneAddress(t, why, netip.MustParseAddr(reserved), 2)
+	if why.Node.Running != l.worker.digest {
+		t.Errorf("n01 runs %s, want %s", why.Node.Running, l.worker.digest)
+	}
+	shown := l.cli(t, "node", "why", "n01")
+	for _, s := range append(byScript, initStages...) {
+		if !strings.Contains(shown, "\n  "+string(s)+" ") {
+			t.Errorf("node why n01 does not show stage %s:\n%s", s, shown)
+		}
+	}
+	l.refuseClone(t)
+}
+
+// resets counts how often a machine has begun anew since the lab is up.
+func (l *life) resets(machine string) int {
+	n := 0
+	for _, e := range l.Machine(machine).Events.All() {
+		if e.Name == "RESET" {
+			n++
+		}
+	}
+	return n
+}
+
+// memory is what a head must not forget.
+type memory struct {
+	CA    images.Digest
+	Nodes map[string]remembered
+}
+
+type remembered struct {
+	Node   wire.Node
+	Boot   string
+	Stages []wire.StageResult
+}
+
+func (l *life) memory(t *testing.T) memory {
+	t.Helper()
+	m := memory{CA: l.ca, Nodes: map[string]remembered{}}
+	list, err := l.head.Nodes(t.Context(), "")
+	must(t, err)
+	for _, n := range list {
+		if n.Name == "head1" {
+			continue // its boots come and go with the machine
+		}
+		why, err := l.head.Why(t.Context(), n.Name)
+		must(t, err)
+		n.Seen, n.RootState = time.Time{}, nil
+		m.Nodes[n.Name] = remembered{n, why.Boot, why.Stages}
+	}
+	return m
+}
+
+// remembers holds the head against what it knew before; phases are let settle by agents that report again.
+func (l *life) remembers(t *testing.T, before memory) {
+	t.Helper()
+	var diff string
+	eventually(t, replyTime, "the head knows what it knew", func(context.Context) error {
+		// Wall times come by way of the machines' seconds and shift a little.
+		diff = cmp.Diff(before, l.memory(t), cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateApproxTime(2*time.Second))
+		if diff != "" {
+			return fmt.Errorf("(-before +after):\n%s", diff)
+		}
+		return nil
+	})
+}
+
+// daemonKilled ends the head's process as an out-of-memory killer would.
+func (l *life) daemonKilled(t *testing.T) {
+	before := l.memory(t)
+	status, err := l.head.Status(t.Context())
+	must(t, err)
+	began := time.Now()
+	l.mustSh(t, "head1", `ps | grep 'masthead head ru[n]' | while read pid rest; do kill -9 $pid; done`)
+	eventually(t, replyTime, "the head's daemon is back", func(ctx context.Context) error {
+		now, err := l.head.Status(ctx)
+		if err == nil && now.Started.Equal(status.Started) {
+			err = errors.New("it still runs")
+		}
+		return err
+	})
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("the head's daemon took %v to come back", took)
+	} else {
+		t.Logf("the head's daemon was back after %.1f s", took.Seconds())
+	}
+	l.remembers(t, before)
+}
+
+// headCut takes the power from the head while n01 reads its root from it.
+func (l *life) headCut(t *testing.T) {
+	before := l.memory(t)
+	port := l.Machine("n01").Port(0)
+	must(t, l.Delay("n01", 0, vmtest.Both, 50*time.Millisecond, 0)) // so that the read lasts
+	received := port.Counters().ReceivedBytes
+	console := l.Machine("n01").Console.ReaderFromHere()
+	l.typed(t, "n01", "sha256sum /dev/nbd0")
+	eventually(t, replyTime, "n01 reads", func(context.Context) error {
+		if n := port.Counters().ReceivedBytes - received; n < 600<<10 {
+			return fmt.Errorf("%d bytes came", n)
+		}
+		return nil
+	})
+	must(t, l.PowerCut("head1"))
+	must(t, l.HealLink("n01", 0))
+	ctx, cancel := context.WithTimeout(t.Context(), replyTime)
+	defer cancel()
+	if _, err := console.Expect(ctx, `no source of the root answers: reads wait`); err != nil {
+		t.Fatalf("n01: %v", err)
+	}
+
+	// n02 has its whole root in memory, and misses nobody.
+	if out := l.mustSh(t, "n02", "sha256sum /dev/nbd0"); !strings.Contains(out, l.worker.root) {
+		t.Errorf("n02 read its root without a head as\n%swant %s", out, l.worker.root)
+	}
+
+	back := time.Now()
+	must(t, l.PowerOn(t.Context(), "head1"))
+	l.awaitHead(t, "head1")
+	t.Logf("the head was back after %.1f s", time.Since(back).Seconds())
+	out, status := l.finished(t, "n01", bootTime)
+	if status != "0" || !strings.Contains(out, l.worker.root) {
+		t.Errorf("n01 read its root across the outage with status %s as\n%swant %s", status, out, l.worker.root)
+	}
+	if _, err := console.Expect(ctx, `the chunks of the root come again`); err != nil {
+		t.Errorf("n01: %v", err)
+	}
+	l.remembers(t, before)
+}
+
+// powerOffAndKexec ends n01 in order and starts n02 anew past its firmware, with the head's API behind a wall at first.
+func (l *life) powerOffAndKexec(t *testing.T) {
+	must(t, l.Register(t.Context(), l.head, "n03", wire.NodeChange{}))
+}
+
+func (l *life) rescue(t *testing.T)       {}
+func (l *life) damagedChunk(t *testing.T) {}
