@@ -25,6 +25,8 @@ type Definition struct {
 	Cmdline string    `yaml:"cmdline,omitempty"` // added to the kernel command line
 	Carries []string  `yaml:"carries,omitempty"` // definitions whose images an ISO of this one takes along
 	Medium  MediumDef `yaml:"medium,omitempty"`  // how an ISO of it starts
+	// SSHKeys are public keys that root may log in with: lines as in authorized_keys, or files of such lines.
+	SSHKeys []string  `yaml:"ssh_keys,omitempty"`
 	lines   lineIndex // where each field stands
 	file    string
 }
