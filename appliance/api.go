@@ -15,6 +15,7 @@ import (
 	"masthead/appliance/pki"
 	"masthead/appliance/registry"
 	"masthead/appliance/state"
+	"masthead/images"
 	"masthead/node/wire"
 )
 
@@ -67,6 +68,8 @@ func (a *api) routes() []route {
 		{"PATCH " + wire.PathNode + "{name}", admin, "Change a node", wire.NodeChange{}, wire.Changed{}, a.changeNode, nil},
 		{"DELETE " + wire.PathNode + "{name}", admin, "Forget a node", nil, nil, a.removeNode, nil},
 		{"GET " + wire.PathNode + "{name}/why", admin, "Explain a node's last boot", nil, wire.Why{}, a.why, nil},
+		{"GET " + wire.PathSettings, admin, "Show the settings of the cluster", nil, wire.Settings{}, a.settings, nil},
+		{"PATCH " + wire.PathSettings, admin, "Change the settings of the cluster", wire.SettingsChange{}, wire.SettingsChanged{}, a.changeSettings, nil},
 		{"GET " + wire.PathImages, admin, "List images", nil, []wire.Image{}, a.images, nil},
 		{"GET " + wire.PathEvents, admin, "Follow the events of the cluster (server-sent events)", nil, wire.Event{}, nil, a.events},
 		{"GET " + wire.PathBlob + "{digest}", machine, "A manifest or a chunk, by digest", nil, nil, nil, a.head.blobs.ServeHTTP},
@@ -222,6 +225,9 @@ func (a *api) hello(ctx context.Context, c caller, r *http.Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
+	if h.Role != images.RoleHead {
+		h.Role = images.RoleWorker // what a machine is that does not say
+	}
 	now := a.now()
 	spec, err := a.head.reg.Hello(ctx, h, c.from, now)
 	if err != nil {
@@ -289,6 +295,18 @@ func (a *api) removeNode(ctx context.Context, c caller, r *http.Request) (any, e
 
 func (a *api) why(_ context.Context, _ caller, r *http.Request) (any, error) {
 	return a.head.reg.Why(r.PathValue("name"), a.now())
+}
+
+func (a *api) settings(context.Context, caller, *http.Request) (any, error) {
+	return a.head.reg.Settings(), nil
+}
+
+func (a *api) changeSettings(ctx context.Context, c caller, r *http.Request) (any, error) {
+	ch, err := decode[wire.SettingsChange](r)
+	if err != nil {
+		return nil, err
+	}
+	return a.head.reg.ChangeSettings(ctx, c.origin(), ch)
 }
 
 func (a *api) images(context.Context, caller, *http.Request) (any, error) {

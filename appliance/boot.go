@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"time"
 
 	"masthead/appliance/httpboot"
@@ -97,19 +98,22 @@ func (h *Head) fetched(f httpboot.Fetch) {
 	if mac == "" {
 		mac = h.macOf(f.Remote)
 	}
-	s := wire.StageResult{Stage: f.Stage, Outcome: wire.OutcomeRunning, Detail: f.Path, Took: f.Took.Seconds(), Time: f.Began.UTC()}
+	name := f.Path
+	if f.Stage == wire.StageTFTP {
+		name = path.Base(f.Path) + " by HTTP" // the stage's name says TFTP
+	}
+	s := wire.StageResult{Stage: f.Stage, Outcome: wire.OutcomeRunning, Detail: name, Took: f.Took.Seconds(), Time: f.Began.UTC()}
 	e := wire.Event{Time: f.Began, Kind: "http", MAC: mac, Text: "fetches " + f.Path}
 	switch {
 	case f.Ended && f.Whole:
 		s.Outcome, s.Detail = wire.OutcomeDone, fmt.Sprintf("%.1f KB", float64(f.Bytes)/1e3)
+		if f.Stage == wire.StageTFTP {
+			s.Detail = fmt.Sprintf("%s, %d bytes", name, f.Bytes)
+		}
 		e.Text = fmt.Sprintf("has fetched %s, %d bytes in %.1f s", f.Path, f.Bytes, f.Took.Seconds())
 	case f.Ended:
 		s.Outcome, s.Cause = wire.OutcomeFailed, fmt.Sprintf("%s: %d of %d bytes: %s", f.Path, f.Bytes, f.Size, f.Cause)
 		e.Text, e.Failed = s.Cause, true
-	}
-	if f.Stage == "" || mac == "" {
-		h.reg.Event(e)
-		return
 	}
 	h.observe(mac, s, e)
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -32,7 +33,10 @@ type BlobReader interface {
 //	tags/NAME          the digests that the tag has had, one a line, the newest last
 //
 // A Store may be used by several processes at once: blobs appear by rename, complete or not at all.
-type Store struct{ dir string }
+type Store struct {
+	dir  string
+	puts atomic.Int64 // numbers temporary files
+}
 
 // OpenStore opens the store in dir and creates it where it is missing.
 func OpenStore(dir string) (*Store, error) {
@@ -101,22 +105,17 @@ func (s *Store) PutVerified(r io.Reader, want Digest) (Blob, error) {
 }
 
 func (s *Store) put(r io.Reader, want Digest) (Blob, error) {
-	tmp, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "put-*")
+	tmp, err := s.create()
 	if err != nil {
-		return Blob{}, fmt.Errorf("store blob: %w", err)
+		return Blob{}, err
 	}
-	defer os.Remove(tmp.Name()) // fails after the rename, as it should
-	defer tmp.Close()
 	sum := sha256.New()
 	n, err := io.Copy(io.MultiWriter(tmp, sum), r)
-	if err != nil {
-		return Blob{}, fmt.Errorf("store blob: %w", err)
-	}
 	b := Blob{Digest: DigestFromSum(sum.Sum(nil)), Size: n}
-	if want != "" && b.Digest != want {
-		return Blob{}, fmt.Errorf("store blob: digest is %s, want %s", b.Digest, want)
+	if err == nil && want != "" && b.Digest != want {
+		err = fmt.Errorf("digest is %s, want %s", b.Digest, want)
 	}
-	return b, s.commit(tmp, b)
+	return b, s.commit(tmp, b, err)
 }
 
 // PutBytes stores data. It is cheaper than Put where the blob is already there.
@@ -125,30 +124,46 @@ func (s *Store) PutBytes(data []byte) (Blob, error) {
 	if s.Has(b) {
 		return b, nil
 	}
-	tmp, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "put-*")
+	tmp, err := s.create()
 	if err != nil {
-		return Blob{}, fmt.Errorf("store blob: %w", err)
+		return Blob{}, err
 	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	if _, err := tmp.Write(data); err != nil {
-		return Blob{}, fmt.Errorf("store blob %s: %w", b.Digest.Short(), err)
-	}
-	return b, s.commit(tmp, b)
+	_, err = tmp.Write(data)
+	return b, s.commit(tmp, b, err)
 }
 
-// commit gives a complete temporary file its name. It is not synced here: a thousand chunks would take a thousand
-// syncs. Sync does it once, before a tag makes the image visible.
-func (s *Store) commit(tmp *os.File, b Blob) error {
+// create makes a temporary file. Sealing makes one for each of a thousand chunks, so it costs one system call.
+func (s *Store) create() (*os.File, error) {
+	for {
+		name := fmt.Sprintf("put-%d-%d", os.Getpid(), s.puts.Add(1))
+		f, err := os.OpenFile(filepath.Join(s.dir, "tmp", name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if errors.Is(err, fs.ErrExist) {
+			continue // left by a process that was killed, and had our number
+		}
+		if err != nil {
+			return nil, fmt.Errorf("store blob: %w", err)
+		}
+		return f, nil
+	}
+}
+
+// commit gives a temporary file its name, or removes it if writing it failed. It is not synced here: a thousand chunks
+// would take a thousand syncs. Sync does it once, before a tag makes the image visible.
+func (s *Store) commit(tmp *os.File, b Blob, err error) error {
+	if e := tmp.Close(); err == nil {
+		err = e
+	}
 	final := s.path(b.Digest)
-	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
-		return fmt.Errorf("store blob %s: %w", b.Digest.Short(), err)
+	if err == nil {
+		err = os.Rename(tmp.Name(), final)
+		if errors.Is(err, fs.ErrNotExist) { // the first blob with these two digits
+			if err = os.MkdirAll(filepath.Dir(final), 0o755); err == nil {
+				err = os.Rename(tmp.Name(), final)
+			}
+		}
 	}
-	if err := tmp.Chmod(0o644); err != nil {
-		return fmt.Errorf("store blob %s: %w", b.Digest.Short(), err)
-	}
-	if err := os.Rename(tmp.Name(), final); err != nil {
-		return fmt.Errorf("store blob %s: %w", b.Digest.Short(), err)
+	if err != nil {
+		return errors.Join(fmt.Errorf("store blob %s: %w", b.Digest.Short(), err), os.Remove(tmp.Name()))
 	}
 	return nil
 }

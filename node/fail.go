@@ -20,6 +20,7 @@ import (
 // except where a delay of 0 keeps the machine as it is.
 func (in *Init) fail(ctx context.Context, out io.Writer, s wire.StageResult, cause error) error {
 	fmt.Fprint(out, explain(s, in.boot))
+	go in.reportUntilHeard(ctx) // ends with the machine at the latest
 	if in.boot.Rescue {
 		rescueShell(ctx)
 		return reboot(unix.LINUX_REBOOT_CMD_RESTART)
@@ -30,6 +31,22 @@ func (in *Init) fail(ctx context.Context, out io.Writer, s wire.StageResult, cau
 	}
 	time.Sleep(in.boot.PanicDelay) // the delay is for whoever reads the console
 	return reboot(unix.LINUX_REBOOT_CMD_RESTART)
+}
+
+// failedRetry is the time between two attempts to tell the head of a failed boot: there are a few of them before the
+// machine starts again, and many while somebody sits at the rescue shell.
+const failedRetry = 3 * time.Second
+
+// reportUntilHeard tells the head why the boot failed as soon as it can be reached: what failed is often just the way
+// to it. It is silent, since somebody may use the console.
+func (in *Init) reportUntilHeard(ctx context.Context) {
+	for in.report(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(failedRetry):
+		}
+	}
 }
 
 // explain is the block of text that a failed boot leaves on the console.

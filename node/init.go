@@ -100,7 +100,9 @@ func Run(ctx context.Context, out io.Writer, log *slog.Logger) error {
 		detail, err := s.run(ctx)
 		result := in.stages.End(detail, err, tryOf(err))
 		in.show(result)
-		in.report(ctx)
+		if err := in.report(ctx); err != nil {
+			in.log.Warn("report", "err", err)
+		}
 		if err != nil {
 			return in.fail(ctx, out, result, err)
 		}
@@ -134,24 +136,23 @@ func (in *Init) show(s wire.StageResult) {
 }
 
 // report tells the head what it does not know yet. A head that cannot be reached hears it later, from the agent.
-func (in *Init) report(ctx context.Context) {
+func (in *Init) report(ctx context.Context) error {
 	if in.client == nil {
-		return
+		return nil
 	}
 	pending, mark := in.stages.Pending()
 	if len(pending) == 0 {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	err := in.client.Report(ctx, wire.Report{
 		Boot: in.bootID, MAC: in.mac, Stages: pending, Uptime: stages.Uptime().Seconds(),
 	})
-	if err != nil {
-		in.log.Warn("report", "err", err)
-		return
+	if err == nil {
+		in.stages.Sent(mark)
 	}
-	in.stages.Sent(mark)
+	return err
 }
 
 // mounts brings up the kernel's file systems and reads what the machine was told.

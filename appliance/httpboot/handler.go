@@ -25,7 +25,7 @@ type Query struct {
 
 // Fetch is something that a machine loads. It is told of when it begins and when it ends.
 type Fetch struct {
-	Stage  wire.Stage // script, kernel or initramfs; empty: a loader
+	Stage  wire.Stage // tftp (a first loader, which UEFI can fetch by HTTP), script, kernel or initramfs
 	MAC    string     // empty: not known
 	Remote netip.Addr
 	Path   string
@@ -127,6 +127,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.missing(w, "no loader "+t.name)
 			return
 		}
+		f.Stage = wire.StageTFTP // what firmware does before the script, here over HTTP
 		h.follow(f, r, func() sent { return h.blobs.serve(w, r, d) })
 	case kindKernel, kindInitramfs:
 		if f.Stage = wire.StageKernel; t.kind == kindInitramfs {

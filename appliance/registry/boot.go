@@ -12,8 +12,9 @@ import (
 type Boot struct {
 	ID      string             `json:"id,omitempty"` // of the running kernel; empty until it speaks
 	Started time.Time          `json:"started"`
-	Image   images.Digest      `json:"image,omitempty"`  // that the machine was told to run
-	Stages  []wire.StageResult `json:"stages,omitempty"` // in the order of wire.Stages, each once
+	Image   images.Digest      `json:"image,omitempty"`   // that the machine was told to run
+	Running images.Digest      `json:"running,omitempty"` // that it says it runs
+	Stages  []wire.StageResult `json:"stages,omitempty"`  // in the order of wire.Stages, each once
 }
 
 // order is the place of a stage on the way, or -1.
@@ -121,13 +122,25 @@ func (l *live) observe(r wire.StageResult, now time.Time) {
 	l.seen, l.unsaved = now, true
 }
 
-// boot gives the boot of that id. A boot seen only from outside so far is the one that now speaks.
-func (l *live) boot(id string, now time.Time) *Boot {
+// known gives the boot of that id, or nil.
+func (l *live) known(id string) *Boot {
+	if l == nil {
+		return nil
+	}
 	for i := range l.boots {
 		if l.boots[i].ID == id {
 			return &l.boots[i]
 		}
 	}
+	return nil
+}
+
+// boot gives the boot of that id, made if need be. A boot seen only from outside so far is the one that now speaks.
+func (l *live) boot(id string, now time.Time) *Boot {
+	if b := l.known(id); b != nil {
+		return b
+	}
+	l.unsaved = true
 	if n := len(l.boots); n > 0 && l.boots[n-1].ID == "" {
 		l.boots[n-1].ID = id
 		return &l.boots[n-1]

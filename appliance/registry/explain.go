@@ -72,6 +72,13 @@ func Explain(s Story) (verdict, try string) {
 
 func causes() []cause {
 	return []cause{
+		// Before all others: it is another machine that was refused, while the one that has the name is up and well.
+		{
+			"refused",
+			func(s Story) bool { e, ok := s.trouble("hello"); return ok && s.Now.Sub(e.Time) < StalledAfter },
+			func(s Story) string { e, _ := s.trouble("hello"); return s.Node.Name + " " + e.Text },
+			say("give one of the two machines another MAC address, then masthead node show %s"),
+		},
 		{
 			"its root has no source",
 			func(s Story) bool { return s.Node.RootState != nil && s.Node.RootState.Waiting > 0 },
@@ -109,12 +116,6 @@ func causes() []cause {
 			func(s Story) string {
 				return fmt.Sprintf("switch it on; check its cable, that it boots from the network, and that %s is the NIC that it boots from", s.Node.MAC)
 			},
-		},
-		{
-			"refused",
-			func(s Story) bool { e, ok := s.trouble("hello"); return ok && s.Now.Sub(e.Time) < StalledAfter },
-			func(s Story) string { e, _ := s.trouble("hello"); return s.Node.Name + " " + e.Text },
-			say("give one of the two machines another MAC address, then masthead node show %s"),
 		},
 		{
 			"a stage failed",

@@ -65,8 +65,8 @@ func rival(name string, known, said wire.Inventory, b Boot, boot string, seen, n
 // asks from. A hello that makes no sense is an ErrInvalid.
 func (r *Registry) Hello(ctx context.Context, h wire.Hello, from netip.Addr, now time.Time) (wire.Spec, error) {
 	mac, err := ParseMAC(h.MAC)
-	if err != nil || h.Boot == "" || len(h.Boot) > maxBootID {
-		return wire.Spec{}, &Refusal{Kind: ErrInvalid, Field: "hello", Value: h.MAC, Reason: "want a MAC address and the id of the boot"}
+	if err != nil || h.Boot == "" || len(h.Boot) > maxBootID || !digestOrNone(h.Image) {
+		return wire.Spec{}, &Refusal{Kind: ErrInvalid, Field: "hello", Value: h.MAC, Reason: "want a MAC address, the id of the boot, and no image or its digest"}
 	}
 	node, ok := r.machine(mac, h.Inventory)
 	if !ok {
@@ -79,7 +79,11 @@ func (r *Registry) Hello(ctx context.Context, h wire.Hello, from netip.Addr, now
 		}
 	}
 	f := facts{record: node}
-	f.image, f.imageErr = r.resolve(node.Image)
+	if h.Role == images.RoleHead {
+		f.image = h.Image // a head runs what it booted from; images of the store are for workers
+	} else {
+		f.image, f.imageErr = r.resolve(node.Image)
+	}
 
 	r.mu.Lock()
 	l := r.of(node.MAC)
@@ -88,8 +92,10 @@ func (r *Registry) Hello(ctx context.Context, h wire.Hello, from netip.Addr, now
 	spec := judge(f)
 	if f.rival == "" {
 		b := l.boot(h.Boot, now)
-		b.Image = spec.Image
-		l.seen, l.unsaved = now, true
+		if b.Image != spec.Image {
+			b.Image, l.unsaved = spec.Image, true
+		}
+		l.seen = now
 	}
 	// A machine that waits asks every few seconds: that is one event.
 	if said := h.Boot + string(spec.Verdict) + spec.Reason; said != l.answered {
@@ -108,15 +114,21 @@ func (r *Registry) Hello(ctx context.Context, h wire.Hello, from netip.Addr, now
 }
 
 func helloEvent(node Record, h wire.Hello, spec wire.Spec, from netip.Addr, now time.Time) wire.Event {
-	e := wire.Event{Time: now, Kind: "hello", Node: node.Name, MAC: node.MAC}
+	e := wire.Event{Time: now, Kind: "hello", Node: node.Name, MAC: node.MAC, Text: "says hello"}
+	if from.IsValid() { // not a head's own, which comes over its socket
+		e.Text += " from " + from.String()
+	}
 	switch spec.Verdict {
 	case wire.VerdictBoot:
-		e.Text = fmt.Sprintf("says hello from %s, runs image %s", from, spec.Image.Short())
+		if spec.Image != "" {
+			e.Text += ", runs image " + spec.Image.Short()
+		}
 		if h.Image != "" && h.Image != spec.Image {
 			e.Text += fmt.Sprintf("; its kernel is still that of %s: boot it again", h.Image.Short())
 		}
 	default:
-		e.Text, e.Failed = fmt.Sprintf("says hello from %s: %s: %s", from, spec.Verdict, spec.Reason), spec.Verdict == wire.VerdictRefused
+		e.Text += fmt.Sprintf(": %s: %s", spec.Verdict, spec.Reason)
+		e.Failed = spec.Verdict == wire.VerdictRefused
 	}
 	return e
 }
@@ -152,12 +164,16 @@ func (r *Registry) saveInventory(ctx context.Context, mac string, inv wire.Inven
 	return err
 }
 
+// digestOrNone tells whether what a machine says of an image can be one.
+func digestOrNone(d images.Digest) bool { return d == "" || d.Valid() }
+
 // Report takes in what a machine says of its boot and itself. The caller has checked that the token is of that MAC
-// address and boot.
+// address and boot. A boot that never said hello, or that this head has forgotten, is an ErrNotFound: the machine then
+// says hello again and tells all its stages, where one report has only the last.
 func (r *Registry) Report(rep wire.Report, now time.Time) error {
 	mac, err := ParseMAC(rep.MAC)
-	if err != nil || rep.Boot == "" || len(rep.Boot) > maxBootID || len(rep.Stages) > len(wire.Stages()) {
-		return &Refusal{Kind: ErrInvalid, Field: "report", Value: rep.MAC, Reason: "want a MAC address, the id of the boot and each stage once"}
+	if err != nil || rep.Boot == "" || len(rep.Boot) > maxBootID || len(rep.Stages) > len(wire.Stages()) || !digestOrNone(rep.Running) {
+		return &Refusal{Kind: ErrInvalid, Field: "report", Value: rep.MAC, Reason: "want a MAC address, the id of the boot, each stage once, and no image or its digest"}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -166,8 +182,14 @@ func (r *Registry) Report(rep wire.Report, now time.Time) error {
 	if !ok {
 		return &Refusal{Kind: ErrNotFound, Field: "mac", Value: mac, Reason: "no node has this MAC address", Fix: "masthead node list"}
 	}
-	l := r.of(mac)
-	b := l.boot(rep.Boot, now)
+	l := r.live[mac]
+	b := l.known(rep.Boot)
+	if b == nil {
+		return &Refusal{Kind: ErrNotFound, Field: "boot", Value: rep.Boot, Reason: "no hello of this boot of " + name + " is known", Fix: "wait: the machine says hello again by itself"}
+	}
+	if rep.Running != "" && rep.Running != b.Running {
+		b.Running, l.unsaved = rep.Running, true
+	}
 	for _, s := range rep.Stages {
 		if outside(s.Stage) {
 			continue // the head saw these itself

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 	"time"
@@ -13,6 +14,9 @@ import (
 func (r *Registry) view(rec Record, now time.Time) wire.Node {
 	n := rec.wireNode()
 	n.Inventory = r.made[rec.MAC]
+	if lease, ok := r.leases.byIP[r.leases.byMAC[rec.MAC]]; ok && lease.Expires.After(now) {
+		n.Lease = lease.IP
+	}
 	l := r.live[rec.MAC]
 	if l == nil {
 		n.Phase = Phase(rec, Boot{}, time.Time{}, now)
@@ -20,7 +24,7 @@ func (r *Registry) view(rec Record, now time.Time) wire.Node {
 	}
 	b := l.present()
 	n.Phase = Phase(rec, b, l.seen, now)
-	n.Seen, n.RootState, n.Running = l.seen, l.root, b.Image
+	n.Seen, n.RootState, n.Running = l.seen, l.root, cmp.Or(b.Running, b.Image)
 	if last, ok := b.last(); ok {
 		n.Stage = last.Stage
 	}
@@ -152,6 +156,9 @@ func (r *Registry) Why(name string, now time.Time) (wire.Why, error) {
 	if l := r.live[rec.MAC]; l != nil {
 		b := l.present()
 		w.Boot, w.Stages, w.Events = b.ID, append(w.Stages, b.Stages...), append(w.Events, l.events...)
+		if b.Image != "" || b.Running != "" {
+			imageErr = nil // it has one: a head its own, which is in no store
+		}
 	}
 	w.Verdict, w.Try = Explain(Story{Node: w.Node, Stages: w.Stages, Events: w.Events, Image: imageErr, Now: now})
 	return w, nil

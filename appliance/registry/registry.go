@@ -41,7 +41,7 @@ type Registry struct {
 	log  *Log
 
 	mu       sync.RWMutex
-	settings Settings
+	settings settingsBook
 	nodes    map[string]entry // by name
 	byMAC    map[string]string
 	byAddr   map[netip.Addr]string
@@ -70,7 +70,7 @@ func New(conf Config) (*Registry, error) {
 		conf.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Registry{
-		conf: conf, log: newLog(), settings: Settings{NamePattern: DefaultNamePattern},
+		conf: conf, log: newLog(), settings: newSettingsBook(),
 		nodes: map[string]entry{}, byMAC: map[string]string{}, byAddr: map[netip.Addr]string{},
 		live: map[string]*live{}, made: map[string]wire.Inventory{}, alias: map[string]string{}, claims: map[claim]chan struct{}{},
 		leases: newLeaseBook(),
@@ -234,13 +234,10 @@ func (r *Registry) event(e wire.Event) {
 	r.log.add(e)
 }
 
-const (
-	// summaryEvery is how often the last boots are written to the state, all at once: often enough that a head that was
-	// restarted knows them, seldom enough that reports cost no disk.
-	summaryEvery = 30 * time.Second
-	// sweepEvery is how often phases are compared with those before, for the events about them.
-	sweepEvery = 2 * time.Second
-)
+// sweepEvery is how often phases are compared with those before, for the events about them, and how often the boots
+// that changed are written to the state, all at once: a head that is killed loses so much of what it alone saw of a boot,
+// a machine's way to its kernel, and a thousand machines that boot cost one sync of the disk in that time.
+const sweepEvery = 2 * time.Second
 
 // Run follows the state for changes made elsewhere, notes when nodes change phase, and keeps the last boots in the
 // state. It blocks until ctx ends, writes them once more, and returns nil.
@@ -262,13 +259,22 @@ func (r *Registry) Run(ctx context.Context) error {
 		}
 	})
 	g.Go(func() error {
-		sweep, save := time.NewTicker(sweepEvery), time.NewTicker(summaryEvery)
+		sweep := time.NewTicker(sweepEvery)
 		defer sweep.Stop()
-		defer save.Stop()
 		for {
 			select {
 			case <-sweep.C:
 				r.Sweep(r.conf.Now())
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	})
+	g.Go(func() error { // by itself: a disk that hangs must not hold up the sweep
+		save := time.NewTicker(sweepEvery)
+		defer save.Stop()
+		for {
+			select {
 			case <-save.C:
 				r.save(ctx)
 			case <-ctx.Done():

@@ -10,19 +10,13 @@ import (
 	"strings"
 
 	"masthead/appliance/state"
+	"masthead/node/wire"
 )
-
-// Settings are what the administrator decides for all nodes. Each field is one record of the state.
-type Settings struct {
-	AutoApprove  bool   `json:"auto_approve"`  // unknown machines become nodes by themselves
-	NamePattern  string `json:"name_pattern"`  // of the names that they get: one %d, with a width if wanted
-	DefaultImage string `json:"default_image"` // of nodes that name none
-}
 
 // DefaultNamePattern gives n01, n02 and so on.
 const DefaultNamePattern = "n%02d"
 
-// Names of the settings in the state.
+// Names of the settings in the state, each of which is one record there.
 const (
 	settingAutoApprove  = "auto-approve"
 	settingNamePattern  = "name-pattern"
@@ -47,42 +41,112 @@ func checkPattern(pattern string) error {
 }
 
 // Settings gives the present ones.
-func (r *Registry) Settings() Settings {
+func (r *Registry) Settings() wire.Settings {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.settings
+	return r.settings.Settings
 }
 
-// SetSettings changes all settings to s, after a check.
-func (r *Registry) SetSettings(ctx context.Context, o state.Origin, s Settings) error {
-	err := checkPattern(s.NamePattern)
-	if s.DefaultImage != "" && r.conf.Image != nil {
-		if _, imageErr := r.conf.Image(s.DefaultImage); imageErr != nil {
-			err = errors.Join(err, &Refusal{Kind: ErrInvalid, Field: settingDefaultImage, Value: s.DefaultImage, Reason: "no such image: " + imageErr.Error(), Fix: "masthead image list"})
-		}
+// ChangeSettings changes the settings that c names, all or none, or says what would change (DryRun). Changes of several
+// administrators at once keep each other's, as each setting is by itself. It blocks until they are durable.
+func (r *Registry) ChangeSettings(ctx context.Context, o state.Origin, c wire.SettingsChange) (wire.SettingsChanged, error) {
+	if err := r.checkSettings(c); err != nil {
+		return wire.SettingsChanged{}, err
 	}
-	if err != nil {
-		return err
+	before := r.Settings()
+	after := withSettings(before, c)
+	changed := wire.SettingsChanged{Settings: after, Diff: diffSettings(before, after), Applied: !c.DryRun}
+	if c.DryRun || len(changed.Diff) == 0 {
+		return changed, nil
 	}
+	values := map[string]any{settingAutoApprove: after.AutoApprove, settingNamePattern: after.NamePattern, settingDefaultImage: after.DefaultImage}
 	var ops []state.Op
-	for name, v := range map[string]any{settingAutoApprove: s.AutoApprove, settingNamePattern: s.NamePattern, settingDefaultImage: s.DefaultImage} {
-		op, err := state.Put(state.KindSetting, name, v)
+	text := "settings:"
+	for _, d := range changed.Diff {
+		op, err := state.Put(state.KindSetting, d.Field, values[d.Field])
 		if err != nil {
-			return err
+			return wire.SettingsChanged{}, err
 		}
 		ops = append(ops, op)
+		text += fmt.Sprintf(" %s %q → %q,", d.Field, d.Old, d.New)
 	}
-	if _, err := r.conf.Store.Apply(ctx, o, ops...); err != nil {
-		return fmt.Errorf("change settings: %w", err)
+	ack, err := r.conf.Store.Apply(ctx, o, ops...)
+	if err != nil {
+		return wire.SettingsChanged{}, fmt.Errorf("change settings: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.settings = s
-	return nil
+	for _, op := range ops {
+		r.settings.take(state.Record{Key: op.Key, Value: op.Value, Version: ack.Version})
+	}
+	changed.Settings = r.settings.Settings
+	r.event(wire.Event{Kind: "admin", Text: strings.TrimSuffix(text, ",") + " (" + o.Who + ")"})
+	return changed, nil
+}
+
+// checkSettings names everything that is wrong with a change.
+func (r *Registry) checkSettings(c wire.SettingsChange) error {
+	var errs []error
+	if c.NamePattern != nil {
+		errs = append(errs, checkPattern(*c.NamePattern))
+	}
+	if c.DefaultImage != nil && *c.DefaultImage != "" && r.conf.Image != nil {
+		if _, err := r.conf.Image(*c.DefaultImage); err != nil {
+			errs = append(errs, &Refusal{Kind: ErrInvalid, Field: settingDefaultImage, Value: *c.DefaultImage, Reason: "no such image: " + err.Error(), Fix: "masthead image list"})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// withSettings gives the settings after a change that was found valid.
+func withSettings(s wire.Settings, c wire.SettingsChange) wire.Settings {
+	if c.AutoApprove != nil {
+		s.AutoApprove = *c.AutoApprove
+	}
+	if c.NamePattern != nil {
+		s.NamePattern = *c.NamePattern
+	}
+	if c.DefaultImage != nil {
+		s.DefaultImage = *c.DefaultImage
+	}
+	return s
+}
+
+// diffSettings lists the settings that differ, by their names in the state.
+func diffSettings(before, after wire.Settings) []wire.Difference {
+	diff := []wire.Difference{} // an empty list in JSON, not null
+	a, b := settingFields(before), settingFields(after)
+	for i := range a {
+		if a[i].value != b[i].value {
+			diff = append(diff, wire.Difference{Field: a[i].name, Old: a[i].value, New: b[i].value})
+		}
+	}
+	return diff
+}
+
+func settingFields(s wire.Settings) []field {
+	return []field{
+		{settingAutoApprove, strconv.FormatBool(s.AutoApprove)}, {settingNamePattern, s.NamePattern}, {settingDefaultImage, s.DefaultImage},
+	}
+}
+
+// settingsBook is the settings in memory, with the versions of their records: the state's own word of a change may come
+// after that of a newer one.
+type settingsBook struct {
+	wire.Settings
+	versions map[string]state.Version
+}
+
+func newSettingsBook() settingsBook {
+	return settingsBook{wire.Settings{NamePattern: DefaultNamePattern}, map[string]state.Version{}}
 }
 
 // take enters one record of the state. Settings of other packages, and values of a later version, are left alone.
-func (s *Settings) take(rec state.Record) {
+func (s *settingsBook) take(rec state.Record) {
+	if s.versions[rec.Key.Name].Compare(rec.Version) > 0 {
+		return
+	}
+	s.versions[rec.Key.Name] = rec.Version
 	into := func(v any) {
 		if !rec.Deleted {
 			json.Unmarshal(rec.Value, v) // a value of another type leaves the default

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"masthead/appliance/state"
@@ -14,36 +15,49 @@ type summary struct {
 	Seen time.Time `json:"seen"`
 }
 
-// SaveSummaries writes the boots that changed since the last time, in one change of the state.
+// SaveSummaries writes the boots that changed since the last time, in one change of the state. Where none has, the disk
+// is left alone.
 func (r *Registry) SaveSummaries(ctx context.Context) error {
-	r.mu.Lock()
-	var ops []state.Op
-	var saved []*live
-	for mac, l := range r.live {
-		if !l.unsaved || len(l.boots) == 0 || r.byMAC[mac] == "" {
-			continue
-		}
-		op, err := state.Put(state.KindBoot, mac, summary{l.present(), l.seen})
+	changed := r.unsaved()
+	if len(changed) == 0 {
+		return nil
+	}
+	ops := make([]state.Op, 0, len(changed))
+	for mac, s := range changed {
+		op, err := state.Put(state.KindBoot, mac, s)
 		if err != nil {
-			r.mu.Unlock()
 			return err
 		}
-		ops, saved = append(ops, op), append(saved, l)
-		l.unsaved = false
-	}
-	r.mu.Unlock()
-	if len(ops) == 0 {
-		return nil
+		ops = append(ops, op)
 	}
 	if _, err := r.conf.Store.Apply(ctx, state.Origin{Who: "registry", Where: "local"}, ops...); err != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		for _, l := range saved {
-			l.unsaved = true
+		for mac := range changed {
+			if l := r.live[mac]; l != nil {
+				l.unsaved = true
+			}
 		}
 		return fmt.Errorf("save the last boots: %w", err)
 	}
 	return nil
+}
+
+// unsaved takes the summaries that the state does not have yet, by MAC. They are copies: making JSON of thousands must
+// not hold up those who report.
+func (r *Registry) unsaved() map[string]summary {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	changed := map[string]summary{}
+	for mac, l := range r.live {
+		if !l.unsaved || len(l.boots) == 0 || r.byMAC[mac] == "" {
+			continue
+		}
+		b := l.present()
+		b.Stages = slices.Clone(b.Stages)
+		changed[mac], l.unsaved = summary{b, l.seen}, false
+	}
+	return changed
 }
 
 // takeSummary is for New alone: what memory knows is newer than any summary. The caller holds mu.

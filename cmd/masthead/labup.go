@@ -121,7 +121,7 @@ func (a *app) bootCluster(ctx context.Context, c *cluster.Cluster, show *board, 
 	if err := errors.Join(rememberHead(dir, head), os.WriteFile(filepath.Join(dir, labCAFile), []byte(ca), 0o600)); err != nil {
 		return nil, fmt.Errorf("leave word of the lab: %w", err)
 	}
-	if err := c.Follow(headCtx, head, name, func(s wire.StageResult) { show.stage(name, s) }); err != nil {
+	if err := c.Follow(headCtx, head, name, "", func(s wire.StageResult) { show.stage(name, s) }); err != nil {
 		return nil, err
 	}
 	var workers errgroup.Group
@@ -129,11 +129,12 @@ func (a *app) bootCluster(ctx context.Context, c *cluster.Cluster, show *board, 
 		workers.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
+			before := cluster.LastBoot(ctx, head, worker)
 			if err := c.Register(ctx, head, worker, wire.NodeChange{}); err != nil {
 				return err
 			}
 			show.set(worker, "power", "on")
-			return c.Follow(ctx, head, worker, func(s wire.StageResult) { show.stage(worker, s) })
+			return c.Follow(ctx, head, worker, before, func(s wire.StageResult) { show.stage(worker, s) })
 		})
 	}
 	return head, workers.Wait()

@@ -1,14 +1,17 @@
 package netif
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -22,34 +25,50 @@ import (
 	"go.uber.org/goleak"
 )
 
-// inNamespace marks the process that TestMain starts.
-const inNamespace = "NETIF_TEST_IN_NAMESPACE"
+// namespaced marks a process that runs one test in a namespace of its own.
+const namespaced = "NETIF_TEST_IN_NAMESPACE"
 
-// TestMain runs the whole test binary again in a network namespace of its own: a namespace belongs to a thread, and
-// Up has several goroutines.
+// TestMain lets many tests run at once: they wait for DHCP's timers, they do not compute.
 func TestMain(m *testing.M) {
-	if os.Getenv(inNamespace) == "" && os.Getuid() == 0 {
-		cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-		cmd.Env = append(os.Environ(), inNamespace+"=1")
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-		err := cmd.Run()
-		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-			os.Exit(exit.ExitCode())
-		}
-		if err == nil {
-			os.Exit(0)
-		}
-		fmt.Fprintln(os.Stderr, "no network namespace:", err)
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
 
-func needNamespace(t *testing.T) {
+// elsewhere runs the test that calls it in a process in a network namespace of its own, beside the other tests, and
+// returns true when that is done: a namespace belongs to a thread, and Up has several goroutines. In that process it
+// returns false.
+func elsewhere(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(inNamespace) == "" {
+	if os.Getenv(namespaced) != "" {
+		return false
+	}
+	if os.Getuid() != 0 {
 		missing(t, "a network namespace (run as root)")
 	}
+	t.Parallel()
+	parts := strings.Split(t.Name(), "/")
+	for i, part := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(part) + "$"
+	}
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.count=1", "-test.run="+strings.Join(parts, "/"))
+	cmd.Env = append(os.Environ(), namespaced+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.CombinedOutput()
+	_, failed := errors.AsType[*exec.ExitError](err)
+	switch {
+	case failed:
+		t.Errorf("%v\n%s", err, out)
+	case err != nil:
+		missing(t, "a network namespace: "+err.Error())
+	case bytes.Contains(out, []byte("--- SKIP: "+t.Name()+" ")):
+		t.Skipf("%s", out)
+	case !bytes.Contains(out, []byte("--- PASS: "+t.Name()+" ")):
+		t.Errorf("did not run:\n%s", out)
+	}
+	return true
 }
 
 func missing(t *testing.T, what string) {
@@ -60,7 +79,7 @@ func missing(t *testing.T, what string) {
 	t.Skipf("missing: %s", what)
 }
 
-// network is the other end: a namespace with servers in it.
+// network is the other end: a namespace with servers in it. Only a test that is elsewhere may make one.
 type network struct {
 	t   *testing.T
 	ns  netns.NsHandle
@@ -70,7 +89,6 @@ type network struct {
 
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	needNamespace(t)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	home, err := netns.Get()
@@ -188,7 +206,7 @@ func (n *network) dnsmasq(args ...string) (log func() string, stop func()) {
 // until polls a foreign process, which has no other way to tell.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited too long for %s", what)
 		}
@@ -272,7 +290,7 @@ func defaultGateways(t *testing.T) []string {
 }
 
 func deadline(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,16 +25,21 @@ const (
 )
 
 func TestLease(t *testing.T) {
+	if elsewhere(t) {
+		return
+	}
 	n := newNetwork(t)
 	n.plug("cl0", mac0, "sw0", "10.77.0.1/24")
 	log, _ := n.dnsmasq("--interface=sw0", "--dhcp-range=10.77.0.100,10.77.0.150,255.255.255.0,10m",
 		"--dhcp-host="+mac0+",10.77.0.11,n01", "--domain=cluster.test",
 		"--dhcp-option=option:dns-server,10.77.0.1,10.77.0.2", "--dhcp-option=option:ntp-server,10.77.0.3",
 		"--dhcp-option=option:mtu,1400")
+	began := sinceBoot()
 	got, err := Up(deadline(t), Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	ended := sinceBoot()
 	want := Result{
 		Link:     Link{Name: "cl0", MAC: mac0, Up: true, Carrier: true, Kind: "veth", Driver: "veth"},
 		Prefix:   netip.MustParsePrefix("10.77.0.11/24"),
@@ -51,8 +58,8 @@ func TestLease(t *testing.T) {
 	if diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if age := sinceBoot() - got.Lease.Acquired; age < 0 || age > 10*time.Second {
-		t.Errorf("acquired %v ago", age)
+	if at := got.Lease.Acquired; at < began || at > ended {
+		t.Errorf("acquired at %v, not between %v and %v", at, began, ended)
 	}
 	// No lifetime: the root must survive a silent server.
 	if d := cmp.Diff([]string{"10.77.0.11/24"}, addresses(t, "cl0")); d != "" {
@@ -89,6 +96,9 @@ func TestSameIdentityAsFirmware(t *testing.T) {
 }
 
 func TestFirstNICWithServer(t *testing.T) {
+	if elsewhere(t) {
+		return
+	}
 	dark, silent, served := newNetwork(t), newNetwork(t), newNetwork(t)
 	dark.plug("cl0", "52:54:00:77:00:10", "sw0", "")
 	silent.plug("cl1", "52:54:00:77:00:11", "sw0", "10.78.0.1/24")
@@ -108,6 +118,9 @@ func TestFirstNICWithServer(t *testing.T) {
 
 // Two NICs in one network take one address.
 func TestTwoNICsOneLease(t *testing.T) {
+	if elsewhere(t) {
+		return
+	}
 	n := newNetwork(t)
 	n.plug("cl0", mac0, "sw0", "10.77.0.1/24")
 	n.plug("cl1", mac1, "sw1", "10.79.0.1/24")
@@ -117,13 +130,17 @@ func TestTwoNICsOneLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	if got := strings.Count(log(), "DHCPACK("); got != 1 {
-		t.Errorf("%d leases:\n%s", got, log())
+	// A slow server may have been asked twice, and says the same twice.
+	acks := regexp.MustCompile(`DHCPACK\(\w+\) [0-9.]+`).FindAllString(log(), -1)
+	slices.Sort(acks)
+	if got := slices.Compact(acks); len(got) != 1 {
+		t.Errorf("leases %q:\n%s", got, log())
 	}
 }
 
 // The first DISCOVER may be lost here: the far end of a veth has no queue for its answer until the kernel gets to it
-// (net/core/link_watch.c). No time limit below is shorter than the second DISCOVER takes.
+// (net/core/link_watch.c), and a busy machine may send it late. The time limits below leave seconds for both; how many
+// messages went out until then is not for us to say.
 func TestFailures(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -135,9 +152,9 @@ func TestFailures(t *testing.T) {
 	}{
 		{
 			name: "silent", far: "10.77.0.1/24",
-			config: Config{Timeout: 1500 * time.Millisecond},
+			config: Config{Timeout: 3 * time.Second},
 			cause:  NoOffer,
-			says:   []string{"cl0 (" + mac0 + ", veth, carrier", "2 DISCOVER sent, no answer"},
+			says:   []string{"cl0 (" + mac0 + ", veth, carrier", " DISCOVER sent, no answer"},
 		},
 		{
 			name:   "no carrier",
@@ -160,7 +177,7 @@ func TestFailures(t *testing.T) {
 				}
 				return []*dhcpv4.DHCPv4{reply(req, dhcpv4.MessageTypeNak, dhcpv4.WithOption(dhcpv4.OptMessage("not\nyours")))}
 			},
-			config: Config{Timeout: 2500 * time.Millisecond},
+			config: Config{Timeout: 5 * time.Second},
 			cause:  Refused,
 			says:   []string{"from 10.77.0.1, ", " REQUEST sent", `NAK from 10.77.0.1 ("notyours")`},
 		},
@@ -173,9 +190,9 @@ func TestFailures(t *testing.T) {
 				return []*dhcpv4.DHCPv4{reply(req, dhcpv4.MessageTypeOffer, dhcpv4.WithYourIP(net.IPv4(10, 77, 0, 9)),
 					dhcpv4.WithNetmask(net.CIDRMask(24, 32)))}
 			},
-			config: Config{Timeout: 2500 * time.Millisecond},
+			config: Config{Timeout: 5 * time.Second},
 			cause:  NoAck,
-			says:   []string{"1 offer from 10.77.0.1, 2 REQUEST sent, no answer to them"},
+			says:   []string{" from 10.77.0.1, ", " REQUEST sent, no answer to them"},
 		},
 		{
 			name: "useless offers", far: "10.77.0.1/24",
@@ -185,13 +202,16 @@ func TestFailures(t *testing.T) {
 				foreign.TransactionID[0]++ // another machine's
 				return []*dhcpv4.DHCPv4{foreign, reply(req, dhcpv4.MessageTypeOffer)}
 			},
-			config: Config{Timeout: 2500 * time.Millisecond},
+			config: Config{Timeout: 5 * time.Second},
 			cause:  NoOffer,
-			says:   []string{"2 DISCOVER sent, OFFER from 10.77.0.1 declined: no address in it, as from a proxyDHCP server"},
+			says:   []string{" DISCOVER sent, OFFER from 10.77.0.1 declined: no address in it, as from a proxyDHCP server"},
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			if elsewhere(t) {
+				return
+			}
 			n := newNetwork(t)
 			n.plug("cl0", mac0, "sw0", tt.far)
 			if tt.answer != nil {
@@ -221,7 +241,9 @@ func TestFailures(t *testing.T) {
 }
 
 func TestNoNIC(t *testing.T) {
-	needNamespace(t)
+	if elsewhere(t) {
+		return
+	}
 	_, err := Up(deadline(t), Config{Appear: 50 * time.Millisecond})
 	if f, ok := errors.AsType[*Failure](err); !ok || f.Cause != NoNIC {
 		t.Errorf("got %v", err)
@@ -229,6 +251,9 @@ func TestNoNIC(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
+	if elsewhere(t) {
+		return
+	}
 	n := newNetwork(t)
 	n.plug("cl0", mac0, "sw0", "10.77.0.1/24")
 	ctx, cancel := context.WithCancel(deadline(t))
@@ -241,6 +266,9 @@ func TestCancelled(t *testing.T) {
 
 // Drivers come when they come, and cables later.
 func TestLateNICLateCarrier(t *testing.T) {
+	if elsewhere(t) {
+		return
+	}
 	n := newNetwork(t)
 	type done struct {
 		r   Result
@@ -272,33 +300,39 @@ func TestLateNICLateCarrier(t *testing.T) {
 func TestStaticAndAuto(t *testing.T) {
 	address, gateway := netip.MustParsePrefix("10.77.0.5/24"), netip.MustParseAddr("10.77.0.254")
 	dns := netip.MustParseAddr("9.9.9.9")
+	// Only what does not come is waited for briefly.
+	const short, long = 300 * time.Millisecond, time.Minute
 	tests := []struct {
-		name  string
-		far   string
-		serve bool
-		mode  images.IPMode
-		want  string
-		gw    []string
+		name           string
+		far            string
+		serve          bool
+		mode           images.IPMode
+		carrier, probe time.Duration
+		want           string
+		gw             []string
 	}{
-		{"static", "10.77.0.1/24", true, images.IPStatic, "cl0 10.77.0.5/24 static", []string{"10.77.0.254"}},
-		{"static without carrier", "", false, images.IPStatic, "cl0 10.77.0.5/24 static, without carrier for 300ms",
-			[]string{"10.77.0.254"}},
-		{"auto with a server", "10.77.0.1/24", true, images.IPAuto, "cl0 10.77.0.77/24 by dhcp from 10.77.0.1",
+		{"static", "10.77.0.1/24", true, images.IPStatic, long, long, "cl0 10.77.0.5/24 static", []string{"10.77.0.254"}},
+		{"static without carrier", "", false, images.IPStatic, short, long,
+			"cl0 10.77.0.5/24 static, without carrier for 300ms", []string{"10.77.0.254"}},
+		{"auto with a server", "10.77.0.1/24", true, images.IPAuto, long, long, "cl0 10.77.0.77/24 by dhcp from 10.77.0.1",
 			[]string{"10.77.0.1"}},
-		{"auto without", "10.77.0.1/24", false, images.IPAuto,
-			"cl0 10.77.0.5/24 static: no DHCP server answered in 2.5s", []string{"10.77.0.254"}},
-		{"auto without carrier", "", false, images.IPAuto,
+		{"auto without", "10.77.0.1/24", false, images.IPAuto, long, short,
+			"cl0 10.77.0.5/24 static: no DHCP server answered in 300ms", []string{"10.77.0.254"}},
+		{"auto without carrier", "", false, images.IPAuto, short, long,
 			"cl0 10.77.0.5/24 static: no carrier in 300ms, so no DHCP server was asked", []string{"10.77.0.254"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			if elsewhere(t) {
+				return
+			}
 			n := newNetwork(t)
 			n.plug("cl0", mac0, "sw0", tt.far)
 			if tt.serve {
 				n.dnsmasq("--interface=sw0", "--dhcp-range=10.77.0.77,10.77.0.77,255.255.255.0,10m")
 			}
 			got, err := Up(deadline(t), Config{Mode: tt.mode, Address: address, Gateway: gateway, DNS: dns,
-				Carrier: 300 * time.Millisecond, Probe: 2500 * time.Millisecond})
+				Carrier: tt.carrier, Probe: tt.probe})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -321,6 +355,9 @@ func TestStaticAndAuto(t *testing.T) {
 
 // A gateway outside of the address's network.
 func TestGatewayElsewhere(t *testing.T) {
+	if elsewhere(t) {
+		return
+	}
 	n := newNetwork(t)
 	n.plug("cl0", mac0, "sw0", "10.77.0.1/24")
 	_, err := Up(deadline(t), Config{Mode: images.IPStatic, Address: netip.MustParsePrefix("192.0.2.7/32"),
@@ -334,6 +371,9 @@ func TestGatewayElsewhere(t *testing.T) {
 }
 
 func TestNone(t *testing.T) {
+	if elsewhere(t) {
+		return
+	}
 	n := newNetwork(t)
 	n.plug("cl0", mac0, "sw0", "10.77.0.1/24")
 	got, err := Up(deadline(t), Config{Mode: images.IPNone})
@@ -343,6 +383,9 @@ func TestNone(t *testing.T) {
 }
 
 func TestLinks(t *testing.T) {
+	if elsewhere(t) {
+		return
+	}
 	n := newNetwork(t)
 	n.plug("cl0", mac0, "sw0", "10.77.0.1/24")
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}); err != nil {

@@ -121,6 +121,16 @@ func (c *Client) Why(ctx context.Context, name string) (Why, error) {
 	return ask[Why](ctx, c, http.MethodGet, nodePath(name)+"/why", nil)
 }
 
+// Settings are what holds for all nodes.
+func (c *Client) Settings(ctx context.Context) (Settings, error) {
+	return ask[Settings](ctx, c, http.MethodGet, PathSettings, nil)
+}
+
+// ChangeSettings changes the settings, or says what would change (DryRun).
+func (c *Client) ChangeSettings(ctx context.Context, change SettingsChange) (SettingsChanged, error) {
+	return ask[SettingsChanged](ctx, c, http.MethodPatch, PathSettings, change)
+}
+
 // Images lists the images of the head's store.
 func (c *Client) Images(ctx context.Context) ([]Image, error) {
 	return ask[[]Image](ctx, c, http.MethodGet, PathImages, nil)

@@ -23,7 +23,8 @@ const (
 type Node struct {
 	Name      string            `json:"name"`
 	MAC       string            `json:"mac"`
-	Address   netip.Addr        `json:"address,omitzero"`
+	Address   netip.Addr        `json:"address,omitzero"` // reserved
+	Lease     netip.Addr        `json:"lease,omitzero"`   // that DHCP gave it, if the lease has not run out
 	Image     string            `json:"image,omitempty"` // tag or digest; empty: the default
 	Root      string            `json:"root,omitempty"`  // lazy or ram
 	Cmdline   string            `json:"cmdline,omitempty"`

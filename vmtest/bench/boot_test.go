@@ -204,9 +204,11 @@ func (c *benchCluster) boot(b *testing.B, w way, run int) booted {
 		b.Fatalf("%s: %v", name, err)
 	}
 	r := booted{ready: p.uptime, used: mb(p.used), fetched: mb(int64(m.Port(0).Counters().ReceivedBytes))}
-	if err := c.Follow(ctx, c.head, name, func(wire.StageResult) {}); err != nil {
+	var stages strings.Builder
+	if err := c.Follow(ctx, c.head, name, "", func(s wire.StageResult) { fmt.Fprintf(&stages, " %s %.1f", s.Stage, s.Took) }); err != nil {
 		b.Fatal(err)
 	}
+	b.Logf("%s: seconds by stage:%s", name, &stages)
 	node, err := c.head.Node(ctx, name)
 	if err != nil {
 		b.Fatal(err)

@@ -201,8 +201,18 @@ func (c *Cluster) Register(ctx context.Context, head *wire.Client, name string, 
 	return c.PowerOn(ctx, name)
 }
 
-// Follow tells each new or changed stage of a node's boot until the node is up.
-func (c *Cluster) Follow(ctx context.Context, head *wire.Client, name string, tell func(wire.StageResult)) error {
+// LastBoot is the id of the last boot that the head knows of a node; empty where it knows none.
+func LastBoot(ctx context.Context, head *wire.Client, name string) string {
+	why, err := head.Why(ctx, name)
+	if err != nil {
+		return ""
+	}
+	return why.Boot
+}
+
+// Follow tells each new or changed stage of a node's boot until the node is up. The boot with the id before, if that is
+// not empty, is an old one, which the head remembers until the machine starts again.
+func (c *Cluster) Follow(ctx context.Context, head *wire.Client, name, before string, tell func(wire.StageResult)) error {
 	m := c.Machine(name)
 	if m == nil {
 		return fmt.Errorf("no machine %s in the lab", name)
@@ -210,6 +220,9 @@ func (c *Cluster) Follow(ctx context.Context, head *wire.Client, name string, te
 	told := map[wire.Stage]wire.StageResult{}
 	for {
 		why, err := head.Why(ctx, name)
+		if err == nil && before != "" && why.Boot == before {
+			err = errors.New("it has not started yet")
+		}
 		if err == nil {
 			for _, s := range why.Stages {
 				if told[s.Stage].Outcome != s.Outcome && s.Outcome != wire.OutcomeRunning {

@@ -39,6 +39,7 @@ var broadcastMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 const (
 	etherIPv4 = 0x0800
 	etherARP  = 0x0806
+	protoTCP  = 6
 	protoUDP  = 17
 )
 
