@@ -36,6 +36,9 @@ type Config struct {
 	DNS     []netip.Addr
 	Domain  string
 	Pool    dhcp.Range // zero: PoolOf(Address)
+	// Relayed are the networks behind relay agents (RFC 2131, 4.1): the pools of their machines, and where nodes may have
+	// reserved addresses besides the head's own network.
+	Relayed []dhcp.Subnet
 	DHCP    DHCPMode
 	Leased  bool         // our own address came by DHCP: somebody else serves it
 	HTTP    uint16       // port for firmware
@@ -91,6 +94,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Address.IsValid() && c.Pool == (dhcp.Range{}) {
 		c.Pool = PoolOf(c.Address)
+	}
+	if err := c.checkRelayed(); err != nil {
+		bad("%w", err)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -148,7 +148,7 @@ func (h *Head) openState() error {
 		Taken: func(a netip.Addr) (string, bool) { return h.cfg.Name, a == h.cfg.Address.Addr() },
 	}
 	if h.cfg.Address.IsValid() {
-		conf.Subnets = []netip.Prefix{h.cfg.Address.Masked()}
+		conf.Subnets = h.cfg.subnets()
 	}
 	if h.reg, err = registry.New(conf); err != nil {
 		return errors.Join(err, h.db.Close())

@@ -198,6 +198,7 @@ func (h *Head) serveDHCP(ctx context.Context) error {
 	cfg := dhcp.Config{
 		Interface: h.nic(), Mode: mode, Address: h.cfg.Address, Pool: h.cfg.Pool, Authoritative: mode == dhcp.ModeServer,
 		Router: h.cfg.Router, DNS: h.cfg.DNS, Domain: h.cfg.Domain, NTP: h.cfg.NTP, HTTPBase: h.plainURL(),
+		Relayed: h.cfg.Relayed,
 	}
 	db := leases{h.reg}
 	s, err := dhcp.New(cfg, db, db)

@@ -2,51 +2,39 @@ package ndp
 
 import "time"
 
-// minDelay is MIN_DELAY_BETWEEN_RAS (RFC 4861, 10), between two advertisements to all nodes.
-const minDelay = 3 * time.Second
+const (
+	// minDelay is between two advertisements to all nodes (RFC 4861, 10: MIN_DELAY_BETWEEN_RAS).
+	minDelay = 3 * time.Second
 
-// unicastRate is how many machines are answered within a second. It is no hurry of ours but a lid on a flood: more
-// machines than this do not come up on one link in the same second, and those who do ask again after 0.25 s.
-const unicastRate = 1000
+	// perSecond is how many machines are answered in a second: a lid on a flood, and more than start in one second on
+	// one link. Who gets nothing asks again.
+	perSecond = 1000
+)
 
-// pace limits what is sent. The zero value has sent nothing yet.
+// pace limits the answers. The zero value has sent none.
 //
-// An answer to one machine's own address goes out at once, and for each of them, however many start together. RFC
-// 4861, 6.2.6, limits those to all nodes; it also delays every answer by up to 0.5 s, so that the routers of a link do
-// not speak at the same moment. We are none of them and silent where there is one.
+// A machine that asks from its own address (iPXE does) is answered there and at once, however many start together: RFC
+// 4861, 6.2.6, limits the advertisements to all nodes only. It delays every answer by up to 0.5 s, so that the routers
+// of a link do not all speak at the same moment; we are silent where there is one.
 type pace struct {
-	second time.Time // when the present second of unicast answers began
-	sent   int       // in it
-
-	last time.Time // to all nodes
-	due  time.Time // of a multicast answer that waits; zero: none
+	multicast time.Time // the last one
+	second    time.Time // the present one began
+	unicasts  int       // in it
 }
 
-// unicast reports whether one machine may be answered now.
-func (p *pace) unicast(now time.Time) bool {
+// allows reports whether an answer may be sent now, and takes it as sent. One to all nodes that may not is dropped: the
+// last one has reached all who waited for it, others ask again after 4 s at the latest.
+func (p *pace) allows(now time.Time, toAll bool) bool {
+	if toAll {
+		if !p.multicast.IsZero() && now.Sub(p.multicast) < minDelay {
+			return false
+		}
+		p.multicast = now
+		return true
+	}
 	if now.Sub(p.second) >= time.Second {
-		p.second, p.sent = now, 0
+		p.second, p.unicasts = now, 0
 	}
-	p.sent++
-	return p.sent <= unicastRate
-}
-
-// wantMulticast enters a wish to answer all nodes. One answer serves all that wait.
-func (p *pace) wantMulticast(now time.Time) {
-	if !p.due.IsZero() {
-		return
-	}
-	p.due = now
-	if next := p.last.Add(minDelay); !p.last.IsZero() && next.After(now) {
-		p.due = next
-	}
-}
-
-// multicast reports whether it is time for the answer to all nodes, and takes it as sent.
-func (p *pace) multicast(now time.Time) bool {
-	if p.due.IsZero() || now.Before(p.due) {
-		return false
-	}
-	p.last, p.due = now, time.Time{}
-	return true
+	p.unicasts++
+	return p.unicasts <= perSecond
 }

@@ -12,164 +12,146 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const (
+	// askTime is how long a router has for our own solicitation: it may wait 0.5 s, and 3 s after its last advertisement
+	// (RFC 4861, 6.2.6). Hosts too give it 4 s (RTR_SOLICITATION_INTERVAL).
+	askTime = 4 * time.Second
+
+	// A solicitation that cannot be sent is tried soon again while duplicate address detection (about 1 s) may be the
+	// reason. After patience it is another one, IPv6 switched off or no cable.
+	retrySoon, retryLate = 100 * time.Millisecond, 10 * time.Second
+	patience             = 5 * time.Second
+)
+
 // Responder answers the router solicitations on one card.
 type Responder struct {
 	ifname string
 	log    *slog.Logger
 }
 
-// New returns a Responder for a card; log nil: slog.Default.
+// New returns a Responder for a card.
 func New(ifname string, log *slog.Logger) *Responder {
-	if log == nil {
-		log = slog.Default()
-	}
 	return &Responder{ifname, log.With("interface", ifname)}
 }
 
-// Run answers until ctx ends, then returns nil. Without IPv6 on the card it says so once and waits. It starts no
-// answers before the card has a link-local address and no router has replied to a solicitation of ours.
+// Run answers until ctx ends, then returns nil. It begins when the card has a link-local address and no router has
+// replied to a solicitation of ours. Without IPv6 on the card it says so once and waits.
 func (r *Responder) Run(ctx context.Context) error {
-	s, err := listen(ctx, r.ifname)
-	if errors.Is(err, unix.EAFNOSUPPORT) {
-		r.log.Info("no router advertisements: this kernel is without IPv6; iPXE waits 15 s for a router", "err", err)
+	sock, err := listen(ctx, r.ifname)
+	if errors.Is(err, unix.EAFNOSUPPORT) { // ipv6.disable=1
+		r.log.Info(withoutIPv6, "err", err)
 		<-ctx.Done()
 		return nil
 	}
-	if err != nil {
-		return r.end(ctx, err)
+	if err == nil {
+		l := loop{log: r.log, sock: sock, began: time.Now()}
+		err = l.run(ctx)
 	}
-	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
-	defer func() {
-		if stop() {
-			s.conn.Close()
-		}
-	}()
-	l := loop{Responder: r, s: s}
-	l.phase.lost(time.Now())
-	return r.end(ctx, l.run())
+	if err != nil {
+		return fmt.Errorf("answer router solicitations on %s: %w", r.ifname, err)
+	}
+	return nil
 }
 
-// end is what Run returns: the end of ctx is no failure.
-func (r *Responder) end(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("router advertisements on %s: %w", r.ifname, err)
-}
+const withoutIPv6 = "not answering router solicitations: no IPv6 on the card; iPXE waits 15 s for a router"
 
 // loop is one run of a Responder, on one goroutine.
 type loop struct {
-	*Responder
-	s     *socket
-	phase phase
-	pace  pace
-	self  netip.Addr // the link-local address, where phase.since is zero
+	log    *slog.Logger
+	sock   *socket
+	pace   pace
+	began  time.Time // to try to ask for routers
+	told   bool      // that this fails
+	asked  time.Time // zero: not yet
+	silent time.Time // until when a router speaks here
+	ready  bool      // to answer
 }
 
-func (l *loop) run() error {
+// run owns the socket. It returns nil when ctx ends.
+func (l *loop) run(ctx context.Context) error {
+	defer l.sock.conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = l.sock.conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
 	buffer := make([]byte, 2048)
 	for {
-		now := time.Now()
-		if err := l.step(now); err != nil {
+		if err := l.sock.conn.SetReadDeadline(l.step(time.Now())); err != nil {
 			return err
 		}
-		wake := l.phase.wake(now)
-		if due := l.pace.due; !due.IsZero() && (wake.IsZero() || due.Before(wake)) {
-			wake = due
+		if ctx.Err() != nil { // its deadline may just have been replaced
+			return nil
 		}
-		if err := l.s.conn.SetReadDeadline(wake); err != nil {
+		packet, hop, src, err := l.sock.receive(buffer)
+		if err == nil {
+			l.take(time.Now(), packet, hop, src)
+		} else if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
-		packet, hop, src, err := l.s.read(buffer)
+	}
+}
+
+// step does what is due, and returns when to look again unless a message comes; zero: not before.
+func (l *loop) step(now time.Time) time.Time {
+	if l.asked.IsZero() {
+		err := l.sock.send(message(typeSolicitation, solicitationLen, l.sock.nic.HardwareAddr), allRouters)
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.ENETDOWN):
-			// Of a link that went down the socket tells once; the link may come back.
-		case err != nil:
-			return err
+		case err == nil:
+			l.asked, l.told = now, false
+		case now.Sub(l.began) < patience:
+			return now.Add(retrySoon)
 		default:
-			if err := l.take(time.Now(), packet, hop, src); err != nil {
-				return err
+			if !l.told {
+				l.told = true
+				l.log.Info(withoutIPv6, "err", err)
 			}
+			return now.Add(retryLate)
 		}
 	}
-}
-
-// step does what is due by time.
-func (l *loop) step(now time.Time) error {
-	if !l.phase.since.IsZero() {
-		if ok, err := l.locate(now); !ok || err != nil {
-			return err
-		}
+	if begin := later(l.asked.Add(askTime), l.silent); now.Before(begin) {
+		return begin
 	}
-	if l.phase.asked.IsZero() {
-		// A failure is as good as a loss on the way: routers also speak unasked, and hold our tongue then.
-		l.try("solicit", allRouters, l.s.send(solicitation(l.s.nic.HardwareAddr), l.self, allRouters))
-		l.phase.asked = now
+	if !l.ready {
+		l.ready = true
+		l.log.Info("answering router solicitations: no IPv6 router here")
 	}
-	if answering := l.phase.answers(now); answering != l.phase.answering {
-		l.phase.answering = answering
-		if answering {
-			l.log.Info("answering router solicitations: no IPv6 router here", "address", l.self)
-		}
-	}
-	if l.pace.multicast(now) && l.phase.answers(now) {
-		l.try("advertise", allNodes, l.s.send(advertisement(l.s.nic.HardwareAddr), l.self, allNodes))
-	}
-	return nil
-}
-
-// locate looks for the link-local address, which may have gone with the link.
-func (l *loop) locate(now time.Time) (bool, error) {
-	addr, ok, err := l.s.address()
-	switch {
-	case err != nil:
-		return false, err
-	case ok:
-		l.self, l.phase.since, l.phase.told = addr, time.Time{}, false
-		return true, nil
-	}
-	l.phase.lost(now)
-	if !l.phase.told && now.Sub(l.phase.since) >= patience {
-		l.phase.told = true
-		l.log.Info("no router advertisements: the card has no IPv6 link-local address; iPXE waits 15 s for a router")
-	}
-	return false, nil
+	return time.Time{}
 }
 
 // take handles a message.
-func (l *loop) take(now time.Time, packet []byte, hop int, src netip.Addr) error {
-	if lasts := advertised(packet, hop, src); lasts > 0 {
-		if now.After(l.phase.silent) {
-			l.log.Info("silent to router solicitations: a router speaks here", "router", src, "for", lasts)
+func (l *loop) take(now time.Time, packet []byte, hop int, src netip.Addr) {
+	if lasts := claims(packet, hop, src); lasts > 0 {
+		if l.ready || l.silent.IsZero() {
+			l.log.Info("not answering router solicitations: there is an IPv6 router", "router", src)
 		}
-		l.phase.heard(now, lasts)
-		return nil
+		l.ready, l.silent = false, later(l.silent, now.Add(lasts))
+		return
 	}
-	if !l.phase.answers(now) {
-		return nil
+	if !l.ready {
+		return
 	}
-	reply, ok := Answer(packet, hop, src, l.s.nic.HardwareAddr)
-	if !ok || src == l.self {
-		return nil
+	reply, ok := Answer(packet, hop, src, l.sock.nic.HardwareAddr)
+	if !ok {
+		return
 	}
-	// The address may have changed since the last machine asked, which was perhaps yesterday.
-	if ok, err := l.locate(now); !ok || err != nil {
-		return err
-	}
+	dst := src
 	if !src.IsLinkLocalUnicast() {
-		l.pace.wantMulticast(now)
-		return nil
+		dst = allNodes // src is unspecified, or of a network whose route we may not have
 	}
-	if l.pace.unicast(now) {
-		l.try("learn a neighbour", src, l.s.introduce(src, packet))
-		l.try("advertise", src, l.s.send(reply, l.self, src))
+	if !l.pace.allows(now, dst == allNodes) {
+		return
 	}
-	return nil
+	err := l.sock.send(reply, dst)
+	if err != nil {
+		l.log.Debug("router advertisement", "to", dst, "err", err)
+	}
+	if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.ENETDOWN) {
+		// The link went, and our address with it. It may come back in a network with a router.
+		l.ready, l.began, l.asked = false, now, time.Time{}
+	}
 }
 
-// try logs what failed for one machine, which asks again; the others do not suffer from it.
-func (l *loop) try(what string, whom netip.Addr, err error) {
-	if err != nil {
-		l.log.Debug("router advertisement", "step", what, "to", whom, "err", err)
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
+	return b
 }

@@ -18,13 +18,14 @@ import (
 
 func (a *app) headCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "head", Short: "Run and look after head nodes"}
-	cmd.AddCommand(a.headRunCommand())
+	cmd.AddCommand(a.headRunCommand(), a.headSettingsCommand())
 	return cmd
 }
 
 // headFlags override what init found out.
 type headFlags struct {
 	name, state, iface, address, dhcp, pack, keyFile string
+	relayed                                          []string
 	http, https                                      uint16
 }
 
@@ -53,6 +54,7 @@ func (a *app) headRunCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.iface, "interface", "", "NIC of the cluster network")
 	cmd.Flags().StringVar(&f.address, "address", "", "address of this head there, ADDRESS/PREFIX")
 	cmd.Flags().StringVar(&f.dhcp, "dhcp", string(appliance.DHCPAuto), "auto, server, proxy (beside another server) or off")
+	cmd.Flags().StringArrayVar(&f.relayed, "relayed", nil, "network behind a DHCP relay, PREFIX[,FROM-TO][,ROUTER] (may be given several times)")
 	cmd.Flags().StringVar(&f.pack, "pack", "", "pack with images to serve (default: that of the boot medium)")
 	cmd.Flags().StringVar(&f.keyFile, "ssh-keys", "", "authorized_keys that root gets on every node (default: this machine's)")
 	cmd.Flags().Uint16Var(&f.http, "http", 0, "port for firmware (default 80)")
@@ -97,6 +99,13 @@ func (a *app) headConfig(f headFlags) (appliance.Config, error) {
 		if cfg.Address, err = netip.ParsePrefix(f.address); err != nil {
 			return cfg, usageError{fmt.Errorf("--address %s: want ADDRESS/PREFIX", f.address)}
 		}
+	}
+	for _, s := range f.relayed {
+		n, err := appliance.ParseRelayed(s)
+		if err != nil {
+			return cfg, usageError{fmt.Errorf("--relayed: %w", err)}
+		}
+		cfg.Relayed = append(cfg.Relayed, n)
 	}
 	keys := f.keyFile
 	if keys == "" {

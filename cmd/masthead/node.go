@@ -53,6 +53,8 @@ func (a *app) printNodes(list []wire.Node) error {
 		address, booted, root := "-", "-", "-"
 		if n.Address.IsValid() {
 			address = n.Address.String()
+		} else if n.Lease.IsValid() {
+			address = n.Lease.String()
 		}
 		if n.BootedIn > 0 {
 			booted = fmt.Sprintf("%.1f s", n.BootedIn)

