@@ -195,7 +195,10 @@ func TestBootOverHTTP(t *testing.T) {
 		t.Errorf("loader: %s %s", resp.Status, body)
 	}
 	var got []string
-	for _, f := range h.ended(t)[:6] {
+	for _, f := range h.ended(t) {
+		if strings.Contains(f.Path, "snponly") {
+			f.MAC = "none, " + f.MAC
+		}
 		got = append(got, fmt.Sprintf("%s %s %s ended %t whole %t %d %s", f.Stage, f.MAC, f.Remote, f.Ended, f.Whole, f.Bytes, f.Cause))
 	}
 	wantFetches := []string{

@@ -328,6 +328,7 @@ func TestExplain(t *testing.T) {
 		{name: "no initramfs", stages: results("script", "kernel"), silent: time.Minute, verdict: "and no initramfs since", try: "memory for kernel"},
 		{name: "no hello", stages: results("script", "kernel", "initramfs"), silent: 2 * time.Minute, verdict: "has said no hello for 2m0s", try: "console=ttyS0"},
 		{name: "refused", stages: results("hello"), events: event("hello", "refused: two machines claim the name"), verdict: "two machines claim", try: "another MAC"},
+		{name: "refused while up", stages: results("up"), events: event("hello", "refused: two machines claim the name"), root: &wire.RootStatus{Waiting: 12}, verdict: "two machines claim", try: "another MAC"},
 		{name: "approval", stages: results("network"), unapproved: true, verdict: "waits for approval", try: "masthead node approve n01"},
 		{name: "image", stages: results("network"), image: errors.New("tag x: not found"), verdict: "no image for n01: tag x", try: "masthead image list"},
 		{name: "its own try", stages: []wire.StageResult{failed("root", "chunk 17: 404", "do this")}, verdict: "failed at stage root: chunk 17: 404", try: "do this"},

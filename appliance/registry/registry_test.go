@@ -59,6 +59,13 @@ func add(t *testing.T, r *Registry, name string, n int) {
 	}
 }
 
+// began enters that a machine has said hello, without the events of it.
+func began(r *Registry, n int, boot string, at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.of(mac(n)).boot(boot, at)
+}
+
 func names(nodes []wire.Node) (s []string) {
 	for _, n := range nodes {
 		s = append(s, n.Name)
@@ -183,10 +190,10 @@ func TestDiscoverApproveHello(t *testing.T) {
 	if spec := say(hello); spec.Verdict != wire.VerdictWait || !strings.Contains(spec.Reason, "there is no default") {
 		t.Errorf("without an image: %+v", spec)
 	}
-	if err := r.SetSettings(t.Context(), admin, Settings{NamePattern: "n%02d", DefaultImage: "nosuch"}); !errors.Is(err, ErrInvalid) {
+	if err := r.ChangeSettings(t.Context(), admin, wire.SettingsChange{DefaultImage: ptr("nosuch")}); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a default image that is not there: %v", err)
 	}
-	if err := r.SetSettings(t.Context(), admin, Settings{NamePattern: "n%02d", DefaultImage: "worker"}); err != nil {
+	if _, err := r.ChangeSettings(t.Context(), admin, wire.SettingsChange{DefaultImage: ptr("worker")}); err != nil {
 		t.Fatal(err)
 	}
 	if spec := say(hello); spec.Verdict != wire.VerdictBoot || spec.Name != "n01" || spec.Image != imageA {
@@ -218,8 +225,11 @@ func TestDiscoverApproveHello(t *testing.T) {
 		t.Errorf("a clone while the first lives: %+v", spec)
 	}
 	why, err := r.Why("n01", start)
-	if err != nil || !strings.Contains(why.Verdict, "n01 is up") {
+	if err != nil || !strings.Contains(why.Verdict, "two machines claim the name n01") || why.Node.Phase != wire.PhaseUp {
 		t.Errorf("why: %+v, %v", why, err)
+	}
+	if later, err := r.Why("n01", start.Add(StalledAfter)); err != nil || strings.Contains(later.Verdict, "two machines") {
+		t.Errorf("why, long after: %+v, %v", later, err)
 	}
 	count := 0
 	for _, e := range why.Events {
@@ -240,7 +250,8 @@ func TestDiscoverApproveHello(t *testing.T) {
 func TestAutoApproveStorm(t *testing.T) {
 	dir := t.TempDir()
 	r := newRegistry(t, openState(t, dir))
-	if err := r.SetSettings(t.Context(), admin, Settings{AutoApprove: true, NamePattern: "c%03d", DefaultImage: "worker"}); err != nil {
+	change := wire.SettingsChange{AutoApprove: ptr(true), NamePattern: ptr("c%03d"), DefaultImage: ptr("worker")}
+	if _, err := r.ChangeSettings(t.Context(), admin, change); err != nil {
 		t.Fatal(err)
 	}
 	const n = 300
@@ -280,6 +291,7 @@ func TestReport(t *testing.T) {
 		}
 		return n
 	}
+	began(r, 1, "1", start)
 	n := report(0, wire.Report{Boot: "1", Uptime: 5, Stages: append(results("mounts"),
 		wire.StageResult{Stage: wire.StageNetwork, Outcome: wire.OutcomeFailed, Cause: "no DHCP reply"},
 		wire.StageResult{Stage: wire.StageKernel, Outcome: wire.OutcomeFailed, Cause: "a machine does not say this"})})
@@ -293,6 +305,7 @@ func TestReport(t *testing.T) {
 	}
 	report(2*time.Second, wire.Report{Boot: "1", Root: &wire.RootStatus{Source: "", Errors: 2, Waiting: 3}})
 	report(3*time.Second, wire.Report{Boot: "1", Root: &wire.RootStatus{Source: "head-2", Errors: 2}, Note: "hello there"})
+	began(r, 1, "2", start.Add(4*time.Second))
 	n = report(4*time.Second, wire.Report{Boot: "2", Stages: results("mounts")})
 	if n.Phase != wire.PhaseBooting || n.RootState != nil || n.BootedIn != 0 {
 		t.Errorf("the next boot: %+v", n)
@@ -316,8 +329,10 @@ func TestReport(t *testing.T) {
 	if err := r.Report(wire.Report{Boot: "1", MAC: mac(9)}, start); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a stranger's report: %v", err)
 	}
-	if err := r.Report(wire.Report{MAC: mac(1)}, start); !errors.Is(err, ErrInvalid) {
-		t.Errorf("a report of no boot: %v", err)
+	for _, bad := range []wire.Report{{MAC: mac(1)}, {MAC: mac(1), Boot: "2", Running: "worker"}} {
+		if err := r.Report(bad, start); !errors.Is(err, ErrInvalid) {
+			t.Errorf("Report(%+v) = %v", bad, err)
+		}
 	}
 }
 
@@ -329,7 +344,8 @@ func TestSummariesSurvive(t *testing.T) {
 	if err := r.Observe(mac(1), results("dhcp")[0], start); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Report(wire.Report{Boot: "1", MAC: mac(1), Stages: results("up")}, start); err != nil {
+	began(r, 1, "1", start)
+	if err := r.Report(wire.Report{Boot: "1", MAC: mac(1), Stages: results("up"), Running: imageA}, start); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.SaveSummaries(t.Context()); err != nil {
@@ -341,7 +357,7 @@ func TestSummariesSurvive(t *testing.T) {
 	if diff := cmp.Diff(before, after, cmpopts.IgnoreFields(wire.Why{}, "Events"), cmpopts.EquateComparable(netip.Addr{})); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
-	if n := after.Node; n.Phase != wire.PhaseUp || len(after.Stages) != 2 {
+	if n := after.Node; n.Phase != wire.PhaseUp || len(after.Stages) != 2 || n.Running != imageA {
 		t.Errorf("after a restart: %+v", after)
 	}
 }
@@ -359,6 +375,7 @@ func TestRun(t *testing.T) {
 		go func() { ended <- r.Run(ctx) }()
 		synctest.Wait()
 		add(t, r, "n01", 1)
+		began(r, 1, "1", time.Now())
 		if err := r.Report(wire.Report{Boot: "1", MAC: mac(1), Stages: results("up")}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
@@ -376,14 +393,16 @@ func TestRun(t *testing.T) {
 			t.Errorf("a node made elsewhere: %+v, %v", n, err)
 		}
 
+		time.Sleep(sweepEvery)
+		synctest.Wait()
+		if got := db.List(state.KindBoot, ""); len(got) != 1 {
+			t.Errorf("%d summaries in the state after %v, want 1", len(got), sweepEvery)
+		}
 		time.Sleep(DownAfter + 2*sweepEvery)
 		synctest.Wait()
 		last := r.Log().Last(1)
 		if len(last) != 1 || last[0].Node != "n01" || !strings.HasPrefix(last[0].Text, "is down: silent for 3") {
 			t.Errorf("a node that fell silent: %+v", last)
-		}
-		if got := db.List(state.KindBoot, ""); len(got) != 1 {
-			t.Errorf("%d summaries in the state after %v, want 1", len(got), summaryEvery)
 		}
 		cancel()
 		if err := <-ended; err != nil {
@@ -468,6 +487,7 @@ func BenchmarkList5000(b *testing.B) {
 	}
 	r := newRegistry(b, db)
 	for i := range 5000 {
+		began(r, i, "1", start)
 		if err := r.Report(wire.Report{Boot: "1", MAC: mac(i), Stages: results("up")}, start); err != nil {
 			b.Fatal(err)
 		}
@@ -493,4 +513,29 @@ func BenchmarkList5000(b *testing.B) {
 			r.Sweep(start)
 		}
 	})
+	save := func(b *testing.B) {
+		if err := r.SaveSummaries(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	save(b)
+	b.Run("save/changed=0", func(b *testing.B) {
+		for b.Loop() {
+			save(b)
+		}
+	})
+	for _, changed := range []int{1, 200, 5000} { // 200: a storm of 5,000 machines in a minute
+		b.Run(fmt.Sprintf("save/changed=%d", changed), func(b *testing.B) {
+			now := start
+			for b.Loop() {
+				now = now.Add(time.Second)
+				for i := range changed {
+					if err := r.Report(wire.Report{Boot: "1", MAC: mac(i), Uptime: 1, Stages: results("up")}, now); err != nil {
+						b.Fatal(err)
+					}
+				}
+				save(b)
+			}
+		})
+	}
 }

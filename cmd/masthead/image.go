@@ -26,6 +26,19 @@ func (a *app) imageCommand() *cobra.Command {
 
 type openStore func() (*images.Store, error)
 
+// with runs f with the store and the image that ref, a tag or a digest, names.
+func (open openStore) with(ref string, f func(*images.Store, images.Digest) error) error {
+	s, err := open()
+	if err != nil {
+		return err
+	}
+	d, err := s.Resolve(ref)
+	if err != nil {
+		return &hint{err, "masthead image list"}
+	}
+	return f(s, d)
+}
+
 func (a *app) imageBuildCommand() *cobra.Command {
 	var f buildFlags
 	cmd := &cobra.Command{
@@ -98,34 +111,30 @@ func (a *app) imageShowCommand(open openStore) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show IMAGE", Short: "Show one image: what it is made of, and what its tag meant before", Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := open()
-			if err != nil {
-				return err
-			}
-			d, err := s.Resolve(args[0])
-			if err != nil {
-				return &hint{err, "masthead image list"}
-			}
-			m, err := s.Manifest(d)
-			if err != nil {
-				return err
-			}
-			if a.output == "json" {
-				return a.printJSON(m)
-			}
-			history, _ := s.History(args[0]) // a digest has none
-			w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-			fmt.Fprintf(w, "digest\t%s\nname\t%s\nrole\t%s\nkernel\t%s, %s\ninitramfs\t%s\ncommand line\t%s\ninit\t%s\nroot\t%s in %d chunks, %s stored\n",
-				d, m.Name, m.Role, m.KernelRelease, bytesText(m.Kernel.Size), bytesText(m.Initramfs.Size), m.Cmdline, orDash(m.Init),
-				bytesText(m.Root.Size), len(m.Root.Chunks), bytesText(m.Root.Stored()))
-			for i := len(history) - 2; i >= 0; i-- {
-				fmt.Fprintf(w, "before\t%s\n", history[i])
-			}
-			return w.Flush()
+			return open.with(args[0], func(s *images.Store, d images.Digest) error { return a.showImage(s, args[0], d) })
 		},
 	}
 	a.outputFlag(cmd)
 	return cmd
+}
+
+func (a *app) showImage(s *images.Store, ref string, d images.Digest) error {
+	m, err := s.Manifest(d)
+	if err != nil {
+		return err
+	}
+	if a.output == "json" {
+		return a.printJSON(m)
+	}
+	history, _ := s.History(ref) // a digest has none
+	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "digest\t%s\nname\t%s\nrole\t%s\nkernel\t%s, %s\ninitramfs\t%s\ncommand line\t%s\ninit\t%s\nroot\t%s in %d chunks, %s stored\n",
+		d, m.Name, m.Role, m.KernelRelease, bytesText(m.Kernel.Size), bytesText(m.Initramfs.Size), m.Cmdline, orDash(m.Init),
+		bytesText(m.Root.Size), len(m.Root.Chunks), bytesText(m.Root.Stored()))
+	for i := len(history) - 2; i >= 0; i-- {
+		fmt.Fprintf(w, "before\t%s\n", history[i])
+	}
+	return w.Flush()
 }
 
 func orDash(s string) string {
@@ -139,15 +148,7 @@ func (a *app) imageTagCommand(open openStore) *cobra.Command {
 	return &cobra.Command{
 		Use: "tag IMAGE NAME", Short: "Give an image (a tag or a digest) a name; the name's old meaning stays in its history", Args: exactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := open()
-			if err != nil {
-				return err
-			}
-			d, err := s.Resolve(args[0])
-			if err != nil {
-				return &hint{err, "masthead image list"}
-			}
-			return s.Tag(args[1], d)
+			return open.with(args[0], func(s *images.Store, d images.Digest) error { return s.Tag(args[1], d) })
 		},
 	}
 }
@@ -184,23 +185,17 @@ func (a *app) imageExportCommand(open openStore) *cobra.Command {
 	return &cobra.Command{
 		Use: "export IMAGE FILE", Short: "Write an image as one pack", Args: exactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := open()
-			if err != nil {
-				return err
-			}
-			d, err := s.Resolve(args[0])
-			if err != nil {
-				return &hint{err, "masthead image list"}
-			}
-			name := args[0]
-			if _, err := images.ParseDigest(name); err == nil {
-				m, err := s.Manifest(d)
-				if err != nil {
-					return err
+			return open.with(args[0], func(s *images.Store, d images.Digest) error {
+				name := args[0]
+				if _, err := images.ParseDigest(name); err == nil {
+					m, err := s.Manifest(d)
+					if err != nil {
+						return err
+					}
+					name = m.Name // a digest has no name of its own
 				}
-				name = m.Name // a digest has no name of its own
-			}
-			return builder.Export(cmd.Context(), s, map[string]images.Digest{name: d}, args[1])
+				return builder.Export(cmd.Context(), s, map[string]images.Digest{name: d}, args[1])
+			})
 		},
 	}
 }

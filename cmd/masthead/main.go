@@ -82,10 +82,6 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
-	var silent *exitCode
-	if errors.As(err, &silent) {
-		return silent.code
-	}
 	fmt.Fprintf(w, "error: %v\n", err)
 	var t interface{ Try() string }
 	if errors.As(err, &t) && t.Try() != "" {
@@ -97,11 +93,6 @@ func report(w io.Writer, err error) int {
 	}
 	return exitFailed
 }
-
-// exitCode ends the program with a code and no further word: everything was said.
-type exitCode struct{ code int }
-
-func (e *exitCode) Error() string { return fmt.Sprintf("exit %d", e.code) }
 
 // hint is an error with what to type next.
 type hint struct {

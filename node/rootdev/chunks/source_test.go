@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"masthead/images"
@@ -105,14 +106,6 @@ func TestHead(t *testing.T) {
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		}, ErrStalled, ""},
-		{"slow but steady", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", "130000")
-			for off := 0; off < len(data); off += 13000 {
-				w.Write(data[off : off+13000])
-				w.(http.Flusher).Flush()
-				<-time.After(60 * time.Millisecond) // all in all longer than a stall
-			}
-		}, nil, ""},
 		{"drops an idle connection", func(w http.ResponseWriter, r *http.Request) {
 			once.Do(func() { w.Header().Set("Connection", "close") })
 			w.Write(data)
@@ -122,7 +115,10 @@ func TestHead(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			url, ca, _ := serveTLS(t, test.handler)
-			h := &head{client: wire.NewClient(url, ca, "secret"), stall: 300 * time.Millisecond}
+			h := &head{client: wire.NewClient(url, ca, "secret"), stall: time.Minute}
+			if test.want == ErrStalled {
+				h.stall = 300 * time.Millisecond
+			}
 			defer h.Close()
 			got, err := h.Fetch(t.Context(), c)
 			switch {
@@ -139,6 +135,46 @@ func TestHead(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSlowButSteady has a head send for longer than a stall, but never nothing for as long as one.
+func TestSlowButSteady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data := content(130_000)
+		client := &wire.Client{Base: "https://head", HTTP: &http.Client{Transport: roundTrip(func(*http.Request) *http.Response {
+			return &http.Response{StatusCode: http.StatusOK, ContentLength: int64(len(data)),
+				Body: io.NopCloser(&drip{data: data, piece: 13_000, every: DefaultStall - time.Millisecond})}
+		})}}
+		start := time.Now()
+		got, err := Head(client).Fetch(t.Context(), chunkOf(data))
+		if err != nil || verify(chunkOf(data), got) != nil {
+			t.Errorf("got %d bytes, %v", len(got), err)
+		}
+		if took := time.Since(start); took < 9*DefaultStall {
+			t.Errorf("took only %v", took)
+		}
+	})
+}
+
+type roundTrip func(*http.Request) *http.Response
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+// drip gives a piece of data every so often.
+type drip struct {
+	data  []byte
+	piece int
+	every time.Duration
+}
+
+func (d *drip) Read(b []byte) (int, error) {
+	if len(d.data) == 0 {
+		return 0, io.EOF
+	}
+	time.Sleep(d.every) // the bubble's clock
+	n := copy(b, d.data[:min(d.piece, len(d.data))])
+	d.data = d.data[n:]
+	return n, nil
 }
 
 func TestHeadOnDeadPort(t *testing.T) {
@@ -181,7 +217,7 @@ func TestHeadsDieAndReturn(t *testing.T) {
 		}
 	}()
 	var st wire.RootStatus
-	for deadline := time.Now().Add(10 * time.Second); st.Waiting == 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); st.Waiting == 0 && time.Now().Before(deadline); {
 		s.Status(&st)
 		time.Sleep(time.Millisecond)
 	}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"masthead/images"
+)
+
+// invoke runs a command line as main does, and gives what it printed and its exit code.
+func invoke(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errw bytes.Buffer
+	err := run(t.Context(), args, strings.NewReader(""), &out, &errw)
+	code = report(&errw, err)
+	return out.String(), errw.String(), code
+}
+
+func TestErrorsSayWhatToType(t *testing.T) {
+	t.Setenv("MASTHEAD_CACHE", t.TempDir())
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(bad, []byte("name: X\nrole: king\nroot: {}\nkernel: {}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		args []string
+		code int
+		want []string // parts of standard error
+	}{
+		{[]string{"build", "iso"}, exitUsage, []string{"error: masthead build iso: want 1 arguments, got 0", "try: masthead build iso --help"}},
+		{[]string{"status", "--colour"}, exitUsage, []string{"unknown flag: --colour", "try: masthead status --help"}},
+		{[]string{"node", "list", "-o", "xml"}, exitUsage, []string{"-o xml: want text or json"}},
+		{[]string{"node", "list"}, exitFailed, []string{"this machine is not a head", "try: masthead --head"}},
+		{[]string{"--lab", "nosuch", "node", "list"}, exitFailed, []string{"no lab named nosuch", "try: masthead lab up"}},
+		{[]string{"--head", "https://10.0.0.1", "--ca", "x", "status"}, exitFailed, []string{"--ca", "try: ask the head for it"}},
+		{[]string{"lab", "status"}, exitFailed, []string{"no lab named demo is running", "try: masthead lab up"}},
+		{[]string{"image", "show", "nosuch"}, exitFailed, []string{"nosuch", "try: masthead image list"}},
+		{[]string{"build", "netboot", bad}, exitFailed, []string{bad + ":1: name", bad + ":2: role", bad + ":3: root", bad + ":4: kernel"}},
+		{[]string{"build", "netboot", "absent.yaml"}, exitFailed, []string{"absent.yaml: no such file"}},
+		{[]string{"reboot"}, exitFailed, []string{"try: run it on a machine that masthead booted"}},
+	}
+	for _, tt := range tests {
+		_, stderr, code := invoke(t, tt.args...)
+		if code != tt.code {
+			t.Errorf("%v: exit code %d, want %d\n%s", tt.args, code, tt.code, stderr)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%v: does not say %q:\n%s", tt.args, want, stderr)
+			}
+		}
+	}
+}
+
+func TestDryRunBuildsNothing(t *testing.T) {
+	cache, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	t.Setenv("MASTHEAD_CACHE", cache)
+	stdout, stderr, code := invoke(t, "build", "iso", "../../images/head.yaml", "-o", out, "--dry-run")
+	if code != 0 || !strings.Contains(stdout, "would build head") || !strings.Contains(stdout, "would build worker") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	for _, dir := range []string{cache, filepath.Dir(out)} {
+		if left, _ := os.ReadDir(dir); len(left) != 0 {
+			t.Errorf("%s holds %v after a dry run", dir, left)
+		}
+	}
+}
+
+// storeWith makes a store with two versions of one image, and gives their digests.
+func storeWith(t *testing.T, dir string) (older, newer images.Digest) {
+	t.Helper()
+	s, err := images.OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := func(text string) images.Digest {
+		put := func(text string) images.Blob {
+			b, err := s.PutBytes([]byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		d, err := s.PutManifest(images.Manifest{
+			Format: images.ManifestFormat, Name: "worker", Role: images.RoleWorker, Arch: "amd64", KernelRelease: "6.12",
+			Kernel: put("kernel"), Initramfs: put("initramfs"),
+			Root: images.Root{Size: 4096, ChunkSize: 4096, Chunks: []images.Chunk{images.Chunk(put(text))}},
+		})
+		if err == nil {
+			err = s.Tag("worker", d)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	return version("one"), version("two")
+}
+
+func TestImageCommands(t *testing.T) {
+	dir := t.TempDir()
+	older, newer := storeWith(t, dir)
+	pack := filepath.Join(t.TempDir(), "worker.pack")
+	must := func(args ...string) string {
+		t.Helper()
+		stdout, stderr, code := invoke(t, append([]string{"image", "--store", dir}, args...)...)
+		if code != 0 {
+			t.Fatalf("image %v: exit code %d: %s", args, code, stderr)
+		}
+		return stdout
+	}
+	if out := must("list"); !strings.Contains(out, newer.Short()) || strings.Contains(out, older.Short()) {
+		t.Errorf("list:\n%s", out)
+	}
+	if out := must("list", "-o", "json"); !strings.Contains(out, `"digest": "`+string(newer)+`"`) {
+		t.Errorf("list -o json:\n%s", out)
+	}
+	if out := must("show", "worker"); !strings.Contains(out, "before        "+string(older)) {
+		t.Errorf("show does not tell the version before:\n%s", out)
+	}
+	if out := must("rollback", "worker", "--dry-run"); !strings.Contains(out, newer.Short()+" -> "+older.Short()) {
+		t.Errorf("rollback --dry-run:\n%s", out)
+	}
+	if out := must("list"); !strings.Contains(out, newer.Short()) {
+		t.Errorf("a dry run has rolled back:\n%s", out)
+	}
+	must("rollback", "worker")
+	if out := must("list"); !strings.Contains(out, older.Short()) {
+		t.Errorf("after the rollback:\n%s", out)
+	}
+	must("tag", string(newer), "next")
+	must("export", "next", pack)
+	must("rm", "worker")
+	must("rm", "next")
+	if out := must("list"); strings.Contains(out, "worker") {
+		t.Errorf("after rm:\n%s", out)
+	}
+	must("import", pack)
+	if out := must("show", "next"); !strings.Contains(out, string(newer)) {
+		t.Errorf("after export, rm and import:\n%s", out)
+	}
+	data, err := os.ReadFile(pack)
+	if err == nil {
+		err = os.WriteFile(pack, data[:len(data)-3], 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := invoke(t, "image", "--store", dir, "import", pack); code != exitFailed || !strings.Contains(stderr, "truncated") {
+		t.Errorf("import of a truncated pack: exit code %d: %s", code, stderr)
+	}
+}
+
+// Every command has to be described, and to complete.
+func TestEveryCommandIsDescribed(t *testing.T) {
+	a := &app{}
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		if c.Short == "" {
+			t.Errorf("%s has no description", c.CommandPath())
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(a.command())
+	if out, _, code := invoke(t, "completion", "bash"); code != 0 || !strings.Contains(out, "masthead") {
+		t.Errorf("completion bash: exit code %d", code)
+	}
+	dir := t.TempDir()
+	if _, stderr, code := invoke(t, "man", dir); code != 0 {
+		t.Fatalf("man: %s", stderr)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "masthead-node-why.1")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReportCodes(t *testing.T) {
+	tests := []struct {
+		err  error
+		code int
+		want string
+	}{
+		{nil, 0, ""},
+		{errors.New("no"), exitFailed, "error: no\n"},
+		{&hint{errors.New("no"), "yes"}, exitFailed, "error: no\ntry: yes\n"},
+		{usageError{&hint{errors.New("no"), "yes"}}, exitUsage, "error: no\ntry: yes\n"},
+	}
+	for _, tt := range tests {
+		var out bytes.Buffer
+		if code := report(&out, tt.err); code != tt.code || out.String() != tt.want {
+			t.Errorf("report(%v) = %d, %q; want %d, %q", tt.err, code, out.String(), tt.code, tt.want)
+		}
+	}
+}
