@@ -55,7 +55,9 @@ type testRoot struct {
 	status error
 }
 
-func (r *testRoot) Status(context.Context) (wire.RootStatus, error) { return wire.RootStatus{}, r.status }
+func (r *testRoot) Status(context.Context) (wire.RootStatus, error) {
+	return wire.RootStatus{}, r.status
+}
 func (r *testRoot) SetHeads(_ context.Context, h rootdev.Heads) error {
 	r.heads = append(r.heads, h)
 	return nil
@@ -108,7 +110,7 @@ func TestRotatesWhenAHeadIsSilent(t *testing.T) {
 func TestBacksOffWhenAllAreSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{valid: "first", down: map[string]bool{"h1": true, "h2": true}}
-		run(t, testAgent(c, nil), 60*time.Second)
+		run(t, testAgent(c, nil), 59*time.Second)
 		// At 0, 1, 3, 7, 15, 30, 45 s.
 		if len(c.calls) != 7 {
 			t.Errorf("%d attempts in a minute, want 7: %v", len(c.calls), c.calls)
