@@ -195,18 +195,21 @@ func (h *Head) serveDHCP(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	cfg := dhcp.Config{
-		Interface: h.nic(), Mode: mode, Address: h.cfg.Address, Pool: h.cfg.Pool, Authoritative: mode == dhcp.ModeServer,
-		Router: h.cfg.Router, DNS: h.cfg.DNS, Domain: h.cfg.Domain, NTP: h.cfg.NTP, HTTPBase: h.plainURL(),
-		Relayed: h.cfg.Relayed,
-	}
 	db := leases{h.reg}
-	s, err := dhcp.New(cfg, db, db)
+	s, err := dhcp.New(h.dhcpConfig(mode), db, db)
 	if err != nil {
 		return err
 	}
 	s.Event = h.dhcpEvent
 	return s.Run(ctx)
+}
+
+func (h *Head) dhcpConfig(mode dhcp.Mode) dhcp.Config {
+	return dhcp.Config{
+		Interface: h.nic(), Mode: mode, Address: h.cfg.Address, Pool: h.cfg.Pool, Authoritative: mode == dhcp.ModeServer,
+		Router: h.cfg.Router, DNS: h.cfg.DNS, Domain: h.cfg.Domain, NTP: h.cfg.NTP, HTTPBase: h.plainURL(),
+		Relayed: h.cfg.Relayed,
+	}
 }
 
 // plainURL is the port for firmware as machines reach it.

@@ -190,7 +190,7 @@ func TestDiscoverApproveHello(t *testing.T) {
 	if spec := say(hello); spec.Verdict != wire.VerdictWait || !strings.Contains(spec.Reason, "there is no default") {
 		t.Errorf("without an image: %+v", spec)
 	}
-	if err := r.ChangeSettings(t.Context(), admin, wire.SettingsChange{DefaultImage: ptr("nosuch")}); !errors.Is(err, ErrInvalid) {
+	if _, err := r.ChangeSettings(t.Context(), admin, wire.SettingsChange{DefaultImage: ptr("nosuch")}); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a default image that is not there: %v", err)
 	}
 	if _, err := r.ChangeSettings(t.Context(), admin, wire.SettingsChange{DefaultImage: ptr("worker")}); err != nil {

@@ -166,6 +166,7 @@ func up(b *testing.B, config vmtest.Config, folder string) *benchCluster {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {
+		run(b, "sh", "-c", "rm -rf /tmp/h11/lab; cp -r "+folder+" /tmp/h11/lab")
 		if b.Failed() {
 			b.Log(c.Report(context.Background()))
 		}
