@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -82,23 +83,27 @@ func (h *headBlobs) Open(d images.Digest) (io.ReadCloser, int64, error) {
 	return h.client.Blob(h.ctx, d)
 }
 
-// maxKexecFile bounds what is taken into memory for the next kernel.
-const maxKexecFile = 1 << 30
-
-// memoryFile is a verified blob as a file in memory, which is what kexec_file_load wants.
-func memoryFile(from images.BlobReader, name string, b images.Blob) (*os.File, error) {
-	data, err := images.ReadBlob(from, b.Digest, maxKexecFile)
+// memoryFile is a verified blob as a file in memory, which is what kexec_file_load wants. It goes there directly: kernel
+// and initramfs take a small machine's last memory if they are held twice.
+func memoryFile(from images.BlobReader, name string, b images.Blob) (_ *os.File, err error) {
+	r, _, err := from.Open(b.Digest)
 	if err != nil {
 		return nil, err
 	}
+	defer r.Close()
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make a file in memory: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.Write(data); err != nil {
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(f, sum), io.LimitReader(r, b.Size+1))
+	if got := images.DigestFromSum(sum.Sum(nil)); err == nil && got != b.Digest {
+		err = fmt.Errorf("%d bytes with the digest %s, want %d with %s", n, got, b.Size, b.Digest)
+	}
+	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("make a file in memory: %w", err)
+		return nil, fmt.Errorf("fetch %s: %w", name, err)
 	}
 	return f, nil
 }
@@ -106,7 +111,7 @@ func memoryFile(from images.BlobReader, name string, b images.Blob) (*os.File, e
 // Restart ends this machine in order and starts it again; with viaKexec into the kernel that LoadKexec loaded. It
 // returns as soon as PID 1 knows.
 func Restart(ctx context.Context, viaKexec bool) error {
-	if _, err := os.Stat("/run/systemd/system"); err == nil {
+	if line("/proc/1/comm") == "systemd" { // not by /run/systemd, where our own units lie on every machine
 		verb := "reboot"
 		if viaKexec {
 			verb = "kexec"

@@ -107,11 +107,37 @@ func (in *Init) manifest(ctx context.Context) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, manifestTimeout)
 	defer cancel()
-	_, data, err := in.client.Manifest(ctx, in.image)
-	return data, err
+	for pause := helloRetryFirst; ; pause = min(2*pause, helloRetryMost) {
+		data, err := in.manifestOf(ctx, in.sources())
+		var answered *wire.ProblemError
+		if err == nil || errors.As(err, &answered) { // a head that answers, and no, will not change its mind
+			return data, err
+		}
+		in.log.Warn("no head gives the manifest", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil, &hint{err, "check that port 443 of the head can be reached, then masthead status on the head"}
+		case <-time.After(pause):
+		}
+	}
 }
 
-// manifestTimeout is ample for a hundred kilobytes over a bad line.
+// manifestOf gets the manifest from the first of the heads that gives it.
+func (in *Init) manifestOf(ctx context.Context, heads []wire.Head) ([]byte, error) {
+	var errs []error
+	for _, h := range heads {
+		c := wire.NewClient(h.URL, in.boot.CA, in.spec.Token)
+		_, data, err := c.Manifest(ctx, in.image)
+		c.Close()
+		if err == nil {
+			return data, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// manifestTimeout is long enough for a head that restarts to be back, and ample for a hundred kilobytes over a bad line.
 const manifestTimeout = time.Minute
 
 // mountRoot puts the root together at newRoot.

@@ -33,7 +33,7 @@ func bootSector() []byte {
 	return append(sector, 0x55, 0xaa)
 }
 
-func TestDiskBuses(t *testing.T) {
+func TestVMDiskBuses(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "disk, one.img") // a comma is QEMU's to misread
 	disk := append(bootSector(), make([]byte, 1<<20-512)...)
 	if err := os.WriteFile(image, disk, 0o644); err != nil {
@@ -58,8 +58,8 @@ func TestDiskBuses(t *testing.T) {
 	}
 }
 
-// TestHardwareIsAccepted: QEMU starts a machine with one of everything.
-func TestHardwareIsAccepted(t *testing.T) {
+// TestVMHardwareIsAccepted: QEMU starts a machine with one of everything.
+func TestVMHardwareIsAccepted(t *testing.T) {
 	oem := filepath.Join(t.TempDir(), "oem")
 	if err := os.WriteFile(oem, []byte("masthead.join=secret"), 0o600); err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestHardwareIsAccepted(t *testing.T) {
 	}
 }
 
-func TestForward(t *testing.T) {
+func TestVMForward(t *testing.T) {
 	g := newGuest(t, nil)
 	m := g.machine(1)
 	m.Forward = map[string]int{"web": 80}

@@ -34,8 +34,8 @@ func describe(frame []byte) string {
 	return fmt.Sprintf("%s %q", class, message.Options.Get(dhcpv4.OptionUserClassInformation))
 }
 
-// TestBootAsks starts each firmware on an empty network and looks at what it asks for.
-func TestBootAsks(t *testing.T) {
+// TestVMBootAsks starts each firmware on an empty network and looks at what it asks for.
+func TestVMBootAsks(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		machine MachineConfig
@@ -78,9 +78,9 @@ udhcpd /tmp/udhcpd.conf
 /tftpd &
 `
 
-// TestPlainPXEChain: a machine in disguise is given undionly.kpxe, starts it, and
+// TestVMPlainPXEChain: a machine in disguise is given undionly.kpxe, starts it, and
 // the loader is known as iPXE.
-func TestPlainPXEChain(t *testing.T) {
+func TestVMPlainPXEChain(t *testing.T) {
 	const loader = "/usr/lib/ipxe/undionly.kpxe"
 	start := filepath.Join(t.TempDir(), "start")
 	if err := os.WriteFile(start, []byte(bootServer), 0o644); err != nil {

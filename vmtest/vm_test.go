@@ -34,7 +34,7 @@ func ping(t *testing.T, lab *TestLab, machine, address string) (ok bool, output 
 	return status == 0, output
 }
 
-func TestTwoMachines(t *testing.T) {
+func TestVMTwoMachines(t *testing.T) {
 	g := newGuest(t, nil)
 	lab := Start(t, Config{
 		Capture:  true,
@@ -131,7 +131,7 @@ func milliseconds(ping string) float64 {
 	return ms
 }
 
-func TestStartSaysWhatQEMUSays(t *testing.T) {
+func TestVMStartSaysWhatQEMUSays(t *testing.T) {
 	Need(t, "qemu-system-x86_64")
 	_, err := Up(t.Context(), Config{
 		Name:     "bad",

@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -27,7 +28,7 @@ func (w wire) udhcpc(t testing.TB, args ...string) map[string]string {
 	if err := os.WriteFile(script, []byte("#!/bin/sh\n[ \"$1\" = bound ] || exit 0\nenv > "+script+".env\nip addr flush dev $interface\nip addr add $ip/$mask dev $interface\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run(t, append([]string{"ip", "netns", "exec", w.client, "busybox", "udhcpc", "-f", "-q", "-n", "-i", "lan0", "-t", "5", "-T", "1", "-s", script}, args...)...)
+	run(t, append([]string{"ip", "netns", "exec", w.client, "busybox", "udhcpc", "-f", "-q", "-n", "-i", "lan0", "-t", "10", "-T", "3", "-s", script}, args...)...)
 	text, err := os.ReadFile(script + ".env")
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +52,7 @@ func pick(m map[string]string, keys ...string) map[string]string {
 }
 
 func TestLinuxClients(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, "10.9.0.1/24")
 	db := newMemory()
 	log := w.serve(t, lan, db)
@@ -63,7 +65,8 @@ func TestLinuxClients(t *testing.T) {
 	if diff := cmp.Diff(want, pick(got, "ip", "mask", "router", "dns", "domain", "ntpsrv", "lease", "serverid")); diff != "" {
 		t.Errorf("udhcpc: -want +got:\n%s", diff)
 	}
-	if diff := cmp.Diff([]Kind{KindDiscover, KindOffer, KindRequest, KindAck}, log.kinds()); diff != "" {
+	// A client that is answered late has asked twice.
+	if diff := cmp.Diff([]Kind{KindDiscover, KindOffer, KindRequest, KindAck}, slices.Compact(log.kinds())); diff != "" {
 		t.Errorf("events: -want +got:\n%s", diff)
 	}
 
@@ -100,6 +103,7 @@ func TestLinuxClients(t *testing.T) {
 
 // TestConflict has a machine sit on the address that the client would get: the probe finds it.
 func TestConflict(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, "10.9.0.1/24")
 	// The squatter is in the client's namespace, on an interface with a MAC of its own.
 	for _, args := range [][]string{
@@ -126,6 +130,7 @@ func TestConflict(t *testing.T) {
 
 // TestRelay plays a relay agent: what a client broadcast elsewhere arrives in unicast with giaddr set.
 func TestRelay(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, "10.9.0.1/24")
 	run(t, "ip", "-n", w.client, "addr", "add", "10.9.0.5/24", "dev", "lan0")
 	run(t, "ip", "-n", w.client, "addr", "add", "10.20.0.1/16", "dev", "lan0")
@@ -143,7 +148,7 @@ func TestRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	ask := func(p *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 		t.Helper()
 		if _, err := conn.WriteToUDPAddrPort(p.ToBytes(), netip.MustParseAddrPort("10.9.0.1:67")); err != nil {
@@ -196,22 +201,26 @@ func (w wire) foreign(t testing.TB) {
 	})
 }
 
+// serverTime is how long Detect waits for a server that is there: on a busy machine it needs a while.
+const serverTime = 4 * time.Second
+
 func TestDetect(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, "10.9.0.1/24")
-	detect := func() (got []Offer, err error) {
+	detect := func(d time.Duration) (got []Offer, err error) {
 		err = in(w.head, func() (err error) {
-			got, err = Detect(t.Context(), "lan0", 1500*time.Millisecond)
+			got, err = Detect(t.Context(), "lan0", d)
 			return err
 		})
 		return got, err
 	}
-	got, err := detect()
+	got, err := detect(500 * time.Millisecond)
 	if err != nil || len(got) != 0 {
 		t.Errorf("on an empty wire: %v, %v", got, err)
 	}
 	w.foreign(t)
 	run(t, "ip", "-n", w.head, "addr", "flush", "dev", "lan0") // an address is not needed
-	got, err = detect()
+	got, err = detect(serverTime)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,16 +229,16 @@ func TestDetect(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	start := time.Now()
 	err = in(w.head, func() error { _, err := Detect(ctx, "lan0", time.Minute); return err })
-	if err == nil || time.Since(start) > 5*time.Second {
-		t.Errorf("cancelled: %v after %v", err, time.Since(start))
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
 	}
 }
 
 // TestProxy boots beside dnsmasq: the address is dnsmasq's, the boot file ours, and a machine that does not boot from
 // the network hears nothing from us. The firmware's part is played with its captured packets.
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, "10.9.0.1/24")
 	w.foreign(t)
 	c := lan
@@ -240,7 +249,7 @@ func TestProxy(t *testing.T) {
 	err := in(w.client, func() error {
 		// A second machine on the client's side; dnsmasq does not hear its own side, so it is the only one to answer here.
 		var err error
-		got, err = Detect(t.Context(), "lan0", 1200*time.Millisecond)
+		got, err = Detect(t.Context(), "lan0", serverTime)
 		return err
 	})
 	if err != nil {
@@ -260,7 +269,7 @@ func TestProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	req := decoded(t, "ovmf-pxe-request", ciaddr("10.9.0.2"))
 	if _, err := conn.WriteToUDPAddrPort(req.ToBytes(), netip.MustParseAddrPort("10.9.0.1:4011")); err != nil {
 		t.Fatal(err)
@@ -282,6 +291,7 @@ func TestProxy(t *testing.T) {
 }
 
 func TestRunTellsWhyNot(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, "10.9.0.1/24")
 	w.serve(t, lan, newMemory())
 	for name, tt := range map[string]struct {
@@ -307,16 +317,18 @@ func TestRunTellsWhyNot(t *testing.T) {
 
 // TestRunEnds starts a server and stops it while it is busy; that nothing stays behind is TestMain's to see.
 func TestRunEnds(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, "10.9.0.1/24")
 	s, err := New(lan, newMemory(), newMemory())
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	probing := make(chan struct{})
+	asking, asked := context.WithCancel(t.Context())
+	defer asked()
 	s.Probe = func(ctx context.Context, _ netip.Addr) (MAC, bool, error) {
 		cancel()
-		close(probing)
+		asked()
 		<-ctx.Done()
 		return MAC{}, false, ctx.Err()
 	}
@@ -325,10 +337,10 @@ func TestRunEnds(t *testing.T) {
 	await(t, "the server to listen", func() bool {
 		return strings.Contains(run(t, "ip", "netns", "exec", w.head, "cat", "/proc/net/udp"), ":0043 ")
 	})
-	if err := in(w.client, func() error { _, err := Detect(t.Context(), "lan0", 100*time.Millisecond); return err }); err != nil {
-		t.Fatal(err)
+	err = in(w.client, func() error { _, err := Detect(asking, "lan0", time.Minute); return err })
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("nothing was probed: %v", err)
 	}
-	<-probing
 	if err := <-done; err != nil {
 		t.Errorf("Run: %v", err)
 	}

@@ -19,8 +19,8 @@ const (
 
 	// A solicitation that cannot be sent is tried soon again while duplicate address detection (about 1 s) may be the
 	// reason. After patience it is another one, IPv6 switched off or no cable.
-	retrySoon, retryLate = 100 * time.Millisecond, 10 * time.Second
-	patience             = 5 * time.Second
+	retrySoon, retryLate = 100 * time.Millisecond, 2 * time.Second
+	patience             = 3 * time.Second
 )
 
 // Responder answers the router solicitations on one card.

@@ -112,6 +112,17 @@ func TestSummariesAreCheap(t *testing.T) {
 	if store.writes != 1 {
 		t.Errorf("machines that are as they were cost %d writes", store.writes-1)
 	}
+	for range 2 { // a machine that waits for approval, and asks again
+		if _, err := r.Hello(t.Context(), wire.Hello{Boot: "w", MAC: mac(n)}, here, start); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.SaveSummaries(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if store.writes != 2 || store.boots != n+1 {
+		t.Errorf("a machine that waits cost %d writes of %d boots, want 1 of 1", store.writes-1, store.boots-n)
+	}
 }
 
 // A head runs what it booted from, whatever the store has for workers, and machines say best what they run.

@@ -73,8 +73,8 @@ func TestKilled(t *testing.T) {
 		}
 		d.Close()
 	}
-	if len(acked) < 100 {
-		t.Errorf("only %d writes were acknowledged: the test saw nothing", len(acked))
+	if len(acked) < kills { // each round sees one, or the process never wrote
+		t.Errorf("only %d writes were acknowledged over %d kills", len(acked), kills)
 	}
 	t.Logf("%d writes acknowledged over %d kills", len(acked), kills)
 }

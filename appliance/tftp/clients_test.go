@@ -46,7 +46,7 @@ func TestClients(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			need(t, tt.args[0])
 			os.Remove(out)
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			if log, err := exec.CommandContext(ctx, tt.args[0], tt.args[1:]...).CombinedOutput(); err != nil {
 				t.Fatalf("%q: %v\n%s", tt.args, err, log)

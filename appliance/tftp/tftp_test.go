@@ -84,8 +84,8 @@ func (r running) next(t testing.TB) Event {
 	select {
 	case e := <-r.events:
 		return e
-	case <-time.After(20 * time.Second):
-		t.Fatal("no event in 20 s")
+	case <-time.After(time.Minute):
+		t.Fatal("no event in a minute")
 		return Event{}
 	}
 }
@@ -142,11 +142,11 @@ func TestPaddedOptions(t *testing.T) {
 
 // TestSilence: clients that vanish, and those that would stay for ever, are left.
 func TestSilence(t *testing.T) {
-	r := start(t, Config{Files: FromMap(map[string][]byte{"f": random(100_000)}), Timeout: 20 * time.Millisecond, Retries: 2, TransferTime: 150 * time.Millisecond})
+	r := start(t, Config{Files: FromMap(map[string][]byte{"f": random(100_000)}), Timeout: 20 * time.Millisecond, Retries: 2})
 	c := dial(t)
 	c.send(t, r.addr, request(1, "f", "octet"))
 	e := r.next(t)
-	if e.Kind != KindFailed || !strings.Contains(e.Detail, "i/o timeout") || e.Duration > 5*time.Second {
+	if e.Kind != KindFailed || !strings.Contains(e.Detail, "i/o timeout") {
 		t.Errorf("event %+v", e)
 	}
 	copies := 0
@@ -159,6 +159,8 @@ func TestSilence(t *testing.T) {
 		t.Errorf("the block was sent %d times, want 3", copies)
 	}
 
+	// The pauses of this one are far below the server's timeout.
+	r = start(t, Config{Files: FromMap(map[string][]byte{"f": random(100_000)}), Timeout: time.Minute, TransferTime: 150 * time.Millisecond})
 	c = dial(t)
 	c.send(t, r.addr, request(1, "f", "octet"))
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -180,13 +182,16 @@ func TestSilence(t *testing.T) {
 }
 
 func TestTooMany(t *testing.T) {
-	r := start(t, Config{Files: FromMap(map[string][]byte{"f": random(1000)}), MaxPerHost: 2, Timeout: 50 * time.Millisecond, Retries: 1})
+	r := start(t, Config{Files: FromMap(map[string][]byte{"f": random(1000)}), MaxPerHost: 2, Timeout: time.Minute})
 	c := []client{dial(t), dial(t), dial(t)}
+	var transfers [2]*net.UDPAddr
 	for i := range 2 {
 		c[i].send(t, r.addr, request(1, "f", "octet"))
-		if got, _ := c[i].receive(t); !strings.HasPrefix(got, "data ") {
+		got, from := c[i].receive(t)
+		if !strings.HasPrefix(got, "data ") {
 			t.Fatalf("client %d got %q", i, got)
 		}
+		transfers[i] = from
 	}
 	c[2].send(t, r.addr, request(1, "f", "octet"))
 	if got, _ := c[2].receive(t); got != "error 1 too many transfers, try again" {
@@ -195,7 +200,8 @@ func TestTooMany(t *testing.T) {
 	if e := r.next(t); e.Kind != KindRefused {
 		t.Errorf("event %+v", e)
 	}
-	for range 2 { // they time out, and make room
+	for i, to := range transfers { // they break off, and make room
+		c[i].send(t, to, []byte("\x00\x05\x00\x00no\x00"))
 		if e := r.next(t); e.Kind != KindFailed {
 			t.Errorf("event %+v", e)
 		}

@@ -35,7 +35,7 @@ func (c client) send(t testing.TB, to *net.UDPAddr, p []byte) {
 
 func (c client) receive(t testing.TB) (string, *net.UDPAddr) {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(time.Minute))
 	b := make([]byte, 65536)
 	n, from, err := c.ReadFromUDP(b)
 	if err != nil {

@@ -78,9 +78,9 @@ func bootable(t testing.TB, g guest) (Image, map[string][]byte) {
 	}, want
 }
 
-// TestBootsEveryWay boots one file as CD and as disk, by BIOS and by UEFI. The
+// TestVMBootsEveryWay boots one file as CD and as disk, by BIOS and by UEFI. The
 // guest says which firmware and loader it came by and what it reads on the medium.
-func TestBootsEveryWay(t *testing.T) {
+func TestVMBootsEveryWay(t *testing.T) {
 	if os.Getenv("MASTHEAD_VM") == "" {
 		t.Skip("set MASTHEAD_VM=1 to boot virtual machines")
 	}

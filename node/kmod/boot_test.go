@@ -21,8 +21,8 @@ import (
 // bootDeadline is for software emulation on a busy machine; it takes 15 to 25 s on an idle one.
 const bootDeadline = 150 * time.Second
 
-// TestBoot boots real kernels with an initramfs of ours whose init is testdata/coldplug.
-func TestBoot(t *testing.T) {
+// TestVMBoot boots real kernels with an initramfs of ours whose init is testdata/coldplug.
+func TestVMBoot(t *testing.T) {
 	if os.Getenv("MASTHEAD_VM") == "" {
 		t.Skip("MASTHEAD_VM=1 boots a machine")
 	}

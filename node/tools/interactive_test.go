@@ -75,7 +75,7 @@ func (tm *terminal) keys(s string) { io.WriteString(tm.f, s) }
 func (tm *terminal) expect(pattern string) {
 	tm.t.Helper()
 	re := regexp.MustCompile(pattern)
-	tm.f.SetReadDeadline(time.Now().Add(20 * time.Second))
+	tm.f.SetReadDeadline(time.Now().Add(time.Minute))
 	buf := make([]byte, 4096)
 	for {
 		if m := re.FindIndex(tm.seen); m != nil {
@@ -140,7 +140,7 @@ func TestShellOnTerminal(t *testing.T) {
 // waitForChild polls until the process has a child that runs: it cannot tell us.
 func waitForChild(t *testing.T, pid int) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		all, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 		for _, f := range all {
 			b, _ := os.ReadFile(f)

@@ -56,6 +56,7 @@ func TestDepmod(t *testing.T) {
 	for _, want := range []kernel.Debian{{Package: kernel.Cloud}, {Package: kernel.Cloud, Suite: "bookworm"}, {Package: kernel.Generic}} {
 		k := kerneltest.Debian(t, want)
 		t.Run(k.Release, func(t *testing.T) {
+			t.Parallel()
 			var x *module.Index
 			var err error
 			if want.Package == kernel.Generic { // 4,200 modules, over which depmod takes seconds

@@ -266,3 +266,13 @@ func (c *trial) awaitUp(t *testing.T, node, machine, boot string) wire.Why {
 	})
 	return why
 }
+
+// contains reports whether a text has all of the parts.
+func contains(text string, parts ...string) bool {
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,78 @@
+package cluster
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"masthead/images"
+	"masthead/vmtest"
+	"masthead/vmtest/qemu"
+)
+
+// TestVMMedia starts the ISO in the three ways that TestVMCluster does not, and one that was not copied whole.
+func TestVMMedia(t *testing.T) {
+	t.Parallel()
+	file := iso(t, definition(t, "head-minimal"))
+	head := func(firmware qemu.Firmware, source qemu.Source, bus qemu.Bus) vmtest.MachineConfig {
+		m := vmtest.MachineConfig{Role: string(images.RoleHead), Memory: 384, Firmware: firmware, Boot: vmtest.Boot{source}, NoReboot: true,
+			OEM: []string{images.KeyIP + "=" + string(images.IPNone), images.KeyPanic + "=1"}}
+		if source == qemu.FromCD {
+			m.ISO = file
+		} else {
+			m.Disks = []vmtest.DiskConfig{{Path: file, Bus: bus, ReadOnly: true}}
+		}
+		return m
+	}
+	torn := head(qemu.BIOS, qemu.FromDisk, qemu.Virtio)
+	torn.Disks[0].Path, torn.Off = tornCopy(t, file), true
+	c := start(t, 3, vmtest.Config{
+		Name: "media",
+		Machines: map[string]vmtest.MachineConfig{
+			"bios-usb":  head(qemu.BIOS, qemu.FromDisk, qemu.USB),
+			"uefi-cd":   head(qemu.UEFI, qemu.FromCD, ""),
+			"uefi-disk": head(qemu.UEFI, qemu.FromDisk, qemu.Virtio),
+			"torn":      torn,
+		},
+	})
+	for _, name := range []string{"bios-usb", "uefi-cd", "uefi-disk"} {
+		t.Run(name, func(t *testing.T) {
+			c.expect(t, name, bootTime, ` medium: /dev/`)
+			c.expect(t, name, replyTime, ` handover: `)
+			if out := c.mustSh(t, name, "masthead status"); !contains(out, name, "sha256:") {
+				t.Errorf("status of %s:\n%s", name, out)
+			}
+			must(t, c.PowerCut(name))
+		})
+	}
+	t.Run("torn", func(t *testing.T) {
+		must(t, c.PowerOn(t.Context(), "torn"))
+		c.expect(t, "torn", bootTime, `(?s)\*\*\* boot failed at stage "medium".*\*\*\* cause: [^\n]*(truncated|shorter)[^\n]*\n.*\*\*\* try: +write the medium again`)
+		ctx, cancel := context.WithTimeout(t.Context(), replyTime)
+		defer cancel()
+		if err := c.Machine("torn").Wait(ctx); err != nil { // it would restart, and is off instead
+			t.Error(err)
+		}
+	})
+}
+
+// tornCopy is an ISO whose last tenth is missing, as after a copy that was broken off.
+func tornCopy(t *testing.T, file string) string {
+	t.Helper()
+	from, err := os.Open(file)
+	must(t, err)
+	defer from.Close()
+	st, err := from.Stat()
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "torn.iso")
+	to, err := os.Create(path)
+	must(t, err)
+	defer to.Close()
+	const sector = 2048
+	_, err = io.CopyN(to, from, st.Size()/10*9/sector*sector)
+	must(t, err)
+	must(t, to.Close())
+	return path
+}
