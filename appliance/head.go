@@ -17,6 +17,7 @@ import (
 	"github.com/thejerf/suture/v4"
 
 	"masthead/appliance/httpboot"
+	"masthead/appliance/ndp"
 	"masthead/appliance/pki"
 	"masthead/appliance/registry"
 	"masthead/appliance/state"
@@ -183,6 +184,8 @@ func (h *Head) Run(ctx context.Context) error {
 	if h.cfg.Interface != "" {
 		add("tftp", h.serveTFTP)
 		add("dhcp", h.serveDHCP)
+		// iPXE waits 15 s for an IPv6 router; the answer that there is none lets it boot at once.
+		add("ndp", func(ctx context.Context) error { return ndp.New(h.nic(), h.log).Run(ctx) })
 	}
 	err := sup.Serve(ctx)
 	if ctx.Err() != nil {
@@ -232,8 +235,12 @@ func (h *Head) complete(spec *wire.Spec) {
 		return
 	}
 	for _, n := range nodes {
-		if n.Address.IsValid() && n.Approved && n.Name != h.cfg.Name {
-			spec.Hosts = append(spec.Hosts, wire.Host{Name: n.Name, Address: n.Address})
+		address := n.Address
+		if !address.IsValid() {
+			address = n.Lease
+		}
+		if address.IsValid() && n.Approved && n.Name != h.cfg.Name {
+			spec.Hosts = append(spec.Hosts, wire.Host{Name: n.Name, Address: address})
 		}
 	}
 }

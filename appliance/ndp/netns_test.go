@@ -266,6 +266,12 @@ func TestAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		command(t, "ip", "-n", w.client, "-batch", file)
+		// The kernel joins the addresses' groups a little later, and cannot be asked for its MAC before.
+		for i := 0; strings.Count(command(t, "ip", "-n", w.client, "-6", "maddr", "show", "dev", "lan0"), " ff02::1:ff01:") < machines; i++ {
+			if i == 1000 {
+				t.Fatal("the host does not join the groups of its addresses")
+			}
+		}
 		begin := time.Now()
 		for i := range machines {
 			ask(fmt.Sprintf("fe80::1:%x", i+1))

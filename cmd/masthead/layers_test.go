@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"appliance/registry": {"images", "node/wire", "appliance/state", "appliance/nodeset"},
 	"appliance/dhcp":     {"images", "node/wire"},
 	"appliance/tftp":     {"images", "node/wire"},
+	"appliance/ndp":      {},
 	"appliance/httpboot": {"images", "node/wire"},
 	"appliance/pki":      {"images", "node/wire"},
 	"appliance":          {"images", "node", "appliance"},
