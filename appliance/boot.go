@@ -106,7 +106,7 @@ func (h *Head) fetched(f httpboot.Fetch) {
 	e := wire.Event{Time: f.Began, Kind: "http", MAC: mac, Text: "fetches " + f.Path}
 	switch {
 	case f.Ended && f.Whole:
-		s.Outcome, s.Detail = wire.OutcomeDone, fmt.Sprintf("%.1f KB", float64(f.Bytes)/1e3)
+		s.Outcome, s.Detail = wire.OutcomeDone, sizeText(f.Bytes)
 		if f.Stage == wire.StageTFTP {
 			s.Detail = fmt.Sprintf("%s, %d bytes", name, f.Bytes)
 		}
@@ -139,4 +139,12 @@ func (h *Head) loaders() (map[string]images.Digest, error) {
 		}
 	}
 	return all, nil
+}
+
+// sizeText is a number of bytes for people.
+func sizeText(n int64) string {
+	if n < 1e6 {
+		return fmt.Sprintf("%.1f KB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 }

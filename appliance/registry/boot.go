@@ -149,6 +149,27 @@ func (l *live) boot(id string, now time.Time) *Boot {
 	return &l.boots[len(l.boots)-1]
 }
 
+// lateWord is how long a report of the boot before may be on its way once the machine has started again.
+const lateWord = 15 * time.Second
+
+// stillRuns decides whether a report of an earlier boot shows that the machine never restarted: something on it, or in
+// its name, asked for a loader or a script, which looked like a new boot, and no kernel has claimed that one since. The
+// boot that reports is the present one again then.
+func (l *live) stillRuns(id string, now time.Time) bool {
+	present := l.present()
+	if present.ID != "" || now.Sub(present.Started) < lateWord {
+		return false
+	}
+	for i, b := range l.boots {
+		if b.ID == id {
+			l.boots = append(slices.Delete(l.boots[:len(l.boots)-1:len(l.boots)-1], i, i+1), b)
+			l.unsaved = true
+			return true
+		}
+	}
+	return false
+}
+
 func (l *live) begin(b Boot) {
 	if len(l.boots) == keepBoots {
 		l.boots = slices.Delete(l.boots, 0, 1)

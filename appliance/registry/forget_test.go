@@ -193,3 +193,37 @@ func TestNodeShowsLease(t *testing.T) {
 		}
 	}
 }
+
+// Something on a running machine that fetches a loader in its name is not a restart of the machine.
+func TestFetchOnARunningMachineIsNoBoot(t *testing.T) {
+	r := newRegistry(t, openState(t, t.TempDir()))
+	add(t, r, "n01", 1)
+	if _, err := r.Hello(t.Context(), wire.Hello{Boot: "b1", MAC: mac(1), Role: images.RoleWorker}, here, start); err != nil {
+		t.Fatal(err)
+	}
+	report := func(after time.Duration) wire.Node {
+		t.Helper()
+		if err := r.Report(wire.Report{Boot: "b1", MAC: mac(1), Uptime: 60, Stages: results("up")}, start.Add(after)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := r.Node("n01", start.Add(after))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := report(0); n.Phase != wire.PhaseUp {
+		t.Fatalf("after its report: %s", n.Phase)
+	}
+	fetched := results("script")[0]
+	if err := r.Observe(mac(1), fetched, start.Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	// A report that was under way when the machine restarted looks the same for a moment.
+	if n := report(time.Minute + 2*time.Second); n.Phase != wire.PhaseBooting {
+		t.Errorf("2 s after a script was fetched: %s, want booting", n.Phase)
+	}
+	if n := report(time.Minute + lateWord); n.Phase != wire.PhaseUp {
+		t.Errorf("a machine that goes on reporting is %s, want up", n.Phase)
+	}
+}

@@ -202,7 +202,10 @@ func (r *Registry) Report(rep wire.Report, now time.Time) error {
 			r.event(wire.Event{Time: now, Kind: "report", Node: name, MAC: mac, Failed: true, Text: fmt.Sprintf("stage %s failed: %s", s.Stage, s.Cause)})
 		}
 	}
-	if b.ID != l.present().ID {
+	if rep.Boot != l.present().ID && l.stillRuns(rep.Boot, now) {
+		r.event(wire.Event{Time: now, Kind: "report", Node: name, MAC: mac, Text: "still runs: what was fetched in its name was not a restart of it"})
+	}
+	if rep.Boot != l.present().ID {
 		return nil // a late word of an earlier boot says nothing of the present one
 	}
 	l.seen = now

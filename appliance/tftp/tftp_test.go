@@ -207,9 +207,11 @@ func TestTooMany(t *testing.T) {
 		}
 	}
 	c[2].send(t, r.addr, request(1, "f", "octet"))
-	if got, _ := c[2].receive(t); !strings.HasPrefix(got, "data ") {
+	got, from := c[2].receive(t)
+	if !strings.HasPrefix(got, "data ") {
 		t.Errorf("third client got %q afterwards", got)
 	}
+	c[2].send(t, from, []byte("\x00\x05\x00\x00no\x00")) // the server waits for it
 }
 
 // TestStop ends the server in the middle of a transfer.

@@ -32,6 +32,7 @@ type way struct {
 
 var ways = []way{
 	{"lazy", "worker", images.RootLazy},
+	{"ram", "worker", images.RootRAM},
 	{"plain", tagPlain, ""},
 }
 
