@@ -157,6 +157,9 @@ func (b *Builder) assemble(ctx context.Context, def *images.Definition, src sour
 			return Built{}, err
 		}
 	}
+	if err := markUpdated(tree, b.cfg.Epoch); err != nil {
+		return Built{}, err
+	}
 	b.progress(def, "initramfs", 0, 0, true)
 	ramfs, err := b.initramfs(ctx, def, tree, krn, index)
 	if err != nil {
@@ -194,7 +197,7 @@ func (b *Builder) note(def *images.Definition, stage, note string) {
 }
 
 // builderFormat changes whenever the same input is made into something else than before.
-const builderFormat = 1
+const builderFormat = 2
 
 // inputKey is everything that decides what an image becomes.
 type inputKey struct {

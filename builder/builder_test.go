@@ -14,7 +14,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"golang.org/x/sys/unix"
+
 	"masthead/images"
+	"masthead/rootfs"
 	"masthead/rootfs/kernel/kerneltest"
 )
 
@@ -131,6 +134,26 @@ func TestMinimalTree(t *testing.T) {
 		n, err := tree.Lookup(path)
 		if err != nil || n.Target != want {
 			t.Errorf("%s: %v, %v; want a link to %s", path, n, err, want)
+		}
+	}
+}
+
+func TestMarkUpdated(t *testing.T) {
+	epoch := time.Unix(1000, 0)
+	for _, dirs := range [][]string{{"usr/lib/systemd", "etc", "var"}, {"usr/lib"}} {
+		tree := rootfs.New()
+		defer tree.Close()
+		for _, d := range dirs {
+			if err := tree.Add(d, rootfs.Node{Mode: unix.S_IFDIR | 0o755}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := markUpdated(tree, epoch); err != nil {
+			t.Fatal(err)
+		}
+		n, err := tree.Lookup("etc/.updated")
+		if systemd := len(dirs) == 3; (err == nil) != systemd || (systemd && !n.ModTime.Equal(epoch)) {
+			t.Errorf("root with %v: %+v, %v", dirs, n, err)
 		}
 	}
 }

@@ -18,10 +18,6 @@ type Story struct {
 
 func (s Story) silent() time.Duration { return s.Now.Sub(s.Node.Seen).Round(time.Second) }
 
-func (s Story) stage(name wire.Stage) (wire.StageResult, bool) {
-	return Boot{Stages: s.Stages}.stage(name)
-}
-
 func (s Story) last() wire.StageResult {
 	r, _ := Boot{Stages: s.Stages}.last()
 	return r

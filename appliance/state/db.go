@@ -297,7 +297,8 @@ func (d *DB) Audit(limit int) ([]AuditEntry, error) {
 	err := guard(func() error {
 		return d.bolt.View(func(tx *bolt.Tx) error {
 			c := tx.Bucket([]byte(bucketRecords)).Cursor()
-			k, v := c.Seek([]byte(KindAudit + "0")) // "0" follows "/": just after the last entry
+			var v []byte
+			k, _ := c.Seek([]byte(KindAudit + "0")) // "0" follows "/": just after the last entry
 			if k == nil {
 				k, v = c.Last()
 			} else {

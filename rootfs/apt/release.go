@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	//lint:ignore SA1019 pault.ag/go/debian takes this package's keyring type; only signatures of Debian's own archives are checked with it
 	"golang.org/x/crypto/openpgp"
 	"pault.ag/go/debian/control"
 )

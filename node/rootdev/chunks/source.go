@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"masthead/images"
@@ -155,5 +154,3 @@ func verify(c images.Chunk, data []byte) error {
 	return nil
 }
 
-// counter is a number that several goroutines raise.
-type counter = atomic.Int64
