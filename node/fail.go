@@ -40,7 +40,7 @@ const failedRetry = 3 * time.Second
 // reportUntilHeard tells the head why the boot failed as soon as it can be reached: what failed is often just the way
 // to it. It is silent, since somebody may use the console.
 func (in *Init) reportUntilHeard(ctx context.Context) {
-	for in.report(ctx) != nil {
+	for in.report(ctx, nil) != nil {
 		select {
 		case <-ctx.Done():
 			return

@@ -100,7 +100,7 @@ func Run(ctx context.Context, out io.Writer, log *slog.Logger) error {
 		detail, err := s.run(ctx)
 		result := in.stages.End(detail, err, tryOf(err))
 		in.show(result)
-		if err := in.report(ctx); err != nil {
+		if err := in.report(ctx, nil); err != nil {
 			in.log.Warn("report", "err", err)
 		}
 		if err != nil {
@@ -135,8 +135,9 @@ func (in *Init) show(s wire.StageResult) {
 	log.Info(detail)
 }
 
-// report tells the head what it does not know yet. A head that cannot be reached hears it later, from the agent.
-func (in *Init) report(ctx context.Context) error {
+// report tells the head what it does not know yet, and how the root stands if root is not nil. A head that cannot be
+// reached hears it later, from the agent.
+func (in *Init) report(ctx context.Context, root *wire.RootStatus) error {
 	if in.client == nil {
 		return nil
 	}
@@ -147,7 +148,7 @@ func (in *Init) report(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	err := in.client.Report(ctx, wire.Report{
-		Boot: in.bootID, MAC: in.mac, Stages: pending, Uptime: stages.Uptime().Seconds(),
+		Boot: in.bootID, MAC: in.mac, Stages: pending, Root: root, Uptime: stages.Uptime().Seconds(),
 	})
 	if err == nil {
 		in.stages.Sent(mark)

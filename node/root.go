@@ -50,6 +50,7 @@ func (in *Init) root(ctx context.Context) (string, error) {
 	} else {
 		cfg.Heads = rootdev.Heads{Heads: in.sources(), CA: in.boot.CA, Token: in.spec.Token}
 	}
+	defer in.tellSlow(ctx)()
 	if in.rootd, err = rootdev.Start(ctx, images.RunBinary, cfg); err != nil {
 		return "", err
 	}
@@ -58,6 +59,32 @@ func (in *Init) root(ctx context.Context) (string, error) {
 	}
 	r := in.man.Root
 	return fmt.Sprintf("%s %s, %d MB, %s, on %s", in.man.Name, in.image.Short(), r.Size>>20, cfg.Mode, in.rootd.Device), nil
+}
+
+// slowReport is how long a root takes at most before the head hears of it.
+const slowReport = 5 * time.Second
+
+// tellSlow reports how the root stands, again and again, until done is called: loading one whole takes minutes, and the
+// kernel waits for ever for a block that it mounts the root by.
+func (in *Init) tellSlow(ctx context.Context) (done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() { // ends with done
+		defer close(ended)
+		tick := time.NewTicker(slowReport)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if st, err := rootdev.Dial(images.RootdSocket).Status(ctx); err == nil {
+				_ = in.report(ctx, &st) // a head that does not hear is told the next time
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }
 }
 
 // rootMode is the head's word, or that of the command line.

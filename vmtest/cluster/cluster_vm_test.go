@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,9 +66,13 @@ func TestVMCluster(t *testing.T) {
 		{"workers by BIOS, one unknown", l.firstWorkers},
 		{"head daemon killed", l.daemonKilled},
 		{"head's power cut", l.headCut},
-		{"power-off, kexec, and UEFI PXE", l.powerOffAndKexec},
-		{"rescue, a cut link, and UEFI HTTP", l.rescue},
+		{"power-off", l.powerOff}, // n01 restarts during the next
+		{"kexec behind a wall", l.kexec},
+		{"rescue shell", l.rescue}, // n01 fails to boot during the next
+		{"worker by UEFI PXE", l.pxeByUEFI},
+		{"a boot that failed", l.failedBoot},
 		{"a damaged chunk", l.damagedChunk},
+		{"worker by UEFI HTTP", l.httpByUEFI},
 	} {
 		if !t.Run(step.name, step.run) {
 			//t.FailNow() // the next steps would only find what this one left
@@ -271,11 +274,8 @@ func (l *life) headCut(t *testing.T) {
 	l.remembers(t, before)
 }
 
-// powerOffAndKexec ends n01 in order, and starts n02 anew past its firmware while a wall keeps it from the head's API.
-// n03 boots by UEFI PXE meanwhile.
-func (l *life) powerOffAndKexec(t *testing.T) {
-	before, err := l.head.Why(t.Context(), "n02")
-	must(t, err)
+// powerOff ends n01 in order, and starts it again with a command line that asks for the rescue shell.
+func (l *life) powerOff(t *testing.T) {
 	began := time.Now()
 	must(t, l.Machine("n01").Console.Type("poweroff\n"))
 	ctx, cancel := context.WithTimeout(t.Context(), replyTime)
@@ -284,23 +284,24 @@ func (l *life) powerOffAndKexec(t *testing.T) {
 		t.Fatalf("n01 is %s after poweroff: %v", l.Machine("n01").State(ctx), err)
 	}
 	t.Logf("n01 was off after %.1f s", time.Since(began).Seconds())
-	must(t, l.Register(t.Context(), l.head, "n03", wire.NodeChange{}))
+	l.cli(t, "node", "set", "n01", "--cmdline", images.KeyRescue)
+	must(t, l.PowerOn(t.Context(), "n01"))
+}
 
+// kexec starts n02 anew past its firmware, while a wall keeps it from the head's API.
+func (l *life) kexec(t *testing.T) {
+	before, err := l.head.Why(t.Context(), "n02")
+	must(t, err)
 	resets := l.resets("n02")
-	console := l.Machine("n02").Console.ReaderFromHere()
-	var wall atomic.Bool
-	must(t, l.Machine("n02").Console.Type("masthead reboot --kexec\n"))
-	for _, pattern := range []string{`restarting into worker-minimal`, `Linux version`} {
-		if _, err := console.Expect(ctx, pattern); err != nil {
-			t.Fatalf("n02: %v", err)
-		}
-		if wall.CompareAndSwap(false, true) { // not before the new kernel is there: it comes over the same port
-			l.Machine("n02").Port(0).SetFilter(dropPort(443))
-		}
-	}
-	boot, cancel := context.WithTimeout(t.Context(), bootTime)
+	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
 	defer cancel()
-	if _, err := console.Expect(boot, `head does not answer.*https://`+headAddress); err != nil {
+	console := l.Machine("n02").Console.ReaderFromHere()
+	must(t, l.Machine("n02").Console.Type("masthead reboot --kexec\n"))
+	if _, err := console.Expect(ctx, `restarting into worker-minimal`); err != nil {
+		t.Fatalf("n02: %v", err)
+	}
+	l.Machine("n02").Port(0).SetFilter(dropPort(443)) // not earlier: the kernel that is loaded came over that port
+	if _, err := console.Expect(ctx, `(?s)Linux version.*head does not answer.*https://`+headAddress); err != nil {
 		t.Fatalf("n02 behind a wall: %v", err)
 	}
 	why, err := l.head.Why(t.Context(), "n02")
@@ -318,14 +319,6 @@ func (l *life) powerOffAndKexec(t *testing.T) {
 		}
 	}
 	must(t, l.PowerCut("n02"))
-
-	why = l.awaitUp(t, "n03", "n03", "")
-	checkStages(t, why, byLoader...)
-	checkOneAddress(t, why, netip.Addr{}, 3)
-	if why.Node.Inventory.Firmware != "uefi" {
-		t.Errorf("n03 says that its firmware is %q", why.Node.Inventory.Firmware)
-	}
-	must(t, l.PowerCut("n03"))
 }
 
 // dropPort is a wall that lets no IPv4 packet through to a TCP port.
@@ -341,17 +334,29 @@ func dropPort(port uint16) ethernet.Filter {
 	}
 }
 
-// rescue gives n01 a shell before its root, and cuts its cable before it goes on. n04 boots by UEFI HTTP meanwhile.
+// rescue uses the shell that n01 gives before its root, and cuts its cable before it goes on.
 func (l *life) rescue(t *testing.T) {
-	must(t, l.Register(t.Context(), l.head, "n04", wire.NodeChange{}))
-	l.cli(t, "node", "set", "n01", "--cmdline", images.KeyRescue)
-	must(t, l.PowerOn(t.Context(), "n01"))
 	l.expect(t, "n01", bootTime, `masthead.rescue is set: a shell before the root is mounted`)
 	if out := l.mustSh(t, "n01", "cat /proc/cmdline; ls /run/masthead"); !strings.Contains(out, images.KeyRescue) || strings.Contains(out, "root") {
 		t.Errorf("in the rescue shell:\n%s", out)
 	}
 	must(t, l.CutLink("n01", 0, vmtest.Both))
 	must(t, l.Machine("n01").Console.Type("exit\n"))
+}
+
+func (l *life) pxeByUEFI(t *testing.T) {
+	must(t, l.Register(t.Context(), l.head, "n03", wire.NodeChange{}))
+	why := l.awaitUp(t, "n03", "n03", "")
+	checkStages(t, why, byLoader...)
+	checkOneAddress(t, why, netip.Addr{}, 3)
+	if why.Node.Inventory.Firmware != "uefi" {
+		t.Errorf("n03 says that its firmware is %q", why.Node.Inventory.Firmware)
+	}
+	must(t, l.PowerCut("n03"))
+}
+
+// failedBoot reads what n01 has to say of its cable on its console, and mends it for the head to hear it too.
+func (l *life) failedBoot(t *testing.T) {
 	match := l.expect(t, "n01", 2*time.Minute, `(?s)\*\*\* boot failed at stage "root".*\*\*\* cause: ([^\n]*)\n.*\*\*\* try: +([^\n]*)\n.*\*\*\* a shell follows`)
 	if !strings.Contains(match[1], headAddress) {
 		t.Errorf("the console of n01 names as the cause %q, and as what to try %q", match[1], match[2])
@@ -367,11 +372,6 @@ func (l *life) rescue(t *testing.T) {
 		}
 		return err
 	})
-
-	why := l.awaitUp(t, "n04", "n04", "")
-	checkStages(t, why, byLoader...)
-	checkOneAddress(t, why, netip.Addr{}, 3)
-	must(t, l.PowerCut("n04"))
 }
 
 // damagedChunk lets the head's store hold the first chunk of the root torn, and mends that once n01, which restarts out
@@ -388,7 +388,7 @@ func (l *life) damagedChunk(t *testing.T) {
 	l.expect(t, "n01", bootTime, `no source of the root answers: reads wait \(.*damaged`)
 	var why wire.Why
 	eventually(t, replyTime, "why tells of the damage", func(ctx context.Context) (err error) {
-		if why, err = l.head.Why(ctx, "n01"); err == nil && !strings.Contains(why.Verdict, "root") {
+		if why, err = l.head.Why(ctx, "n01"); err == nil && (why.Boot == before.Boot || !strings.Contains(why.Verdict, "root") || why.Try == "") {
 			err = fmt.Errorf("verdict %q, try %q, events\n%s", why.Verdict, why.Try, eventsText(why.Events))
 		}
 		return err
@@ -407,4 +407,11 @@ func (l *life) damagedChunk(t *testing.T) {
 	if out := l.mustSh(t, "n01", "sha256sum /dev/nbd0"); !strings.Contains(out, l.worker.root) {
 		t.Errorf("n01 reads its root as\n%swant %s", out, l.worker.root)
 	}
+}
+
+func (l *life) httpByUEFI(t *testing.T) {
+	must(t, l.Register(t.Context(), l.head, "n04", wire.NodeChange{}))
+	why := l.awaitUp(t, "n04", "n04", "")
+	checkStages(t, why, byLoader...)
+	checkOneAddress(t, why, netip.Addr{}, 3)
 }

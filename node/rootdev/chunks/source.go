@@ -153,4 +153,3 @@ func verify(c images.Chunk, data []byte) error {
 	}
 	return nil
 }
-
