@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -97,17 +98,26 @@ func (h *Head) serveTFTP(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Event = func(e tftp.Event) {
-		mac := h.macOf(e.Client.Addr())
-		stage := wire.StageResult{Stage: wire.StageTFTP, Outcome: wire.OutcomeDone, Took: e.Duration.Seconds(), Time: e.Time.UTC(),
-			Detail: fmt.Sprintf("%s, %d bytes", e.Name, e.Bytes)}
-		failed := e.Kind != tftp.KindSent && e.Kind != tftp.KindProbed
-		if failed {
-			stage.Outcome, stage.Cause = wire.OutcomeFailed, fmt.Sprintf("%s: %s: %s", e.Name, e.Kind, e.Detail)
-		}
-		h.observe(mac, stage, wire.Event{Time: e.Time, Kind: "tftp", MAC: mac, Failed: failed, Text: fmt.Sprintf("%s %s %s", e.Kind, e.Name, e.Detail)})
-	}
+	s.Event = h.tftpEvent
 	return s.Run(ctx)
+}
+
+// tftpEvent makes a stage of a transfer. Firmware that only asks for a file's size, as UEFI does first, and breaks off
+// has not fetched anything yet.
+func (h *Head) tftpEvent(e tftp.Event) {
+	mac := h.macOf(e.Client.Addr())
+	s := wire.StageResult{Stage: wire.StageTFTP, Outcome: wire.OutcomeDone, Took: e.Duration.Seconds(), Time: e.Time.UTC(),
+		Detail: e.Name + ", " + sizeText(e.Bytes)}
+	event := wire.Event{Time: e.Time, Kind: "tftp", MAC: mac, Text: strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Kind, e.Name, e.Detail))}
+	switch e.Kind {
+	case tftp.KindSent:
+	case tftp.KindProbed:
+		mac = ""
+	default:
+		event.Failed = true
+		s.Outcome, s.Cause = wire.OutcomeFailed, fmt.Sprintf("%s: %s: %s", e.Name, e.Kind, e.Detail)
+	}
+	h.observe(mac, s, event)
 }
 
 // observe enters what the head saw of a machine's boot from outside. A machine that cannot be told is an event alone.

@@ -106,6 +106,9 @@ func (l *live) observe(r wire.StageResult, now time.Time) {
 		l.begin(Boot{Started: now})
 	}
 	b := &l.boots[len(l.boots)-1]
+	if last, ok := b.last(); ok && r.Outcome == wire.OutcomeFailed && order(last.Stage) > order(r.Stage) {
+		return // the machine is past it: a transfer that timed out late was one that it had given up for another
+	}
 	if before, ok := b.stage(r.Stage); ok && r.Took == 0 {
 		// What began earlier took until now: a DHCP exchange is several packets, each of which is seen by itself.
 		switch before.Outcome {
