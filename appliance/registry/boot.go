@@ -102,13 +102,13 @@ func (l *live) present() Boot {
 
 // observe enters a stage seen from outside.
 func (l *live) observe(r wire.StageResult, now time.Time) {
+	if last, ok := l.present().last(); ok && r.Outcome == wire.OutcomeFailed && order(last.Stage) > order(r.Stage) {
+		return // the machine is past it: a transfer that times out late is one that it had given up for another
+	}
 	if len(l.boots) == 0 || l.present().begins(r.Stage) {
 		l.begin(Boot{Started: now})
 	}
 	b := &l.boots[len(l.boots)-1]
-	if last, ok := b.last(); ok && r.Outcome == wire.OutcomeFailed && order(last.Stage) > order(r.Stage) {
-		return // the machine is past it: a transfer that timed out late was one that it had given up for another
-	}
 	if before, ok := b.stage(r.Stage); ok && r.Took == 0 {
 		// What began earlier took until now: a DHCP exchange is several packets, each of which is seen by itself.
 		switch before.Outcome {
