@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,27 +99,3 @@ func worker(b testing.TB, dir string) (*images.Store, images.Manifest) {
 func flush() { unix.Sync() }
 
 func mb(n int64) float64 { return float64(n) / 1e6 }
-
-// copyFile copies a file with its mode.
-func copyFile(b testing.TB, to, from string) {
-	b.Helper()
-	in, err := os.Open(from)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer in.Close()
-	st, err := in.Stat()
-	if err != nil {
-		b.Fatal(err)
-	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, st.Mode().Perm())
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		b.Fatal(err)
-	}
-	if err := out.Close(); err != nil {
-		b.Fatal(err)
-	}
-}

@@ -18,9 +18,6 @@ import (
 	"masthead/images"
 )
 
-// tagPlain is the plain image's name on the head.
-const tagPlain = "worker-plain"
-
 // agentUnit is the unit that masthead's init writes, started through agentScript.
 const agentUnit = `[Unit]
 Description=masthead agent
@@ -56,8 +53,8 @@ exec /usr/local/bin/masthead agent
 
 const networkUnit = "[Match]\nType=ether\n\n[Network]\nDHCP=ipv4\n"
 
-// plainFiles is what a root needs of its own to boot as a plain initramfs, with the machine id and the SSH host key
-// that masthead's init would have laid over it: without them systemd and sshd do the work of a first boot.
+// plainFiles is what a root needs of its own to boot without masthead's init, with the machine id and the SSH host key
+// that it would have laid over the root: without them systemd and sshd do the work of a first boot.
 func plainFiles() (map[string]string, error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -84,7 +81,7 @@ var plainLinks = map[string]string{
 	"etc/systemd/system/multi-user.target.wants/systemd-networkd.service": "/usr/lib/systemd/system/systemd-networkd.service",
 }
 
-// plainTree makes an unpacked root one that boots as a plain initramfs.
+// plainTree makes an unpacked root one that boots without masthead's init.
 func plainTree(b testing.TB, tree string) {
 	b.Helper()
 	files, err := plainFiles()
@@ -92,50 +89,39 @@ func plainTree(b testing.TB, tree string) {
 		b.Fatal(err)
 	}
 	for name, content := range files {
-		mode := os.FileMode(0o644)
-		if filepath.Base(name) == "ssh_host_ed25519_key" {
-			mode = 0o600
-		}
-		path := filepath.Join(tree, name)
-		os.Remove(path) // it may be a link to elsewhere
-		if err := os.WriteFile(path, []byte(content), mode); err != nil {
-			b.Fatal(err)
-		}
+		writeFile(b, filepath.Join(tree, name), content, 0o600) // systemd and sshd are root
 	}
 	for name, target := range plainLinks {
-		path := filepath.Join(tree, name)
-		os.Remove(path)
-		if err := os.Symlink(target, path); err != nil {
-			b.Fatal(err)
-		}
+		link(b, filepath.Join(tree, name), target)
 	}
 	copyFile(b, filepath.Join(tree, "usr/local/bin/masthead"), program(b))
 }
 
-// plainImage is the image m with a whole tree as its initramfs, put into the store under tagPlain. The head serves its
+// putImage puts the image m under another name, and with a tree as its initramfs, into the store. The head serves its
 // kernel and its initramfs as those of any image; nobody asks for its root.
-func plainImage(b testing.TB, m images.Manifest, tree string, to *images.Store) images.Manifest {
+func putImage(b testing.TB, store *images.Store, m images.Manifest, name, tree string) images.Digest {
 	b.Helper()
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(packTree(b.Context(), tree, w)) }() // ends when Put has read all, or closes r
-	blob, err := to.Put(r)
+	go func() { w.CloseWithError(pack(b.Context(), tree, w)) }() // ends when Put has read all, or closes r
+	blob, err := store.Put(r)
 	r.Close()
 	if err != nil {
 		b.Fatal(err)
 	}
-	m.Name, m.Initramfs = tagPlain, blob
-	d, err := to.PutManifest(m)
+	m.Name, m.Initramfs = name, blob
+	d, err := store.PutManifest(m)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := to.Tag(tagPlain, d); err != nil {
+	if err := store.Tag(name, d); err != nil {
 		b.Fatal(err)
 	}
-	return m
+	b.Logf("%s: an initramfs of %.1f MB", name, mb(blob.Size))
+	return d
 }
 
-// packTree writes the tree as a zstd cpio, at the level that chunks have.
-func packTree(ctx context.Context, tree string, w io.Writer) error {
+// pack writes a tree as a zstd cpio, at the level that chunks have.
+func pack(ctx context.Context, tree string, w io.Writer) error {
 	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
 		return err
@@ -146,23 +132,4 @@ func packTree(ctx context.Context, tree string, w io.Writer) error {
 		return fmt.Errorf("pack %s: %w", tree, err)
 	}
 	return z.Close()
-}
-
-// stateDiskSize is room for the plain image and for the head's state.
-const stateDiskSize = 2 << 30
-
-// stateDisk makes a head's state disk that holds the folder state.
-func stateDisk(b testing.TB, file, state string) {
-	b.Helper()
-	f, err := os.Create(file)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := f.Truncate(stateDiskSize); err != nil {
-		b.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		b.Fatal(err)
-	}
-	run(b, "mkfs.ext4", "-q", "-F", "-L", images.StateLabel, "-d", state, file)
 }
