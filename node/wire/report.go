@@ -74,5 +74,5 @@ type RootStatus struct {
 	BytesFetched int64   `json:"bytes_fetched"` // from sources, stored size
 	CacheBytes   int64   `json:"cache_bytes"`
 	Errors       int     `json:"errors"`  // fetches that failed or did not verify
-	Waiting      float64 `json:"waiting"` // seconds since a read began to wait with no source; 0: none waits
+	Waiting      float64 `json:"waiting"` // seconds since a fetch, for a read or ahead of one, began to wait with no source; 0: none waits
 }
