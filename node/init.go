@@ -85,8 +85,9 @@ func (in *Init) table() []stage {
 }
 
 // Run is the whole of PID 1 in the initramfs. It does not return while all goes well: the last stage executes the
-// root's own init. What it returns is the failure that Fail explains.
-func Run(ctx context.Context, out io.Writer, log *slog.Logger) error {
+// root's own init, after it has closed out, the console that log writes to: what was said so far must be there before
+// another program owns it. What it returns is the failure.
+func Run(ctx context.Context, out io.WriteCloser, log *slog.Logger) error {
 	in := &Init{log: log, stages: &stages.Recorder{}}
 	for _, s := range in.table() {
 		if s.when != nil && !s.when() {
@@ -107,7 +108,7 @@ func Run(ctx context.Context, out io.Writer, log *slog.Logger) error {
 			return in.fail(ctx, out, result, err)
 		}
 		if s.name == wire.StageHandover {
-			return in.leave()
+			return in.leave(out)
 		}
 	}
 	return errors.New("no stage executed an init")
@@ -408,12 +409,14 @@ func (in *Init) identity() identity {
 }
 
 // leave makes the new root / and executes its init. It returns only on failure.
-func (in *Init) leave() error {
+func (in *Init) leave(out io.Closer) error {
 	in.stopWatching()
 	if err := in.stages.Save(images.RunStages); err != nil {
 		in.log.Warn("keep the stages", "err", err)
 	}
-	// What was on standard output so far must reach the console before another program owns it.
+	if err := out.Close(); err != nil {
+		in.log.Debug("console", "err", err) // nobody reads it: lines were lost, and that is all
+	}
 	return fmt.Errorf("switch to the root: %w", mount.SwitchRoot(newRoot, in.initPath()))
 }
 

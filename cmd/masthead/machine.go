@@ -27,7 +27,9 @@ func bootMachine() int {
 	logger := slog.New(console.NewHandler(out, slog.LevelInfo, nil))
 	log.SetOutput(discard{}) // u-root's packages log there what our own lines say already
 	err := node.Run(context.Background(), out, logger)
-	logger.Error("init ended", "err", err)
+	// Run may have closed the console before it failed.
+	out = openConsole()
+	slog.New(console.NewHandler(out, slog.LevelInfo, nil)).Error("init ended", "err", err)
 	_ = out.Close()
 	return exitFailed
 }
