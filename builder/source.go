@@ -53,7 +53,7 @@ func (b *Builder) source(ctx context.Context, def *images.Definition) (source, e
 func (b *Builder) debian(ctx context.Context, def *images.Definition) (source, error) {
 	cfg := debian.Config{
 		Suite: def.Root.Debian.Suite, Packages: def.Root.Debian.Packages, Epoch: b.cfg.Epoch,
-		Cache: filepath.Join(b.cfg.Cache, "debian"), Progress: func(line string) { b.note(def, "root", line) },
+		Cache: b.cfg.Cache, Progress: func(line string) { b.note(def, "root", line) },
 	}
 	b.note(def, "root", "")
 	archive, err := debian.Archive(ctx, cfg)

@@ -268,6 +268,9 @@ func (in *Init) openMedium(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("load module isofs: %w", err)
 	}
 	device, pack, err := openMedium(ctx)
+	if tryOf(err) != "" {
+		return "", err
+	}
 	if err != nil {
 		return "", &hint{err, "check that the stick or CD is still in the machine, or add masthead.head= and masthead.ca= to boot from the network"}
 	}

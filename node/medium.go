@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,11 +21,14 @@ import (
 // their controller.
 const mediumWait = 30 * time.Second
 
-// The primary volume descriptor of ECMA-119 8.4: sector 16, "CD001" at byte 1, the volume identifier at byte 40.
+// The primary volume descriptor of ECMA-119 8.4: sector 16, "CD001" at byte 1, the volume identifier at byte 40, the
+// number of sectors at byte 80.
 const (
-	isoDescriptor    = 16 * 2048
+	isoSector        = 2048
+	isoDescriptor    = 16 * isoSector
 	isoVolumeID      = 40
 	isoVolumeIDBytes = 32
+	isoVolumeSize    = 80
 )
 
 // findMedium waits for the block device that holds our ISO 9660 volume. A stick shows it twice, as the whole disk and
@@ -84,11 +89,36 @@ func isoLabel(file string) (string, error) {
 	return strings.TrimRight(string(d[isoVolumeID:]), " \x00"), nil
 }
 
+// checkWhole tells a medium that was not copied whole from one that was. Most of it would work: what is missing at its
+// end are images that only workers ask for, days later.
+func checkWhole(device string) error {
+	f, err := os.Open(device)
+	if err != nil {
+		return fmt.Errorf("check the medium: %w", err)
+	}
+	defer f.Close()
+	var d [isoVolumeSize + 4]byte
+	if _, err := f.ReadAt(d[:], isoDescriptor); err != nil {
+		return fmt.Errorf("check the medium: %w", err)
+	}
+	have, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("check the medium: %w", err)
+	}
+	if want := int64(binary.LittleEndian.Uint32(d[isoVolumeSize:])) * isoSector; have < want {
+		return &hint{fmt.Errorf("the medium %s is truncated: %d bytes of %d are there", device, have, want), "write the medium again"}
+	}
+	return nil
+}
+
 // openMedium mounts the boot medium and opens the pack on it. The mount moves with /run into the root and stays for
 // as long as the machine runs.
 func openMedium(ctx context.Context) (device string, pack *images.Pack, err error) {
 	device, err = findMedium(ctx, "/sys", "/dev")
 	if err != nil {
+		return "", nil, err
+	}
+	if err := checkWhole(device); err != nil {
 		return "", nil, err
 	}
 	if err := os.MkdirAll(images.MediumMount, 0o755); err != nil {

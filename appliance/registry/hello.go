@@ -196,6 +196,9 @@ func (r *Registry) Report(rep wire.Report, now time.Time) error {
 		}
 		s.Time = wall(s, rep.Uptime, now)
 		before, had := b.stage(s.Stage)
+		if had && before.Outcome == s.Outcome && before.At == s.At && before.Cause == s.Cause {
+			continue // agents tell all stages each time
+		}
 		b.put(s)
 		l.unsaved = true
 		if s.Outcome == wire.OutcomeFailed && !(had && before.Outcome == wire.OutcomeFailed && before.Cause == s.Cause) {

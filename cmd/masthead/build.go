@@ -87,17 +87,18 @@ func (a *app) buildISO(ctx context.Context, file string, f buildFlags) error {
 	if f.dryRun {
 		return a.describePlan(append([]*images.Definition{def}, carried...), filepath.Join(f.dir, def.Name+".iso"))
 	}
-	b, done, err := a.builder(f)
+	b, show, err := a.builder(f)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer show.close()
 	tags := map[string]images.Digest{}
 	for _, d := range carried {
 		built, err := b.Image(ctx, d)
 		if err != nil {
 			return err
 		}
+		show.close()
 		a.sayBuilt(built)
 		tags[d.Name] = built.Digest
 	}
@@ -105,9 +106,11 @@ func (a *app) buildISO(ctx context.Context, file string, f buildFlags) error {
 	if err != nil {
 		return err
 	}
+	show.close()
 	a.sayBuilt(built)
 	out := filepath.Join(f.dir, def.Name+".iso")
 	size, err := b.ISO(ctx, def, built, tags, out)
+	show.close()
 	if err != nil {
 		return err
 	}
@@ -123,15 +126,16 @@ func (a *app) buildNetboot(ctx context.Context, file string, f buildFlags) error
 	if f.dryRun {
 		return a.describePlan([]*images.Definition{def}, f.dir)
 	}
-	b, done, err := a.builder(f)
+	b, show, err := a.builder(f)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer show.close()
 	built, err := b.Image(ctx, def)
 	if err != nil {
 		return err
 	}
+	show.close()
 	a.sayBuilt(built)
 	files, err := b.Netboot(ctx, built, f.dir)
 	if err != nil {
@@ -170,8 +174,8 @@ func (a *app) describePlan(defs []*images.Definition, out string) error {
 	return nil
 }
 
-// builder opens the store and makes a builder that shows its progress; done ends the display.
-func (a *app) builder(f buildFlags) (b *builder.Builder, done func(), err error) {
+// builder opens the store and makes a builder that shows its progress, which the caller closes.
+func (a *app) builder(f buildFlags) (*builder.Builder, *progress, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return nil, nil, err
@@ -191,10 +195,10 @@ func (a *app) builder(f buildFlags) (b *builder.Builder, done func(), err error)
 		return nil, nil, err
 	}
 	show := newProgress(a.err)
-	b, err = builder.New(builder.Config{
+	b, err := builder.New(builder.Config{
 		Store: store, Cache: cache, Binary: bin, Tools: tools.Names(), Epoch: epoch, Progress: show.update, Log: a.log,
 	})
-	return b, show.close, err
+	return b, show, err
 }
 
 // sourceDateEpoch is the time that reproducible builds agree on (reproducible-builds.org/specs/source-date-epoch);

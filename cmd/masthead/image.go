@@ -53,15 +53,16 @@ func (a *app) imageBuildCommand() *cobra.Command {
 			if f.dryRun {
 				return a.describePlan([]*images.Definition{def}, "the image store")
 			}
-			b, done, err := a.builder(f)
+			b, show, err := a.builder(f)
 			if err != nil {
 				return err
 			}
-			defer done()
+			defer show.close()
 			built, err := b.Image(cmd.Context(), def)
 			if err != nil {
 				return err
 			}
+			show.close()
 			a.sayBuilt(built)
 			return nil
 		},

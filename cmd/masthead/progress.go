@@ -59,7 +59,7 @@ func (p *progress) finish() {
 		return
 	}
 	if p.bar != nil {
-		_ = p.bar.Finish()
+		_ = p.bar.Clear()
 		p.bar = nil
 	}
 	if took := time.Since(p.began); took > 100*time.Millisecond {
@@ -68,6 +68,7 @@ func (p *progress) finish() {
 	p.stage = ""
 }
 
+// close takes the display away, so that something else can be printed. The next update shows it again.
 func (p *progress) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

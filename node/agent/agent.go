@@ -137,8 +137,8 @@ func (a *Agent) once(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	head := a.dial(a.heads[0].URL, a.token)
-	pending, mark := a.rec.Pending()
-	r := wire.Report{Boot: a.cfg.Boot, MAC: a.cfg.MAC, Stages: pending, Uptime: a.uptime().Seconds(), Running: a.cfg.Image}
+	// All stages in each report: a head that was killed may have lost those of its last seconds, and cannot know it.
+	r := wire.Report{Boot: a.cfg.Boot, MAC: a.cfg.MAC, Stages: a.rec.All(), Uptime: a.uptime().Seconds(), Running: a.cfg.Image}
 	if a.root != nil {
 		if status, err := a.root.Status(ctx); err != nil {
 			r.Note = fmt.Sprintf("the root device does not answer: %v", err)
@@ -150,16 +150,10 @@ func (a *Agent) once(ctx context.Context) error {
 	var p *wire.ProblemError
 	if errors.As(err, &p) && (p.Problem.Status == http.StatusUnauthorized || p.Problem.Status == http.StatusNotFound) {
 		if err = a.greet(ctx, head); err == nil {
-			// All stages again: a head that has lost its memory knows none of them.
-			r.Stages = a.rec.All()
 			err = a.dial(a.heads[0].URL, a.token).Report(ctx, r)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	a.rec.Sent(mark)
-	return nil
+	return err
 }
 
 // greet says hello again, and takes over the token and the list of heads.

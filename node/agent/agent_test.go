@@ -90,8 +90,8 @@ func TestReportsToTheFirstHead(t *testing.T) {
 		if d := cmp.Diff([]string{"report h1", "report h1", "report h1"}, c.calls); d != "" {
 			t.Errorf("calls (-want +got):\n%s", d)
 		}
-		if d := cmp.Diff([]int{1, 0, 0}, c.stages); d != "" {
-			t.Errorf("a stage is told once (-want +got):\n%s", d)
+		if d := cmp.Diff([]int{1, 1, 1}, c.stages); d != "" {
+			t.Errorf("a head that lost its memory must hear all stages in any report (-want +got):\n%s", d)
 		}
 	})
 }

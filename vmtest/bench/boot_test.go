@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,62 +11,70 @@ import (
 	"masthead/images"
 	"masthead/node/wire"
 	"masthead/vmtest"
-	"masthead/vmtest/cluster"
-	"masthead/vmtest/qemu"
 )
 
-const (
-	workerMemory = 1536             // MiB: what plain needs for its archive and what comes out of it at the same time
-	bootWithin   = 8 * time.Minute  // of one machine, on a host of two busy cores without KVM
-	fillWithin   = 90 * time.Second // of a lazy machine's prefetch
-)
-
-// way is one way to boot the same root.
-type way struct {
-	name  string
-	image string // tag on the head
-	root  images.RootMode
-}
-
-var ways = []way{
-	{"lazy", "worker", images.RootLazy},
-	{"ram", "worker", images.RootRAM},
-	{"plain", tagPlain, ""},
-}
+// fillWithin bounds the wait for the prefetch of a lazy machine.
+const fillWithin = 90 * time.Second
 
 // booted is what one boot took.
 type booted struct {
 	up      float64 // seconds from the kernel's start to the agent's
-	ready   float64 // to where systemd has started everything
-	powered float64 // from power-on to the agent's start
-	fetched float64 // MB that came to the network card until ready, with all headers
-	used    float64 // MB of memory in use at ready
+	ready   float64 // seconds from the kernel's start to where systemd has started everything
+	powered float64 // seconds from power-on to the agent's start
+	cpu     float64 // seconds of the host's processors that the machine used from the kernel's start to the agent's
+	before  float64 // MB that came to the network card until the agent started, with all headers
+	fetched float64 // and until everything was started
+	used    float64 // MB of memory in use at that time
 }
 
-// BenchmarkBoot compares the ways of booting (see the package comment). x_plain is how many times as fast as plain lazy
-// is, x_ram how many times as fast as ram.
+func (r booted) String() string {
+	return fmt.Sprintf("kernel start to agent up %5.1f s (%5.1f s of processor), power-on to up %5.1f s, to all started %5.1f s; "+
+		"fetched %5.1f MB at up, %5.1f MB at all started; memory %5.1f MB", r.up, r.cpu, r.powered, r.powered-r.up+r.ready, r.before, r.fetched, r.used)
+}
+
+// BenchmarkBoot compares the ways of booting (see the package comment). x_NAME is how many times as fast as NAME lazy
+// is from the kernel's start to the agent's, x_on_NAME from power-on.
 func BenchmarkBoot(b *testing.B) {
-	c := startCluster(b, runs(b))
+	times := runs(b)
+	l := startLab(b, times)
 	results := map[string][]booted{}
 	for b.Loop() {
-		for i := range runs(b) {
+		for i := range times {
 			for _, w := range ways { // in turn: what else the host does meets all of them
-				r := c.boot(b, w, i)
+				r := l.boot(b, w, i)
 				b.Logf("%-5s run %d: %s", w.name, i+1, r)
 				results[w.name] = append(results[w.name], r)
 			}
 		}
 	}
-	middle := map[string]booted{}
-	for _, w := range ways {
-		middle[w.name] = medians(results[w.name])
-	}
-	report(b, middle)
+	report(b, results)
 }
 
-func (r booted) String() string {
-	return fmt.Sprintf("kernel start to agent up %5.1f s, to all started %5.1f s, power-on to up %5.1f s, fetched %5.1f MB, memory %5.1f MB",
-		r.up, r.ready, r.powered, r.fetched, r.used)
+// report prints the medians and the ratios.
+func report(b *testing.B, results map[string][]booted) {
+	var s strings.Builder
+	lazy := medians(results["lazy"])
+	for _, w := range ways {
+		r := medians(results[w.name])
+		fmt.Fprintf(&s, "\n%-5s median: %s", w.name, r)
+		b.ReportMetric(r.up, "s_"+w.name)
+		b.ReportMetric(r.powered, "s_on_"+w.name)
+		b.ReportMetric(r.fetched, "MB_fetched_"+w.name)
+		b.ReportMetric(r.used, "MB_memory_"+w.name)
+	}
+	for _, w := range ways {
+		if w.name == "lazy" {
+			continue
+		}
+		r := medians(results[w.name])
+		fmt.Fprintf(&s, "\nlazy / %-5s: %.2f of its time from kernel start to agent up, %.2f from power-on, %.2f of its processor time, "+
+			"%.2f of its bytes at up, %.2f at all started, %.2f of its memory",
+			w.name, lazy.up/r.up, lazy.powered/r.powered, lazy.cpu/r.cpu, lazy.before/r.before, lazy.fetched/r.fetched, lazy.used/r.used)
+		b.ReportMetric(r.up/lazy.up, "x_"+w.name)
+		b.ReportMetric(r.powered/lazy.powered, "x_on_"+w.name)
+	}
+	b.Log(s.String())
+	b.ReportMetric(0, "ns/op")
 }
 
 // medians takes each quantity's median by itself.
@@ -83,112 +90,26 @@ func medians(all []booted) booted {
 		up:      of(func(r booted) float64 { return r.up }),
 		ready:   of(func(r booted) float64 { return r.ready }),
 		powered: of(func(r booted) float64 { return r.powered }),
+		cpu:     of(func(r booted) float64 { return r.cpu }),
+		before:  of(func(r booted) float64 { return r.before }),
 		fetched: of(func(r booted) float64 { return r.fetched }),
 		used:    of(func(r booted) float64 { return r.used }),
 	}
 }
 
-// report prints the medians and the ratios.
-func report(b *testing.B, middle map[string]booted) {
-	lazy, ram, plain := middle["lazy"], middle["ram"], middle["plain"]
-	var s strings.Builder
-	for _, w := range ways {
-		r := middle[w.name]
-		fmt.Fprintf(&s, "\n%-5s median: %s", w.name, r)
-		b.ReportMetric(r.up, "s_"+w.name)
-		b.ReportMetric(r.powered, "s_on_"+w.name)
-		b.ReportMetric(r.fetched, "MB_fetched_"+w.name)
-		b.ReportMetric(r.used, "MB_memory_"+w.name)
-	}
-	fmt.Fprintf(&s, "\nlazy is up in %.2f of plain's time from the kernel's start (goal: at most 0.50), %.2f of ram's;"+
-		"\nfrom power-on in %.2f of plain's, %.2f of ram's; all started in %.2f of plain's; it fetched %.2f and holds %.2f of plain's bytes",
-		lazy.up/plain.up, lazy.up/ram.up, lazy.powered/plain.powered, lazy.powered/ram.powered, lazy.ready/plain.ready,
-		lazy.fetched/plain.fetched, lazy.used/plain.used)
-	b.Log(s.String())
-	b.ReportMetric(plain.up/lazy.up, "x_plain")
-	b.ReportMetric(ram.up/lazy.up, "x_ram")
-	b.ReportMetric(plain.powered/lazy.powered, "x_on_plain")
-	b.ReportMetric(0, "ns/op")
-}
-
-// benchCluster is one head that runs, and workers that are off.
-type benchCluster struct {
-	*cluster.Cluster
-	head *wire.Client
-}
-
-// startCluster builds the images and boots the head. There is a worker for each boot, as the head has never seen it.
-func startCluster(b *testing.B, times int) *benchCluster {
-	b.Helper()
-	program(b)
-	needRoot(b)
-	vmtest.Need(b, qemu.Program, "fsck.erofs", "cpio", "mkfs.ext4")
-	dir := b.TempDir()
-	iso, _ := buildISO(b, filepath.Join(dir, "store"), dir)
-	store, m := worker(b, filepath.Join(dir, "store"))
-	tree := filepath.Join(dir, "tree")
-	unpack(b, store, m.Root, tree)
-	plainTree(b, tree)
-	state := filepath.Join(dir, "state")
-	onHead, err := images.OpenStore(filepath.Join(state, "images"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	plain := plainImage(b, m, tree, onHead)
-	b.Logf("root %.1f MB: sealed %.1f MB and initramfs %.1f MB, plain initramfs %.1f MB",
-		mb(m.Root.Size), mb(m.Root.Stored()), mb(m.Initramfs.Size), mb(plain.Initramfs.Size))
-	disk := filepath.Join(dir, "state.raw")
-	stateDisk(b, disk, state)
-
-	config := vmtest.Config{Name: "bench", Switches: []string{"cluster"}, Machines: map[string]vmtest.MachineConfig{
-		"head1": {Role: string(images.RoleHead), Memory: 1024, ISO: iso, Boot: vmtest.Boot{qemu.FromCD},
-			Disks: []vmtest.DiskConfig{{Path: disk}}, Forward: map[string]int{cluster.HTTPS: 443}},
-	}}
-	for i := range times {
-		for _, w := range ways {
-			config.Machines[machineName(w, i)] = vmtest.MachineConfig{
-				Role: string(images.RoleWorker), Memory: workerMemory, Boot: vmtest.Boot{qemu.FromNetwork}, OEM: []string{probeOEM()},
-			}
-		}
-	}
-	flush()
-	return up(b, config, filepath.Join(dir, "lab"))
-}
-
-func machineName(w way, run int) string { return fmt.Sprintf("%s%d", w.name, run+1) }
-
-// up brings the lab up for the length of the benchmark and waits for the head. When the benchmark fails, it says what
-// the consoles said last.
-func up(b *testing.B, config vmtest.Config, folder string) *benchCluster {
-	b.Helper()
-	c, err := cluster.Up(context.Background(), config, folder) // not the benchmark's: it ends before the report
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if b.Failed() {
-			b.Log(c.Report(context.Background()))
-		}
-		if err := c.Down(); err != nil {
-			b.Log(err)
-		}
-	})
-	ctx, cancel := context.WithTimeout(b.Context(), bootWithin)
-	defer cancel()
-	head, _, err := c.Head(ctx, "head1")
-	if err != nil {
-		b.Fatal(err)
-	}
-	return &benchCluster{c, head}
-}
+// What a console says on the way: the kernel's first line, and systemd's when the agent's process is there.
+const (
+	kernelLine = `Linux version `
+	agentLine  = `Started [^\n]*masthead-agent`
+)
 
 // boot boots one worker, takes its measures, and switches it off.
-func (c *benchCluster) boot(b *testing.B, w way, run int) booted {
+func (l *lab) boot(b *testing.B, w way, run int) booted {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), bootWithin)
 	defer cancel()
-	name, root, cmdline := machineName(w, run), string(w.root), probeCmdline
-	m := c.Machine(name)
+	name, root, cmdline := w.worker(run), string(w.root), probeCmdline
+	m := l.Machine(name)
 	defer func() {
 		if err := m.PowerCut(); err != nil {
 			b.Error(err)
@@ -196,68 +117,104 @@ func (c *benchCluster) boot(b *testing.B, w way, run int) booted {
 	}()
 	flush()
 	began := time.Now()
-	if err := c.Register(ctx, c.head, name, wire.NodeChange{Image: &w.image, Root: &root, Cmdline: &cmdline}); err != nil {
+	if err := l.Register(ctx, l.head, name, wire.NodeChange{Image: &w.image, Root: &root, Cmdline: &cmdline}); err != nil {
 		b.Fatal(err)
 	}
-	p, at, err := c.probe(ctx, m)
-	if err != nil {
-		b.Fatalf("%s: %v", name, err)
-	}
-	r := booted{ready: p.uptime, used: mb(p.used), fetched: mb(int64(m.Port(0).Counters().ReceivedBytes))}
-	var stages strings.Builder
-	if err := c.Follow(ctx, c.head, name, "", func(s wire.StageResult) { fmt.Fprintf(&stages, " %s %.1f", s.Stage, s.Took) }); err != nil {
-		b.Fatal(err)
-	}
-	b.Logf("%s: seconds by stage:%s", name, &stages)
-	node, err := c.head.Node(ctx, name)
+	atKernel, _, err := l.reach(ctx, m, kernelLine)
 	if err != nil {
 		b.Fatal(err)
 	}
-	r.up = node.BootedIn
-	r.powered = at.Sub(began).Seconds() - p.uptime + r.up // the kernel's start, by the host's clock, is at less its uptime
-	if run == 0 && w.root == images.RootLazy {
-		if err := c.filled(ctx, b, m); err != nil {
-			b.Fatalf("%s: %v", name, err)
-		}
-	}
-	return r
-}
-
-// probe waits for the next word of a machine's probe, and says when it came.
-func (c *benchCluster) probe(ctx context.Context, m *vmtest.Machine) (probed, time.Time, error) {
-	match, err := m.Console.Expect(ctx, probeLine)
-	at := time.Now()
+	atAgent, _, err := l.reach(ctx, m, agentLine)
 	if err != nil {
-		return probed{}, at, err
+		b.Fatal(err)
+	}
+	atReady, match, err := l.reach(ctx, m, probeLine)
+	if err != nil {
+		b.Fatal(err)
 	}
 	p, err := parseProbe(match)
-	return p, at, err
+	if err != nil {
+		b.Fatal(err)
+	}
+	up, err := l.agentUp(ctx, b, name, run == 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if run == 0 && w.root == images.RootLazy {
+		if err := l.filled(ctx, b, m); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return booted{
+		up: up, ready: p.uptime, used: mb(p.used),
+		// The kernel's start by the host's clock: the probe said how long ago it was.
+		powered: atReady.time.Sub(began).Seconds() - p.uptime + up,
+		cpu:     atAgent.cpu - atKernel.cpu,
+		before:  atAgent.received, fetched: atReady.received,
+	}
 }
 
-// filled tells what a lazy machine has fetched and holds once its prefetch is done: it has time for that after the boot.
-func (c *benchCluster) filled(ctx context.Context, b *testing.B, m *vmtest.Machine) error {
+// moment is what the host sees of a machine at one moment.
+type moment struct {
+	time     time.Time
+	received float64 // MB that came to its network card
+	cpu      float64 // seconds of processor that its QEMU has used
+}
+
+// reach waits until a machine's console says something.
+func (l *lab) reach(ctx context.Context, m *vmtest.Machine, pattern string) (moment, []string, error) {
+	match, err := m.Console.Expect(ctx, pattern)
+	now := moment{time: time.Now(), received: mb(int64(m.Port(0).Counters().ReceivedBytes))}
+	if err != nil {
+		return now, nil, fmt.Errorf("console of %s: %w", m.Name, err)
+	}
+	now.cpu, err = l.processorTime(ctx, m.Name)
+	return now, match, err
+}
+
+// agentUp waits until the head has heard of a machine that it is up, and gives the kernel's time when its agent started.
+func (l *lab) agentUp(ctx context.Context, b *testing.B, name string, tell bool) (float64, error) {
+	var stages strings.Builder
+	err := l.Follow(ctx, l.head, name, "", func(s wire.StageResult) {
+		if s.Took >= 0.05 {
+			fmt.Fprintf(&stages, " %s %.1f", s.Stage, s.Took)
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	if tell {
+		b.Logf("%s, seconds by stage:%s", name, &stages)
+	}
+	node, err := l.head.Node(ctx, name)
+	return node.BootedIn, err
+}
+
+// filled tells what a lazy machine has fetched and holds once its prefetch is done: it goes on after the boot.
+func (l *lab) filled(ctx context.Context, b *testing.B, m *vmtest.Machine) error {
 	ctx, cancel := context.WithTimeout(ctx, fillWithin)
 	defer cancel()
-	began := time.Now()
-	for {
-		p, _, err := c.probe(ctx, m)
+	for began := time.Now(); ; {
+		now, match, err := l.reach(ctx, m, probeLine)
 		if errors.Is(err, context.DeadlineExceeded) {
-			b.Logf("lazy: its prefetch was not done after %v", fillWithin)
+			b.Logf("lazy: the prefetch goes on longer than %v", fillWithin)
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		node, err := c.head.Node(ctx, m.Name)
+		p, err := parseProbe(match)
 		if err != nil {
 			return err
 		}
-		s := node.RootState
-		if s == nil || s.Present < s.Chunks {
-			continue
+		node, err := l.head.Node(ctx, m.Name)
+		if err != nil {
+			return err
 		}
-		b.Logf("lazy, %.0f s after all was started, with its prefetch done: fetched %.1f MB, memory %.1f MB",
-			time.Since(began).Seconds(), mb(int64(m.Port(0).Counters().ReceivedBytes)), mb(p.used))
-		return nil
+		if s := node.RootState; s != nil && s.Present == s.Chunks {
+			b.Logf("lazy, %.0f s after all was started, when the prefetch was done: fetched %.1f MB, memory %.1f MB",
+				now.time.Sub(began).Seconds(), now.received, mb(p.used))
+			return nil
+		}
 	}
 }

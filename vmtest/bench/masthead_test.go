@@ -77,8 +77,8 @@ func buildISO(b testing.TB, dir, out string) (iso string, c cost) {
 	return filepath.Join(out, "head.iso"), c
 }
 
-// worker opens the store at dir, and the manifest of the worker's image in it.
-func worker(b testing.TB, dir string) (*images.Store, images.Manifest) {
+// workerImage opens the store at dir, and the manifest of the worker's image in it.
+func workerImage(b testing.TB, dir string) (*images.Store, images.Manifest) {
 	b.Helper()
 	store, err := images.OpenStore(dir)
 	if err != nil {

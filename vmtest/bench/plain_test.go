@@ -53,25 +53,14 @@ exec /usr/local/bin/masthead agent
 
 const networkUnit = "[Match]\nType=ether\n\n[Network]\nDHCP=ipv4\n"
 
-// plainFiles is what a root needs of its own to boot without masthead's init, with the machine id and the SSH host key
-// that it would have laid over the root: without them systemd and sshd do the work of a first boot.
-func plainFiles() (map[string]string, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	block, err := ssh.MarshalPrivateKey(key, "")
-	if err != nil {
-		return nil, err
-	}
-	return map[string]string{
-		"etc/hostname":                              "plain\n",
-		"etc/machine-id":                            "0123456789abcdef0123456789abcdef\n",
-		"etc/ssh/ssh_host_ed25519_key":              string(pem.EncodeToMemory(block)),
-		"etc/systemd/network/80-dhcp.network":       networkUnit,
-		"etc/systemd/system/masthead-agent.service": agentUnit,
-		"usr/local/sbin/start-agent":                agentScript,
-	}, nil
+// plainFiles is what a root needs of its own to boot without masthead's init. Without a machine id systemd does the work
+// of a first boot.
+var plainFiles = map[string]string{
+	"etc/hostname":                              "plain\n",
+	"etc/machine-id":                            "0123456789abcdef0123456789abcdef\n",
+	"etc/systemd/network/80-dhcp.network":       networkUnit,
+	"etc/systemd/system/masthead-agent.service": agentUnit,
+	"usr/local/sbin/start-agent":                agentScript,
 }
 
 // plainLinks are the first program of the initramfs, and the units that `systemctl enable` would turn on.
@@ -84,17 +73,28 @@ var plainLinks = map[string]string{
 // plainTree makes an unpacked root one that boots without masthead's init.
 func plainTree(b testing.TB, tree string) {
 	b.Helper()
-	files, err := plainFiles()
-	if err != nil {
-		b.Fatal(err)
+	for name, content := range plainFiles {
+		writeFile(b, filepath.Join(tree, name), content, 0o644)
 	}
-	for name, content := range files {
-		writeFile(b, filepath.Join(tree, name), content, 0o600) // systemd and sshd are root
-	}
+	writeFile(b, filepath.Join(tree, "etc/ssh/ssh_host_ed25519_key"), hostKey(b), 0o600)
 	for name, target := range plainLinks {
 		link(b, filepath.Join(tree, name), target)
 	}
 	copyFile(b, filepath.Join(tree, "usr/local/bin/masthead"), program(b))
+}
+
+// hostKey is what sshd does not start without.
+func hostKey(b testing.TB) string {
+	b.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(block))
 }
 
 // putImage puts the image m under another name, and with a tree as its initramfs, into the store. The head serves its

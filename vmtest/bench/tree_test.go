@@ -27,7 +27,7 @@ func TestWorkerArchive(t *testing.T) {
 	vmtest.Need(t, "fsck.erofs", "tar")
 	dir := t.TempDir()
 	run(t, bin, "image", "build", definition(t, "worker"), "--store", filepath.Join(dir, "store"))
-	store, m := worker(t, filepath.Join(dir, "store"))
+	store, m := workerImage(t, filepath.Join(dir, "store"))
 	tree := filepath.Join(dir, "tree")
 	unpack(t, store, m.Root, tree)
 	run(t, "tar", "-C", tree, "--numeric-owner", "-cf", file, ".")
