@@ -106,12 +106,14 @@ func (h *Head) fetched(f httpboot.Fetch) {
 	e := wire.Event{Time: f.Began, Kind: "http", MAC: mac, Text: "fetches " + f.Path}
 	switch {
 	case f.Ended && f.Whole:
+		e.Time = f.Began.Add(f.Took)
 		s.Outcome, s.Detail = wire.OutcomeDone, sizeText(f.Bytes)
 		if f.Stage == wire.StageTFTP {
 			s.Detail = fmt.Sprintf("%s, %d bytes", name, f.Bytes)
 		}
 		e.Text = fmt.Sprintf("has fetched %s, %d bytes in %.1f s", f.Path, f.Bytes, f.Took.Seconds())
 	case f.Ended:
+		e.Time = f.Began.Add(f.Took)
 		s.Outcome, s.Cause = wire.OutcomeFailed, fmt.Sprintf("%s: %d of %d bytes: %s", f.Path, f.Bytes, f.Size, f.Cause)
 		e.Text, e.Failed = s.Cause, true
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"masthead/builder/loader"
@@ -87,6 +88,11 @@ type Built struct {
 // Image builds the image of def, or finds it in the store if it was built before from the same input, and tags it with
 // the definition's name.
 func (b *Builder) Image(ctx context.Context, def *images.Definition) (Built, error) {
+	release, err := b.cfg.Store.Hold()
+	if err != nil {
+		return Built{}, fmt.Errorf("build %s: %w", def.Name, err)
+	}
+	defer release()
 	built, err := b.image(ctx, def)
 	if err != nil {
 		return Built{}, fmt.Errorf("build %s: %w", def.Name, err)
@@ -141,6 +147,9 @@ func (b *Builder) assemble(ctx context.Context, def *images.Definition, src sour
 		return Built{}, err
 	}
 	defer tree.Close()
+	if err := checkInit(tree, def); err != nil {
+		return Built{}, err
+	}
 	if krn == nil {
 		if krn, err = kernel.FromRoot(tree.FS()); err != nil {
 			return Built{}, err
@@ -186,6 +195,26 @@ func (b *Builder) assemble(ctx context.Context, def *images.Definition, src sour
 	}
 	d, err := b.cfg.Store.PutManifest(m)
 	return Built{Digest: d, Manifest: m}, err
+}
+
+// checkInit finds out at build time what would otherwise be a kernel panic at boot time.
+func checkInit(tree *rootfs.Tree, def *images.Definition) error {
+	if def.Init == "" {
+		return nil
+	}
+	n, err := tree.Resolve(strings.TrimPrefix(def.Init, "/"))
+	if err != nil || !n.IsRegular() || n.Mode&0o111 == 0 {
+		return &noInit{def.Init}
+	}
+	return nil
+}
+
+type noInit struct{ path string }
+
+func (e *noInit) Error() string { return "the root has no program " + e.path + " to be its init" }
+
+func (e *noInit) Try() string {
+	return "install an init into the root (Debian: systemd-sysv), or name another with init: in the definition"
 }
 
 func (b *Builder) progress(def *images.Definition, stage string, done, total int64, bytes bool) {
@@ -239,7 +268,7 @@ func (b *Builder) lookup(key inputKey) (Built, bool) {
 		return Built{}, false
 	}
 	for _, blob := range m.Blobs() {
-		if !b.cfg.Store.Has(blob) {
+		if !b.cfg.Store.Check(blob) {
 			return Built{}, false
 		}
 	}

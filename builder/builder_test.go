@@ -138,6 +138,24 @@ func TestMinimalTree(t *testing.T) {
 	}
 }
 
+func TestCheckInit(t *testing.T) {
+	tree := rootfs.New()
+	defer tree.Close()
+	add := func(path string, n rootfs.Node) {
+		if err := tree.Add(path, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("usr/lib/systemd/systemd", rootfs.Node{Mode: unix.S_IFREG | 0o755})
+	add("usr/lib/data", rootfs.Node{Mode: unix.S_IFREG | 0o644})
+	add("sbin/init", rootfs.Node{Mode: unix.S_IFLNK | 0o777, Target: "/usr/lib/systemd/systemd"})
+	for path, ok := range map[string]bool{"/sbin/init": true, "": true, "/bin/init": false, "/usr/lib/data": false, "/usr/lib": false} {
+		if err := checkInit(tree, &images.Definition{Init: path}); (err == nil) != ok {
+			t.Errorf("init %q: %v", path, err)
+		}
+	}
+}
+
 func TestMarkUpdated(t *testing.T) {
 	epoch := time.Unix(1000, 0)
 	for _, dirs := range [][]string{{"usr/lib/systemd", "etc", "var"}, {"usr/lib"}} {

@@ -179,6 +179,7 @@ func (b *Boot) setHeads(value string) error {
 }
 
 func (b *Boot) setIP(value string) error {
+	b.Address, b.Gateway, b.DNS = netip.Prefix{}, netip.Addr{}, netip.Addr{} // of an earlier word
 	parts := strings.Split(value, ",")
 	switch mode := IPMode(parts[0]); mode {
 	case IPDHCP, IPNone:

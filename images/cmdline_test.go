@@ -34,6 +34,9 @@ func TestParseBoot(t *testing.T) {
 		{"auto", "masthead.ip=auto,10.77.0.1/24", with(func(b *Boot) {
 			b.IP, b.Address = IPAuto, netip.MustParsePrefix("10.77.0.1/24")
 		}), ""},
+		{"a later address forgets the earlier gateway", "masthead.ip=10.0.0.2/24,10.0.0.1,10.0.0.3 masthead.ip=10.77.0.1/24", with(func(b *Boot) {
+			b.IP, b.Address = IPStatic, netip.MustParsePrefix("10.77.0.1/24")
+		}), ""},
 		{"static without gateway", "masthead.ip=fd00::1/64,,fd00::53", with(func(b *Boot) {
 			b.IP, b.Address, b.DNS = IPStatic, netip.MustParsePrefix("fd00::1/64"), netip.MustParseAddr("fd00::53")
 		}), ""},

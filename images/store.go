@@ -21,6 +21,9 @@ import (
 // ErrNotFound is what a Store or a Pack answers for a blob or a tag that it does not hold.
 var ErrNotFound = errors.New("not found")
 
+// ErrBusy is a store that is being written to, or cleaned up, by another process.
+var ErrBusy = errors.New("in use: try again when the build, import or removal under way has ended")
+
 // BlobReader is whatever holds blobs by digest. Open does not verify: readers check what they get.
 type BlobReader interface {
 	// Open gives the stored bytes and their number. The caller closes.
@@ -92,6 +95,44 @@ func (s *Store) Has(b Blob) bool {
 	}
 	st, err := os.Stat(s.path(b.Digest))
 	return err == nil && st.Size() == b.Size
+}
+
+// Check reads a whole blob and reports whether it is what its name says. One that is damaged is removed, so that it can
+// be stored again.
+func (s *Store) Check(b Blob) bool {
+	if !s.Has(b) {
+		return false
+	}
+	f, err := s.OpenFile(b.Digest)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err == nil && DigestFromSum(sum.Sum(nil)) == b.Digest {
+		return true
+	}
+	_ = os.Remove(s.path(b.Digest)) // where that fails, the next write replaces it by rename
+	return false
+}
+
+// Hold keeps Collect away until release is called: what is stored meanwhile has no tag yet that would protect it.
+func (s *Store) Hold() (release func(), err error) { return s.lock(unix.LOCK_SH) }
+
+// lock takes the store's lock. It ends with the process at the latest.
+func (s *Store) lock(how int) (release func(), err error) {
+	f, err := os.OpenFile(filepath.Join(s.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock the image store: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrBusy
+		}
+		return nil, fmt.Errorf("lock the image store %s: %w", s.dir, err)
+	}
+	return func() { f.Close() }, nil
 }
 
 // Put stores what r gives and returns its name. A blob that is already there is not written again.
@@ -322,6 +363,11 @@ func (s *Store) Untag(name string) error {
 // Collect removes every blob that no tag's history refers to, and returns how many bytes that freed. A manifest that
 // cannot be read stops it: nothing is removed on a guess.
 func (s *Store) Collect() (freed int64, err error) {
+	release, err := s.lock(unix.LOCK_EX)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
 	keep := map[string]bool{}
 	tags, err := s.Tags()
 	if err != nil {
@@ -360,14 +406,29 @@ func (s *Store) Collect() (freed int64, err error) {
 	if err != nil {
 		return freed, fmt.Errorf("collect: %w", err)
 	}
+	// Nobody writes: what is here was left by processes that were killed.
+	left, err := os.ReadDir(filepath.Join(s.dir, "tmp"))
+	if err != nil {
+		return freed, fmt.Errorf("collect: %w", err)
+	}
+	for _, e := range left {
+		if st, err := e.Info(); err == nil && os.Remove(filepath.Join(s.dir, "tmp", e.Name())) == nil {
+			freed += st.Size()
+		}
+	}
 	return freed, nil
 }
 
 // Import takes all images of a pack into the store and tags them as the pack does. Every blob is verified; one that is
-// damaged ends the import before any tag has changed.
+// damaged ends the import before any tag has changed; one that is damaged in the store is replaced.
 func (s *Store) Import(p *Pack) error {
+	release, err := s.Hold()
+	if err != nil {
+		return fmt.Errorf("import: %w", err)
+	}
+	defer release()
 	for _, b := range p.Blobs() {
-		if s.Has(b) {
+		if s.Check(b) {
 			continue
 		}
 		r, _, err := p.Open(b.Digest)

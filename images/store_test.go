@@ -124,6 +124,52 @@ func TestTagsHistoryAndCollect(t *testing.T) {
 	}
 }
 
+func TestImportMendsWhatIsDamaged(t *testing.T) {
+	s, err := OpenStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, d := testImage(t, s, "worker", "1")
+	data := packBytes(t, s, map[string]Digest{"worker": d})
+	p, err := OpenPack(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.path(m.Kernel.Digest), []byte("KERNEL"), 0o644); err != nil { // of the same size
+		t.Fatal(err)
+	}
+	if err := s.Import(p); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadBlob(s, m.Kernel.Digest, 100); string(got) != "kernel" {
+		t.Errorf("after the import the kernel is %q, %v", got, err)
+	}
+}
+
+func TestCollectKeepsAwayFromBuilds(t *testing.T) {
+	s, err := OpenStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := s.Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.PutBytes([]byte("of a build under way")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Collect(); !errors.Is(err, ErrBusy) {
+		t.Errorf("collect during a build: %v, want ErrBusy", err)
+	}
+	release()
+	if err := os.WriteFile(filepath.Join(s.Dir(), "tmp", "put-1-1"), []byte("left by a process that was killed"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if freed, err := s.Collect(); freed != 20+33 || err != nil {
+		t.Errorf("collect freed %d, %v; want 53: the blob without a tag and what was left", freed, err)
+	}
+}
+
 func packBytes(t testing.TB, s *Store, tags map[string]Digest) []byte {
 	t.Helper()
 	plan, err := PlanPack(s, tags)

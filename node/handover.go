@@ -148,6 +148,38 @@ func writeFiles(dir string, all []file) error {
 	return nil
 }
 
+// maxLinks is as many symbolic links as the kernel follows (include/linux/namei.h, MAXSYMLINKS).
+const maxLinks = 40
+
+// initThere checks that a root, mounted at dir, has a program at path.
+func initThere(dir, path string) error {
+	for range maxLinks {
+		st, err := os.Lstat(filepath.Join(dir, path))
+		switch {
+		case err != nil:
+			// A folder on the way may be an absolute link; what cannot be told from here is left to the kernel.
+			if _, e := os.Stat(filepath.Join(dir, filepath.Dir(path))); e != nil {
+				return nil
+			}
+			return fmt.Errorf("the root has no init %s: %w", path, err)
+		case st.Mode()&os.ModeSymlink != 0:
+			target, err := os.Readlink(filepath.Join(dir, path))
+			if err != nil {
+				return err
+			}
+			if !filepath.IsAbs(target) {
+				target = filepath.Join(filepath.Dir(path), target)
+			}
+			path = target
+		case !st.Mode().IsRegular() || st.Mode()&0o111 == 0:
+			return fmt.Errorf("the root's init %s is not a program: its mode is %s", path, st.Mode())
+		default:
+			return nil
+		}
+	}
+	return fmt.Errorf("the root's init %s is a loop of links", path)
+}
+
 // dirMode is the mode of folders that have to be made for a file: as private as the file is.
 func dirMode(m os.FileMode) os.FileMode {
 	if m&0o077 == 0 {

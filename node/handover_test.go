@@ -110,3 +110,35 @@ func TestUnits(t *testing.T) {
 		t.Errorf("%d units on a worker, want 1", n)
 	}
 }
+
+func TestInitThere(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"usr/lib/systemd", "sbin"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, mode := range map[string]os.FileMode{"usr/lib/systemd/systemd": 0o755, "usr/lib/data": 0o644} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range map[string]string{"sbin/init": "/lib/systemd/systemd", "lib": "usr/lib", "sbin/gone": "nowhere", "sbin/loop": "loop"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, ok := range map[string]bool{"/sbin/init": true, "/usr/lib/systemd/systemd": true, "/usr/lib/data": false, "/sbin/gone": false, "/sbin/loop": false, "/sbin": false} {
+		if err := initThere(dir, path); (err == nil) != ok {
+			t.Errorf("init %s: %v", path, err)
+		}
+	}
+}
+
+func TestWithImage(t *testing.T) {
+	d := images.DigestOf([]byte("new"))
+	got := withImage("quiet masthead.image=sha256:old root=ram masthead.image=x", d)
+	if want := "quiet root=ram masthead.image=" + string(d); got != want {
+		t.Errorf("withImage: %q, want %q", got, want)
+	}
+}

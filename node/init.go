@@ -369,14 +369,29 @@ func (in *Init) handover(ctx context.Context) (string, error) {
 
 // linkBinary lets an administrator on the machine type masthead, and gives PID 1 of a minimal image its name.
 func (in *Init) linkBinary() error {
-	links := map[string]string{filepath.Join(newRoot, "usr/local/bin/masthead"): images.RunBinary, images.RunInit: images.RunBinary}
-	for name, target := range links {
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			return fmt.Errorf("link %s: %w", name, err)
-		}
-		if err := os.Symlink(target, name); err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("link %s: %w", name, err)
-		}
+	root, err := os.OpenRoot(newRoot)
+	if err != nil {
+		return fmt.Errorf("prepare the root: %w", err)
+	}
+	defer root.Close()
+	const name = "usr/local/bin/masthead"
+	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return fmt.Errorf("prepare the root: %w", err)
+	}
+	_ = root.Remove(name) // an older one that the image may bring
+	if err := root.Symlink(images.RunBinary, name); err != nil {
+		return fmt.Errorf("prepare the root: %w", err)
+	}
+	if err := os.Symlink(images.RunBinary, images.RunInit); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("prepare the root: %w", err)
+	}
+	if in.man.Init == "" {
+		return nil
+	}
+	// Not found after the switch, this would be a kernel panic that nobody explains. Links are followed inside the root
+	// as the kernel will, from its own /.
+	if err := initThere(newRoot, in.man.Init); err != nil {
+		return &hint{err, "build the image again with an init in its root"}
 	}
 	return nil
 }
@@ -389,9 +404,21 @@ func (in *Init) initPath() string {
 	return in.man.Init
 }
 
+// machineID is this machine's: by its cluster NIC, by what SMBIOS calls it where there is no network, or else new at
+// each boot.
+func (in *Init) machineID() string {
+	if in.mac != "" {
+		return machineID(in.mac)
+	}
+	if inv := inventory("/sys", "/proc", in.smbios); inv.UUID != "" {
+		return machineID(inv.UUID)
+	}
+	return machineID(in.bootID)
+}
+
 func (in *Init) identity() identity {
 	id := identity{
-		Name: in.spec.Name, Domain: in.spec.Domain, MachineID: machineID(in.mac),
+		Name: in.spec.Name, Domain: in.spec.Domain, MachineID: in.machineID(),
 		Hosts: in.spec.Hosts, DNS: in.spec.DNS, SSHKeys: in.spec.SSHKeys,
 	}
 	id.SSHKeys = append(id.SSHKeys, in.baked.SSHKeys...)

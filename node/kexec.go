@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/u-root/u-root/pkg/boot/kexec"
 	"golang.org/x/sys/unix"
@@ -40,12 +41,24 @@ func LoadKexec(ctx context.Context, cfg agent.Config) (string, error) {
 		return "", fmt.Errorf("kexec: %w", err)
 	}
 	defer ramfs.Close()
-	// The command line of this boot names the heads, the CA and the NIC; a later masthead.image wins over an earlier one.
-	cmdline := line("/proc/cmdline") + " " + images.KeyImage + "=" + string(image)
+	// The command line of this boot names the heads, the CA and the NIC.
+	cmdline := withImage(line("/proc/cmdline"), image)
 	if err := kexec.FileLoad(kernel, ramfs, cmdline); err != nil {
 		return "", fmt.Errorf("kexec: load kernel %s: %w", m.KernelRelease, err)
 	}
 	return fmt.Sprintf("%s %s, kernel %s", m.Name, image.Short(), m.KernelRelease), nil
+}
+
+// withImage is a command line that names another image. The word is replaced, not added: a machine that restarts this
+// way a hundred times must not outgrow COMMAND_LINE_SIZE.
+func withImage(cmdline string, image images.Digest) string {
+	var words []string
+	for _, w := range strings.Fields(cmdline) {
+		if !strings.HasPrefix(w, images.KeyImage+"=") {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(append(words, images.KeyImage+"="+string(image)), " ")
 }
 
 // kexecSource says where the next kernel comes from: the medium, or the head that answers first.

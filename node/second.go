@@ -44,23 +44,30 @@ func Second(log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	running := map[int]service{}
-	for _, s := range services(roleOf(log)) {
-		start(ctx, s, running, log)
-	}
 	again := make(chan service)
+	later := func(s service) {
+		time.AfterFunc(restartPause, func() {
+			select {
+			case again <- s:
+			case <-ctx.Done():
+			}
+		})
+	}
+	for _, s := range services(roleOf(log)) {
+		if !start(ctx, s, running, log) {
+			later(s)
+		}
+	}
 	for {
 		select {
 		case <-children:
 			for _, s := range reap(running, log) {
-				time.AfterFunc(restartPause, func() {
-					select {
-					case again <- s:
-					case <-ctx.Done():
-					}
-				})
+				later(s)
 			}
 		case s := <-again:
-			start(ctx, s, running, log)
+			if !start(ctx, s, running, log) {
+				later(s)
+			}
 		case sig := <-signals:
 			cancel()
 			return end(sig, log)
@@ -91,18 +98,20 @@ func services(role images.Role) []service {
 	return append(all, service{"shell", func(context.Context) *exec.Cmd { return shell(context.Background()) }})
 }
 
-func start(ctx context.Context, s service, running map[int]service, log *slog.Logger) {
+// start starts a service, and reports whether it runs: a machine short of memory or processes may have to try again.
+func start(ctx context.Context, s service, running map[int]service, log *slog.Logger) bool {
 	if ctx.Err() != nil {
-		return
+		return true // the machine ends: nothing is to be started any more
 	}
 	cmd := s.command(ctx)
 	if err := cmd.Start(); err != nil {
 		log.Error("start", "service", s.name, "err", err)
-		return
+		return false
 	}
 	running[cmd.Process.Pid] = s
 	// The process is reaped by reap, with all the others that PID 1 inherits; exec's own Wait is never called.
 	_ = cmd.Process.Release()
+	return true
 }
 
 // reap collects every child that has ended and gives those that are to be started again.

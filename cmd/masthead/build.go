@@ -82,6 +82,11 @@ func (a *app) buildISO(ctx context.Context, file string, f buildFlags) error {
 		if err != nil {
 			return fmt.Errorf("%s carries %s: %w", file, c, err)
 		}
+		for _, other := range append(carried, def) {
+			if other.Name == d.Name {
+				return fmt.Errorf("%s carries %s: the name %s is taken; images on one medium need names of their own", file, c, d.Name)
+			}
+		}
 		carried = append(carried, d)
 	}
 	if f.dryRun {

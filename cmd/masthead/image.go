@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -75,11 +76,7 @@ func (a *app) imageListCommand(open openStore) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List images with their digests and sizes", Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := open()
-			if err != nil {
-				return err
-			}
-			list, err := wire.ImagesOf(s)
+			list, err := a.listImages(cmd, open)
 			if err != nil {
 				return err
 			}
@@ -88,6 +85,18 @@ func (a *app) imageListCommand(open openStore) *cobra.Command {
 	}
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// listImages asks the head on this machine, which also knows the images of its medium, or else reads the store.
+func (a *app) listImages(cmd *cobra.Command, open openStore) ([]wire.Image, error) {
+	if _, err := os.Stat(images.APISocket); err == nil && !cmd.Flags().Changed("store") {
+		return wire.NewUnixClient(images.APISocket).Images(cmd.Context())
+	}
+	s, err := open()
+	if err != nil {
+		return nil, err
+	}
+	return wire.ImagesOf(s)
 }
 
 func (a *app) printImages(list []wire.Image) error {

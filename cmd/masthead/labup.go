@@ -70,14 +70,14 @@ func (a *app) labUp(ctx context.Context, file string, stay bool, timeout time.Du
 	if err != nil {
 		return err
 	}
+	var control errgroup.Group // for lab status, console, fault and down in other terminals
 	defer func() {
 		forgetHead(dir)
-		if err := c.Down(); err != nil {
+		if err := errors.Join(c.Down(), control.Wait()); err != nil && ctx.Err() == nil {
 			a.log.Warn("take the lab down", "err", err)
 		}
 	}()
-	g, serving := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.Serve(serving) })
+	control.Go(func() error { return c.Serve(ctx) })
 	head, err := a.bootCluster(ctx, c, show, dir, timeout)
 	if err != nil {
 		show.close()
@@ -92,7 +92,11 @@ func (a *app) labUp(ctx context.Context, file string, stay bool, timeout time.Du
 	if !stay {
 		return nil
 	}
-	return a.watchCluster(ctx, head, config.Name, sshCommand(c, dir))
+	example := c.Named(images.RoleHead)[0]
+	if workers := c.Named(images.RoleWorker); len(workers) > 0 {
+		example = workers[0]
+	}
+	return a.watchCluster(ctx, head, config.Name, sshCommand(c, dir), example)
 }
 
 // bootCluster boots the heads and then the workers, all workers at once, and gives a client of the first head.
@@ -157,7 +161,7 @@ func (a *app) printBoots(ctx context.Context, head *wire.Client, c *cluster.Clus
 const watchInterval = 2 * time.Second
 
 // watchCluster shows the cluster until ctx ends, with what there is to play with.
-func (a *app) watchCluster(ctx context.Context, head *wire.Client, lab, ssh string) error {
+func (a *app) watchCluster(ctx context.Context, head *wire.Client, lab, ssh, example string) error {
 	for {
 		status, err := head.Status(ctx)
 		if ctx.Err() != nil {
@@ -171,14 +175,13 @@ func (a *app) watchCluster(ctx context.Context, head *wire.Client, lab, ssh stri
 		} else if err := a.printStatus(status); err != nil {
 			return err
 		}
-		self := filepath.Base(os.Args[0])
 		fmt.Fprintf(a.out, "\nIn another terminal:\n"+
 			"  %[1]s --lab %[2]s node list               the nodes\n"+
-			"  %[1]s --lab %[2]s node why n01            how n01 came up\n"+
-			"  %[1]s --lab %[2]s lab console n01         its console (Ctrl-] leaves)\n"+
-			"  %[1]s --lab %[2]s lab fault cut-link n01:0\n"+
+			"  %[1]s --lab %[2]s node why %[4]s            how %[4]s came up\n"+
+			"  %[1]s --lab %[2]s lab console %[4]s         its console (Ctrl-] leaves)\n"+
+			"  %[1]s --lab %[2]s lab fault cut-link %[4]s:0\n"+
 			"  %[1]s --lab %[2]s lab status              the hardware\n"+
-			"%[3]sCtrl-C takes the cluster down.\n", self, lab, ssh)
+			"%[3]sCtrl-C takes the cluster down.\n", os.Args[0], lab, ssh, example)
 		if !terminal(a.out) {
 			<-ctx.Done()
 			return nil

@@ -1,0 +1,328 @@
+package cluster
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"masthead/images"
+	"masthead/node/wire"
+	"masthead/vmtest"
+	"masthead/vmtest/qemu"
+)
+
+// sshPort is the name under which the lab forwards the head's sshd.
+const sshPort = "ssh"
+
+// TestVMDebian boots the shipped Debian head by BIOS from a stick, and from it the shipped worker by BIOS and, by UEFI,
+// one of the same Debian with more than 1 GiB of data in its root. Each worker has 512 MB of memory.
+func TestVMDebian(t *testing.T) {
+	t.Parallel()
+	program(t)
+	big := bigRoot(t)
+	worker := func(firmware qemu.Firmware) vmtest.MachineConfig {
+		return vmtest.MachineConfig{Role: string(images.RoleWorker), Memory: 512, Firmware: firmware}
+	}
+	c := start(t, 3, vmtest.Config{
+		Name: "debian",
+		Machines: map[string]vmtest.MachineConfig{
+			"head1": {Role: string(images.RoleHead), Memory: 768, Boot: vmtest.Boot{qemu.FromDisk}, NICs: []vmtest.NICConfig{{}},
+				Disks:   []vmtest.DiskConfig{{Path: iso(t, bigHead(t, big)), Bus: qemu.USB, ReadOnly: true}, {Size: 256 << 20, Label: images.StateLabel}},
+				Forward: map[string]int{HTTPS: 443, sshPort: 22}},
+			"n01": worker(qemu.BIOS),
+			"n02": worker(qemu.UEFI),
+		},
+	})
+	c.awaitHead(t, "head1")
+	image := func(name string) wire.NodeChange { return wire.NodeChange{Image: &name} }
+	must(t, c.Register(t.Context(), c.head, "n01", image("worker")))
+	must(t, c.Register(t.Context(), c.head, "n02", image("big")))
+	c.awaitUp(t, "head1", "head1", "")
+	jump := c.login(t, "head1", func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", c.Machine("head1").Forward(sshPort))
+	})
+	checkSystem(t, jump, "head1", "masthead-agent", "masthead-head")
+
+	for name, firmware := range map[string][]wire.Stage{"n01": byScript, "n02": byLoader} {
+		t.Run(name, func(t *testing.T) {
+			why := c.awaitUp(t, name, name, "")
+			checkStages(t, why, firmware...)
+			c.expect(t, name, bootTime, name+` login:`)
+			address, _ := acks(why)
+			node := c.login(t, name, func(ctx context.Context) (net.Conn, error) {
+				return jump.DialContext(ctx, "tcp", net.JoinHostPort(address[0].String(), "22"))
+			})
+			checkSystem(t, node, name, "masthead-agent")
+			t.Logf("%s, %.1f s after its kernel started:\n%s", name, why.Node.BootedIn, run(t, node, "free -m; findmnt -t erofs,overlay"))
+			if name == "n02" {
+				c.checkBig(t, node, big)
+			}
+			// An orderly end, with the root's server alive to the last.
+			_, _ = output(node, "systemctl poweroff") // the connection may end before the command does
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			if err := c.Machine(name).Wait(ctx); err != nil || c.Machine(name).State(ctx) != vmtest.Off {
+				t.Errorf("%s is %s after poweroff: %v", name, c.Machine(name).State(ctx), err)
+			}
+			if text := c.Machine(name).Console.String(); strings.Contains(text, "I/O error") || strings.Contains(text, "no source of the root") {
+				t.Errorf("%s lost its root on the way", name)
+			}
+		})
+	}
+}
+
+// checkBig reads one file out of a root that is larger than the machine's memory twice over.
+func (c *trial) checkBig(t *testing.T, node *ssh.Client, big bigImage) {
+	t.Helper()
+	n, err := c.head.Node(t.Context(), "n02")
+	must(t, err)
+	list, err := c.head.Images(t.Context())
+	must(t, err)
+	i := slices.IndexFunc(list, func(i wire.Image) bool { return i.Tag == "big" })
+	if i < 0 || list[i].Size < 1<<30 {
+		t.Fatalf("images: %+v, want big with more than 1 GiB", list)
+	}
+	if total := run(t, node, "grep MemTotal: /proc/meminfo"); n.Inventory.MemoryMB > 512 {
+		t.Errorf("n02 has %d MB of memory, %s", n.Inventory.MemoryMB, total)
+	}
+	if r := n.RootState; r == nil || r.BytesFetched == 0 || r.BytesFetched > list[i].Stored {
+		t.Errorf("the root of n02: %+v", r)
+	} else {
+		t.Logf("n02 was up with %.1f MB fetched of a root of %d MB, stored in %.1f MB", float64(r.BytesFetched)/1e6, list[i].Size>>20, float64(list[i].Stored)/1e6)
+	}
+	if out := run(t, node, "cat /proc/cmdline; sha256sum "+big.last); !strings.Contains(out, big.sum) || strings.Contains(out, "root=ram") {
+		t.Errorf("on n02:\n%swant %s", out, big.sum)
+	}
+}
+
+// checkSystem looks whether systemd is content with a machine, and our units run in it.
+func checkSystem(t *testing.T, node *ssh.Client, name string, units ...string) {
+	t.Helper()
+	eventually(t, bootTime, name+" has started everything", func(context.Context) error {
+		state, err := output(node, "systemctl is-system-running")
+		if state = strings.TrimSpace(state); state == "running" || state == "degraded" {
+			return nil // degraded is judged below
+		}
+		return fmt.Errorf("%s, %w", state, err)
+	})
+	if failed := run(t, node, "systemctl --failed --no-legend --plain"); strings.TrimSpace(failed) != "" {
+		t.Errorf("failed units of %s:\n%s", name, failed)
+	}
+	for _, unit := range units {
+		if out, err := output(node, "systemctl is-active "+unit); err != nil {
+			t.Errorf("%s: unit %s is %s", name, unit, out)
+		}
+	}
+	if host := strings.TrimSpace(run(t, node, "hostname")); host != name {
+		t.Errorf("%s calls itself %q", name, host)
+	}
+}
+
+// login opens a connection as root with the lab's key. A machine that is up may not have its sshd yet.
+func (c *trial) login(t *testing.T, name string, dial func(context.Context) (net.Conn, error)) *ssh.Client {
+	t.Helper()
+	key, err := os.ReadFile(filepath.Join(filepath.Dir(c.token), KeyFile))
+	must(t, err)
+	signer, err := ssh.ParsePrivateKey(key)
+	must(t, err)
+	config := &ssh.ClientConfig{User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, Timeout: 30 * time.Second,
+		HostKeyCallback: ssh.InsecureIgnoreHostKey()} // made at its boot; the way there is the lab's own
+	var client *ssh.Client
+	eventually(t, bootTime, "log in to "+name, func(ctx context.Context) error {
+		conn, err := dial(ctx)
+		if err != nil {
+			return err
+		}
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		defer stop()
+		sc, channels, requests, err := ssh.NewClientConn(conn, name, config)
+		if err != nil {
+			return errors.Join(err, conn.Close())
+		}
+		client = ssh.NewClient(sc, channels, requests)
+		return nil
+	})
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// output runs a command and gives what it printed on both of its outputs.
+func output(node *ssh.Client, command string) (string, error) {
+	s, err := node.NewSession()
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	out, err := s.CombinedOutput(command)
+	return string(out), err
+}
+
+func run(t *testing.T, node *ssh.Client, command string) string {
+	t.Helper()
+	out, err := output(node, command)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return out
+}
+
+// bigImage is an archive with Debian and more than 1 GiB of data.
+type bigImage struct {
+	archive   string
+	last, sum string // one of its files and its SHA-256, in hexadecimal digits
+}
+
+// Data of the big image: enough files of enough bytes for more than 1 GiB.
+const (
+	bigFiles    = 17
+	bigFileSize = 64 << 20
+)
+
+// bigRoot lays data over the Debian tree of the shipped worker. The archive stays in the cache.
+func bigRoot(t *testing.T) bigImage {
+	t.Helper()
+	mustRun(t, "build", "netboot", definition(t, "worker"), "-o", t.TempDir()) // bootstraps, if nobody has yet
+	debian := newestArchive(t, cacheFolder(t))
+	big := bigImage{last: fmt.Sprintf("/srv/data/%02d", bigFiles-1)}
+	sum := sha256.New()
+	_, err := io.Copy(sum, bigFile(bigFiles-1))
+	must(t, err)
+	big.sum = hex.EncodeToString(sum.Sum(nil))
+	key := sha256.Sum256(fmt.Appendf(nil, "%s %d %d %s", filepath.Base(debian), bigFiles, bigFileSize, big.sum))
+	big.archive = filepath.Join(cacheFolder(t), "vmtest", fmt.Sprintf("big-%x.tar", key[:8]))
+	if _, err := os.Stat(big.archive); err == nil {
+		return big
+	}
+	old, err := filepath.Glob(filepath.Join(filepath.Dir(big.archive), "big-*.tar"))
+	must(t, err)
+	for _, f := range old {
+		must(t, os.Remove(f))
+	}
+	must(t, os.MkdirAll(filepath.Dir(big.archive), 0o755))
+	part := big.archive + ".part"
+	must(t, writeBig(debian, part))
+	must(t, os.Rename(part, big.archive))
+	return big
+}
+
+// newestArchive is the Debian archive in the cache that was made last.
+func newestArchive(t *testing.T, cache string) string {
+	t.Helper()
+	var newest string
+	var at time.Time
+	for _, pattern := range []string{"debian/*.tar", "debian/debian/*.tar"} {
+		files, err := filepath.Glob(filepath.Join(cache, pattern))
+		must(t, err)
+		for _, f := range files {
+			st, err := os.Stat(f)
+			must(t, err)
+			if newest == "" || st.ModTime().After(at) {
+				newest, at = f, st.ModTime()
+			}
+		}
+	}
+	if newest == "" {
+		t.Fatalf("no Debian archive in %s", cache)
+	}
+	return newest
+}
+
+// writeBig copies an archive and adds the data.
+func writeBig(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	w := tar.NewWriter(out)
+	for r := tar.NewReader(in); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.WriteHeader(h); err != nil {
+			return err
+		}
+		if _, err := io.Copy(w, r); err != nil {
+			return err
+		}
+	}
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "./srv/data/", Mode: 0o755}); err != nil {
+		return err
+	}
+	for n := range bigFiles {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprintf("./srv/data/%02d", n), Mode: 0o644, Size: bigFileSize}); err != nil {
+			return err
+		}
+		if _, err := io.Copy(w, bigFile(n)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(w.Close(), out.Close())
+}
+
+// bigFile is the content of a file of the big image: no block of it is like another, and all pack well, so that a build
+// takes seconds.
+func bigFile(n int) io.Reader {
+	random := rand.New(rand.NewPCG(uint64(n), 1))
+	var block [4096]byte
+	for i := range 64 {
+		block[i] = byte(random.Uint32())
+	}
+	for i := 64; i < len(block); i++ {
+		block[i] = block[i-64] | 1 // never all zeros
+	}
+	i := uint64(0)
+	blocks := make([]io.Reader, 0, bigFileSize/len(block))
+	for range bigFileSize / len(block) {
+		b := block
+		binary.LittleEndian.PutUint64(b[:], i)
+		binary.LittleEndian.PutUint64(b[8:], random.Uint64())
+		blocks = append(blocks, bytes.NewReader(b[:]))
+		i++
+	}
+	return io.MultiReader(blocks...)
+}
+
+// bigHead is the shipped head's definition that carries the big image besides the shipped worker.
+func bigHead(t *testing.T, big bigImage) string {
+	t.Helper()
+	folder := t.TempDir()
+	worker, err := os.ReadFile(definition(t, "worker"))
+	must(t, err)
+	_, rest, found := strings.Cut(string(worker), "\nkernel:")
+	if !found {
+		t.Fatalf("the shipped worker has no kernel:\n%s", worker)
+	}
+	must(t, os.WriteFile(filepath.Join(folder, "big.yaml"), []byte("name: big\nrole: worker\nroot:\n  tar: "+big.archive+"\nkernel:"+rest), 0o644))
+	head, err := os.ReadFile(definition(t, "head"))
+	must(t, err)
+	text := strings.Replace(string(head), "  - worker.yaml\n", "  - "+definition(t, "worker")+"\n  - big.yaml\n", 1)
+	path := filepath.Join(folder, "head.yaml")
+	must(t, os.WriteFile(path, []byte(text), 0o644))
+	return path
+}
