@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 
@@ -34,8 +36,8 @@ func (b *Builder) Netboot(ctx context.Context, built Built, dir string) ([]strin
 		parts[name] = blob.Digest
 	}
 	var written []string
-	for name, digest := range parts {
-		r, _, err := b.cfg.Store.Open(digest)
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		r, _, err := b.cfg.Store.Open(parts[name])
 		if err != nil {
 			return nil, err
 		}

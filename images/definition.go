@@ -110,10 +110,11 @@ func LoadDefinition(file string) (*Definition, error) {
 	if d.SSHKeys, err = readKeys(file, dir, d.SSHKeys); err != nil {
 		return nil, err
 	}
-	// An OCI reference is a path only where there is such a file.
-	if d.Root.OCI != "" && !filepath.IsAbs(d.Root.OCI) {
-		if p := filepath.Join(dir, d.Root.OCI); exists(p) {
-			d.Root.OCI = p
+	// An OCI reference is a path only where there is such a file, with or without a tag behind it.
+	if ref := d.Root.OCI; ref != "" && !filepath.IsAbs(ref) {
+		path, _, _ := strings.Cut(ref, ":")
+		if exists(filepath.Join(dir, ref)) || exists(filepath.Join(dir, path)) {
+			d.Root.OCI = filepath.Join(dir, ref)
 		}
 	}
 	return d, nil

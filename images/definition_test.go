@@ -91,6 +91,21 @@ func TestDefinitionPathsCountFromItsFolder(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
+
+	if err := os.WriteFile(filepath.Join(dir, "saved.tar"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{
+		"saved.tar": dir + "/saved.tar", "saved.tar:tiny:1": dir + "/saved.tar:tiny:1", "registry:5000/tiny:1": "registry:5000/tiny:1",
+	} {
+		text := "name: a\nrole: head\nroot: {oci: '" + ref + "'}\nkernel: {package: linux-image-amd64}\n"
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := LoadDefinition(file); err != nil || d.Root.OCI != want {
+			t.Errorf("oci %s: %+v, %v; want %s", ref, d, err, want)
+		}
+	}
 }
 
 func TestDefinitionKeys(t *testing.T) {

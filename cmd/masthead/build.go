@@ -143,6 +143,7 @@ func (a *app) buildNetboot(ctx context.Context, file string, f buildFlags) error
 	show.close()
 	a.sayBuilt(built)
 	files, err := b.Netboot(ctx, built, f.dir)
+	show.close()
 	if err != nil {
 		return err
 	}
