@@ -11,6 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// hangUpAfter is when processes that SIGTERM did not end are sent SIGHUP as well: an interactive shell ignores the one and
+// ends by the other.
+const hangUpAfter = time.Second
+
 // stopAll ends all processes: SIGTERM, then SIGKILL to what is left after grace. It spares PID 1, kernel threads, and
 // processes whose name begins with '@': those serve the root that everything else runs from (systemd's convention for
 // root storage daemons).
@@ -22,7 +26,7 @@ func stopAll(grace time.Duration) error {
 	for _, pid := range pids {
 		_ = unix.Kill(pid, unix.SIGTERM) // one that has ended meanwhile is what we want
 	}
-	deadline := time.Now().Add(grace)
+	deadline, hangUp := time.Now().Add(grace), time.Now().Add(hangUpAfter)
 	for time.Now().Before(deadline) {
 		for { // zombies are ours to reap
 			if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || (err != nil && !errors.Is(err, unix.EINTR)) {
@@ -31,6 +35,11 @@ func stopAll(grace time.Duration) error {
 		}
 		if pids, err = stoppable("/proc", os.Getpid()); err != nil || len(pids) == 0 {
 			return err
+		}
+		if time.Now().After(hangUp) {
+			for _, pid := range pids {
+				_ = unix.Kill(pid, unix.SIGHUP)
+			}
 		}
 		time.Sleep(50 * time.Millisecond) // there is no event for "some process that is not my child has ended"
 	}
