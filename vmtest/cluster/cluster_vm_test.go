@@ -70,11 +70,11 @@ func TestVMCluster(t *testing.T) {
 		{"head's power cut", l.headCut},
 		{"power-off", l.powerOff}, // n01 restarts during the next
 		{"kexec behind a wall", l.kexec},
-		{"rescue shell", l.rescue}, // n01 fails to boot during the next
+		{"rescue shell", l.rescue}, // n01 fails to boot during the next two
 		{"worker by UEFI PXE", l.pxeByUEFI},
+		{"worker by UEFI HTTP", l.httpByUEFI},
 		{"a boot that failed", l.failedBoot},
 		{"a damaged chunk", l.damagedChunk},
-		{"worker by UEFI HTTP", l.httpByUEFI},
 	} {
 		if !t.Run(step.name, step.run) {
 			t.FailNow() // the next steps would only find what this one left
@@ -403,6 +403,14 @@ func (l *life) pxeByUEFI(t *testing.T) {
 	must(t, l.PowerCut("n03"))
 }
 
+func (l *life) httpByUEFI(t *testing.T) {
+	must(t, l.Register(t.Context(), l.head, "n04", wire.NodeChange{}))
+	why := l.awaitUp(t, "n04", "n04", "")
+	checkStages(t, why, byLoader...)
+	checkOneAddress(t, why, netip.Addr{}, 3)
+	must(t, l.PowerCut("n04"))
+}
+
 // failedBoot reads what n01 has to say of its cable on its console, and mends it for the head to hear it too.
 func (l *life) failedBoot(t *testing.T) {
 	match := l.expect(t, "n01", 2*time.Minute, `(?s)\*\*\* boot failed at stage "root".*\*\*\* cause: ([^\n]*)\n.*\*\*\* try: +([^\n]*)\n.*\*\*\* a shell follows`)
@@ -455,11 +463,4 @@ func (l *life) damagedChunk(t *testing.T) {
 	if out := l.mustSh(t, "n01", "sha256sum /dev/nbd0"); !strings.Contains(out, l.worker.root) {
 		t.Errorf("n01 reads its root as\n%swant %s", out, l.worker.root)
 	}
-}
-
-func (l *life) httpByUEFI(t *testing.T) {
-	must(t, l.Register(t.Context(), l.head, "n04", wire.NodeChange{}))
-	why := l.awaitUp(t, "n04", "n04", "")
-	checkStages(t, why, byLoader...)
-	checkOneAddress(t, why, netip.Addr{}, 3)
 }

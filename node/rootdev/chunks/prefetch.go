@@ -16,8 +16,9 @@ const (
 	loaders     = 6 // at once, before the root is there: nobody else wants the link
 
 	// prefetchQuiet is how long no read may have waited for a chunk before the next is fetched ahead: a machine that
-	// boots has the link, and its share of its heads, to itself.
-	prefetchQuiet = 200 * time.Millisecond
+	// boots has the link, its processor, and its share of its heads, to itself. The pauses of a boot in which programs
+	// compute are shorter than this.
+	prefetchQuiet = 3 * time.Second
 )
 
 // Prefetch fetches chunks into the cache in the order of their indices in order, or all in the order of the root if

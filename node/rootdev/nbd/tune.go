@@ -18,13 +18,14 @@ type Tuning struct {
 
 // DefaultTuning is what Tune sets for a root.
 //
-// ReadAhead covers four chunks of 256 KiB: while a program reads the first, the next are fetched side by side. The
-// kernel's own 128 KiB would fetch one after the other.
+// ReadAhead is one chunk. A page fault in a mapped program reads as much around it (mm/filemap.c,
+// do_sync_mmap_readahead), so each chunk more is fetched, verified and decoded for nothing while a machine boots; the
+// kernel's own 128 KiB would fetch a chunk and read half of it.
 //
 // Remind is not a limit (see Connect). The kernel writes a line for each waiting request when it passes, and takes a
 // request back from a process that died; a minute keeps the console readable through a head's reboot and bounds how
 // long reads hang after a respawn.
-var DefaultTuning = Tuning{ReadAhead: 1024, Request: 512, Remind: time.Minute}
+var DefaultTuning = Tuning{ReadAhead: 256, Request: 512, Remind: time.Minute}
 
 // Tune sets a device's queue under sys, normally /sys. The device works without it, only slower, so all that fails is
 // reported together and the caller may go on.
