@@ -351,7 +351,7 @@ func TestPackOfTheMediumIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	list, err := other.library.list()
+	list, _, err := other.library.list()
 	if err != nil || len(list) != 2 || list[0].Tag != "spare" || list[1].Digest != d {
 		t.Errorf("images of a head without a store of its own: %+v, %v", list, err)
 	}
@@ -368,6 +368,47 @@ func TestPackOfTheMediumIsServed(t *testing.T) {
 	cfg.Pack, cfg.StateDir = cut, t.TempDir()
 	if _, err := New(cfg); !errors.Is(err, images.ErrTruncated) {
 		t.Errorf("a truncated pack: %v", err)
+	}
+}
+
+func TestOneDamagedImageStopsNoOther(t *testing.T) {
+	h, d := testHead(t)
+	bad, err := h.library.store.Manifest(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad.Name = "bad"
+	broken, err := h.library.store.PutManifest(bad)
+	if err == nil {
+		err = h.library.store.Tag("bad", broken)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(h.library.store.Dir(), "blobs", broken.Hex()[:2], broken.Hex()), []byte("{}"), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if list, err := h.images(); err != nil || len(list) != 1 || list[0].Tag != "worker" {
+			t.Errorf("images: %+v, %v; want the whole one", list, err)
+		}
+	}
+	if h.defaultImage() != "worker" {
+		t.Errorf("default image %q", h.defaultImage())
+	}
+	if f, err := h.tftpFiles("undionly.kpxe"); err != nil {
+		t.Errorf("loader: %v", err)
+	} else {
+		f.Close()
+	}
+	said := 0
+	for _, e := range h.reg.Log().Last(100) {
+		if strings.Contains(e.Text, "masthead image rm bad") {
+			said++
+		}
+	}
+	if said != 1 {
+		t.Errorf("the damaged image is an event %d times, want once", said)
 	}
 }
 

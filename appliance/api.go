@@ -310,7 +310,7 @@ func (a *api) changeSettings(ctx context.Context, c caller, r *http.Request) (an
 }
 
 func (a *api) images(context.Context, caller, *http.Request) (any, error) {
-	return a.head.library.list()
+	return a.head.images()
 }
 
 // events streams the cluster's events, the last ones first (HTML standard, 9.2 server-sent events).

@@ -123,7 +123,7 @@ func (h *Head) fetched(f httpboot.Fetch) {
 // loaders are what firmware may ask for first: the loaders of every image, by name. Of two with one name the default
 // image's wins.
 func (h *Head) loaders() (map[string]images.Digest, error) {
-	list, err := h.library.list()
+	list, err := h.images()
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (h *Head) loaders() (map[string]images.Digest, error) {
 	for _, i := range list {
 		m, err := images.ReadManifest(h.library, i.Digest)
 		if err != nil {
-			return nil, err
+			continue // gone since it was listed
 		}
 		for name, b := range m.Loaders {
 			if _, ok := all[name]; !ok || i.Tag == first {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/thejerf/suture/v4"
@@ -42,6 +43,7 @@ type Head struct {
 	blobs     http.Handler
 	boot      *httpboot.Handler
 	dhcpMode  dhcpMode
+	told      sync.Map // of broken images
 }
 
 // New opens the state of a head and prepares its services. It touches the network only in Run.
@@ -263,7 +265,7 @@ func (h *Head) status(now time.Time) (wire.Status, error) {
 	if err != nil {
 		return wire.Status{}, err
 	}
-	list, err := h.library.list()
+	list, err := h.images()
 	if err != nil {
 		return wire.Status{}, err
 	}
@@ -281,6 +283,18 @@ func (h *Head) status(now time.Time) (wire.Status, error) {
 		s.ReadOnly = err.Error()
 	}
 	return s, nil
+}
+
+// images lists the images that are whole. Each one that is not is an event, once.
+func (h *Head) images() ([]wire.Image, error) {
+	list, broken, err := h.library.list()
+	for tag, e := range broken {
+		if _, told := h.told.LoadOrStore(tag+e.Error(), true); !told {
+			h.reg.Event(wire.Event{Time: time.Now(), Kind: "image", Failed: true,
+				Text: fmt.Sprintf("image %s cannot be used: %v; import it again, or: masthead image rm %s", tag, e, tag)})
+		}
+	}
+	return list, err
 }
 
 // nic is the present name of the cluster NIC.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"masthead/images"
 	"masthead/node/wire"
@@ -44,37 +45,45 @@ func (l *library) resolve(ref string) (images.Digest, error) {
 	return d, nil
 }
 
-// list describes all tagged images, by tag.
-func (l *library) list() ([]wire.Image, error) {
-	all, err := wire.ImagesOf(l.store)
+// list describes all tagged images, by tag. One whose manifest cannot be read does not take the others along: it is in
+// broken, by tag.
+func (l *library) list() (all []wire.Image, broken map[string]error, err error) {
+	broken = map[string]error{}
+	tags, err := l.store.Tags()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	add := func(tag string, d images.Digest, from images.BlobReader, history int) {
+		m, err := images.ReadManifest(from, d)
+		if err != nil {
+			broken[tag] = err
+			return
+		}
+		all = append(all, wire.ImageOf(tag, d, m, history))
+	}
+	for _, tag := range tags {
+		history, err := l.store.History(tag)
+		if err != nil {
+			broken[tag] = err
+			continue
+		}
+		add(tag, history[len(history)-1], l, len(history))
 	}
 	if l.pack != nil {
 		for tag, d := range l.pack.Tags() {
-			if slices.ContainsFunc(all, func(i wire.Image) bool { return i.Tag == tag }) {
-				continue
+			if !slices.Contains(tags, tag) {
+				add(tag, d, l.pack, 1)
 			}
-			m, err := images.ReadManifest(l.pack, d)
-			if err != nil {
-				return nil, fmt.Errorf("image %s of the medium: %w", tag, err)
-			}
-			all = append(all, wire.ImageOf(tag, d, m, 1))
 		}
 	}
-	slices.SortFunc(all, func(a, b wire.Image) int {
-		if a.Tag < b.Tag {
-			return -1
-		}
-		return 1
-	})
-	return all, nil
+	slices.SortFunc(all, func(a, b wire.Image) int { return strings.Compare(a.Tag, b.Tag) })
+	return all, broken, nil
 }
 
 // defaultImage is what nodes run that name no image, as long as the settings name none either: the one worker image
 // that is here, if there is exactly one.
 func (l *library) defaultImage() string {
-	all, err := l.list()
+	all, _, err := l.list()
 	if err != nil {
 		return ""
 	}

@@ -123,6 +123,9 @@ func (b *Builder) image(ctx context.Context, def *images.Definition) (Built, err
 	if krn != nil {
 		key.Kernel = krn.Source + " " + krn.Release
 	}
+	if def.Kernel.Image != "" {
+		src.identity = "" // files under the same name may hold another kernel each time
+	}
 	if src.identity != "" {
 		if built, ok := b.lookup(key); ok {
 			return built, nil

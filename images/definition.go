@@ -245,6 +245,12 @@ func (d *Definition) validate() []error {
 	if strings.ContainsAny(d.Cmdline, "\n\r\x00") {
 		bad("cmdline", "", "want one line")
 	}
+	for _, w := range strings.Fields(d.Cmdline) {
+		// The head writes the words into an iPXE script, which knows no quotes (iPXE, src/core/exec.c).
+		if w == ";" || w == "||" || w == "&&" || strings.HasPrefix(w, "#") || strings.Contains(w, "${") {
+			bad("cmdline", w, "cannot pass through an iPXE script")
+		}
+	}
 	if _, err := ParseBoot(d.Cmdline); err != nil {
 		for _, e := range splitJoined(err) {
 			bad("cmdline", "", strings.TrimPrefix(e.Error(), "kernel command line: "))

@@ -59,6 +59,12 @@ func TestParseDefinitionErrors(t *testing.T) {
 				"x.yaml:5: cmdline: masthead.panic=soon: want seconds, 0 to 65535",
 				"x.yaml:5: cmdline: root=/dev/sda: want lazy or ram",
 			}},
+		{"words that iPXE would act on", "name: a\nrole: worker\nroot: {minimal: true}\nkernel: {package: linux-image-amd64}\ncmdline: 'a ${net0/mac} || #d'\n",
+			[]string{
+				`x.yaml:5: cmdline: "${net0/mac}": cannot pass through an iPXE script`,
+				`x.yaml:5: cmdline: "||": cannot pass through an iPXE script`,
+				`x.yaml:5: cmdline: "#d": cannot pass through an iPXE script`,
+			}},
 		{"two documents", "name: a\nrole: worker\nroot: {minimal: true}\nkernel: {package: linux-image-amd64}\n---\nname: b\n",
 			[]string{"x.yaml: more than one document"}},
 	}

@@ -34,6 +34,8 @@ func TestErrorsSayWhatToType(t *testing.T) {
 		want []string // parts of standard error
 	}{
 		{[]string{"build", "iso"}, exitUsage, []string{"error: masthead build iso: want 1 arguments, got 0", "try: masthead build iso --help"}},
+		{[]string{"frob"}, exitUsage, []string{`masthead has no command "frob"`, "try: masthead --help"}},
+		{[]string{"build", "frob"}, exitUsage, []string{`masthead build has no command "frob"`, "try: masthead build --help"}},
 		{[]string{"status", "--colour"}, exitUsage, []string{"unknown flag: --colour", "try: masthead status --help"}},
 		{[]string{"node", "list", "-o", "xml"}, exitUsage, []string{"-o xml: want text or json"}},
 		{[]string{"node", "list"}, exitFailed, []string{"this machine is not a head", "try: masthead --head"}},

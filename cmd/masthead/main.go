@@ -34,7 +34,7 @@ func start(args []string) int {
 	case runsTool:
 		return runTool(tool, args)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	return report(os.Stderr, run(ctx, args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -63,9 +63,25 @@ func (a *app) command() *cobra.Command {
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more")
 	a.output = "text"
 	a.remote.flags(root.PersistentFlags())
+	root.Args = noSuchCommand
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	root.AddCommand(a.buildCommand(), a.imageCommand(), a.headCommand(), a.nodeCommand(), a.statusCommand(),
 		a.labCommand(), a.agentCommand(), a.powerCommand(), a.manCommand())
+	for _, group := range root.Commands() {
+		if group.HasSubCommands() {
+			group.Args = noSuchCommand
+			group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	return root
+}
+
+// noSuchCommand refuses arguments of a command that only groups others.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError{&hint{fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0]), cmd.CommandPath() + " --help"}}
 }
 
 // outputFlag gives a listing its -o json.
