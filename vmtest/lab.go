@@ -35,6 +35,8 @@ type Lab struct {
 	captures map[string]*ethernet.Capture
 	machines map[string]*Machine
 
+	watchers sync.WaitGroup // restartStarved, one for each machine
+
 	down    sync.Once
 	downErr error
 	done    chan struct{}
@@ -80,6 +82,9 @@ func Up(ctx context.Context, config Config, folder string, log *slog.Logger) (*L
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lab %s: %w", config.Name, err), l.Down())
+	}
+	for _, m := range l.machines {
+		l.watchers.Go(func() { l.restartStarved(l.life, m) })
 	}
 	unwatch := context.AfterFunc(ctx, func() { l.Down() })
 	go func() { // ends with the lab
@@ -214,6 +219,7 @@ func (l *Lab) socket(name string) string { return filepath.Join(l.runtime, name)
 func (l *Lab) Down() error {
 	l.down.Do(func() {
 		l.end()
+		l.watchers.Wait()
 		var errs []error
 		var ending errgroup.Group
 		for _, m := range l.machines {

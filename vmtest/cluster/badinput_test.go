@@ -200,6 +200,9 @@ func (s *station) tftp(t *testing.T, head string, port uint16, packet []byte) (o
 // outliveHostileDHCP sends what no client sends to the DHCP server, which must go on.
 func (l *life) outliveHostileDHCP(t *testing.T) {
 	s := newStation(t, l.Lab, "lan", "52:54:00:99:99:03", "10.77.0.91")
+	if _, err := s.discover(t); err != nil { // it listens before it serves
+		t.Fatalf("DHCP: %v", err)
+	}
 	server := netip.MustParseAddrPort("255.255.255.255:67")
 	client := netip.MustParseAddrPort("0.0.0.0:68")
 	good, err := dhcpv4.NewDiscovery(s.mac)
@@ -256,7 +259,7 @@ func (s *station) discover(t *testing.T) (*dhcpv4.DHCPv4, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range 5 {
+	for range 10 {
 		s.send(t, broadcastMAC, netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"), ask.ToBytes())
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		for {

@@ -201,20 +201,21 @@ func (c *trial) expect(t *testing.T, machine string, within time.Duration, patte
 // sh runs a command in the shell on a machine's console and gives what it printed and its exit status.
 func (c *trial) sh(t *testing.T, machine, command string) (out, status string) {
 	t.Helper()
-	c.typed(t, machine, command)
-	return c.finished(t, machine, replyTime)
+	c.begin(t, machine, command)
+	return c.finish(t, machine, replyTime)
 }
 
-// typed types a command that finished waits for. The marks are split where they are typed, so that the echo of the
+// begin starts a command whose end finish waits for. The marks are split where they are typed, so that the echo of the
 // line is not taken for them.
-func (c *trial) typed(t *testing.T, machine, command string) {
+func (c *trial) begin(t *testing.T, machine, command string) {
 	t.Helper()
 	must(t, c.Machine(machine).Console.Type(`echo be"gun"; `+command+`; echo "en"ded-$?-`+"\n"))
+	c.expect(t, machine, replyTime, `begun\r?\n`)
 }
 
-func (c *trial) finished(t *testing.T, machine string, within time.Duration) (out, status string) {
+func (c *trial) finish(t *testing.T, machine string, within time.Duration) (out, status string) {
 	t.Helper()
-	match := c.expect(t, machine, within, `(?s)begun\r?\n(.*?)ended-(\d+)-\r?\n`)
+	match := c.expect(t, machine, within, `(?s)^(.*?)ended-(\d+)-\r?\n`)
 	return match[1], match[2]
 }
 
