@@ -59,7 +59,14 @@ vm: build ## the tests that boot real kernels in QEMU
 bench: ## performance beside the peers a user would pick, as ratios in one run
 	@.ci/prerequisites bench
 	@$(MAKE) --no-print-directory build
-	MASTHEAD_REQUIRE=1 MASTHEAD_BENCH=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -timeout 60m -run xxx -bench . -benchtime 1x ./...
+	@mkdir -p out
+	@set -eo pipefail; \
+	export MASTHEAD_REQUIRE=1 MASTHEAD_BENCH=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) MASTHEAD_BENCH_ROOT=$(CURDIR)/out/worker.tar; \
+	$(GO) test -count 1 -run '^TestWorkerArchive$$' ./vmtest/bench >/dev/null; \
+	for b in rootfs:Seal:3x appliance/httpboot:Chunks:20x appliance/tftp:TFTP:20x builder/iso:Write:3x vmtest/bench:ISO:1x vmtest/bench:Boot:1x; do \
+		IFS=: read -r package name times <<<"$$b"; \
+		$(GO) test -timeout 40m -v -run '^$$' -bench "^Benchmark$$name\$$" -benchtime "$$times" "./$$package" | grep -vE '^(goos:|goarch:|pkg:|cpu:|PASS$$|ok )'; \
+	done
 
 .PHONY: clean
 clean: ## remove what was built here; downloads and images stay in the cache folder

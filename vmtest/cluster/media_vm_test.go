@@ -19,7 +19,7 @@ func TestVMMedia(t *testing.T) {
 	t.Parallel()
 	file := iso(t, definition(t, "head-minimal"))
 	head := func(firmware qemu.Firmware, source qemu.Source, bus qemu.Bus) vmtest.MachineConfig {
-		m := vmtest.MachineConfig{Role: string(images.RoleHead), Memory: 384, Firmware: firmware, Boot: vmtest.Boot{source}, NoReboot: true,
+		m := vmtest.MachineConfig{Role: string(images.RoleHead), Memory: 384, Firmware: firmware, Boot: vmtest.Boot{source},
 			OEM: []string{images.KeyIP + "=" + string(images.IPNone), images.KeyPanic + "=1"}}
 		if source == qemu.FromCD {
 			m.ISO = file
@@ -29,7 +29,7 @@ func TestVMMedia(t *testing.T) {
 		return m
 	}
 	torn := head(qemu.BIOS, qemu.FromDisk, qemu.Virtio)
-	torn.Disks[0].Path, torn.Off = tornCopy(t, file), true
+	torn.Disks[0].Path, torn.Off, torn.NoReboot = tornCopy(t, file), true, true
 	c := start(t, 3, vmtest.Config{
 		Name: "media",
 		Machines: map[string]vmtest.MachineConfig{
