@@ -109,6 +109,9 @@ func (l *live) observe(r wire.StageResult, now time.Time) {
 		l.begin(Boot{Started: now})
 	}
 	b := &l.boots[len(l.boots)-1]
+	if r.Outcome == wire.OutcomeFailed && b.done(r.Stage) {
+		return // firmware that hears nothing at once asks again, takes one of the two transfers, and lets the other time out
+	}
 	if before, ok := b.stage(r.Stage); ok && r.Took == 0 {
 		// What began earlier took until now: a DHCP exchange is several packets, each of which is seen by itself.
 		switch before.Outcome {

@@ -228,17 +228,19 @@ func TestFetchOnARunningMachineIsNoBoot(t *testing.T) {
 	}
 }
 
-// Firmware gives up one transfer for another; the first times out when the machine is long past it.
+// Firmware gives up one transfer for another; the first times out when the machine is past it, or just has the other.
 func TestLateFailureOfAnEarlierStage(t *testing.T) {
-	r := newRegistry(t, openState(t, t.TempDir()))
-	add(t, r, "n01", 1)
-	for _, s := range append(results("dhcp", "tftp", "script"), wire.StageResult{Stage: wire.StageTFTP, Outcome: wire.OutcomeFailed, Cause: "timeout"}) {
-		if err := r.Observe(mac(1), s, start); err != nil {
-			t.Fatal(err)
+	for _, seen := range [][]wire.StageResult{results("dhcp", "tftp"), results("dhcp", "tftp", "script")} {
+		r := newRegistry(t, openState(t, t.TempDir()))
+		add(t, r, "n01", 1)
+		for _, s := range append(seen, wire.StageResult{Stage: wire.StageTFTP, Outcome: wire.OutcomeFailed, Cause: "timeout"}) {
+			if err := r.Observe(mac(1), s, start); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	why, err := r.Why("n01", start)
-	if err != nil || len(why.Stages) != 3 || why.Stages[1].Outcome != wire.OutcomeDone {
-		t.Errorf("stages %+v, %v; want the transfer that was done", why.Stages, err)
+		why, err := r.Why("n01", start)
+		if err != nil || len(why.Stages) != len(seen) || why.Stages[1].Outcome != wire.OutcomeDone {
+			t.Errorf("stages %+v, %v; want the transfer that was done", why.Stages, err)
+		}
 	}
 }
