@@ -52,10 +52,14 @@ func TestVMDebian(t *testing.T) {
 	})
 	checkSystem(t, jump, "head1", "masthead-agent", "masthead-head")
 
-	for name, firmware := range map[string][]wire.Stage{"n01": byScript, "n02": byLoader} {
+	for _, worker := range []struct {
+		name     string
+		firmware []wire.Stage
+	}{{"n01", byScript}, {"n02", byLoader}} {
+		name := worker.name
 		t.Run(name, func(t *testing.T) {
 			why := c.awaitUp(t, name, name, "")
-			checkStages(t, why, firmware...)
+			checkStages(t, why, worker.firmware...)
 			c.expect(t, name, bootTime, name+` login:`)
 			address, _ := acks(why)
 			node := c.login(t, name, func(ctx context.Context) (net.Conn, error) {
