@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"masthead/node/rootdev"
+	"masthead/node/rootdev/nbd"
 	"masthead/node/wire"
 )
 
@@ -176,7 +178,12 @@ func (g *guest) readOnly(_ context.Context, h *rootdev.Handle) error {
 	if err == nil {
 		return fmt.Errorf("%s takes writes", h.Device)
 	}
-	for file, want := range map[string]string{"ro": "1", "queue/logical_block_size": "4096", "queue/read_ahead_kb": "1024", "queue/io_timeout": "60000"} {
+	for file, want := range map[string]string{
+		"ro":                       "1",
+		"queue/logical_block_size": "4096",
+		"queue/read_ahead_kb":      strconv.Itoa(nbd.DefaultTuning.ReadAhead),
+		"queue/io_timeout":         strconv.FormatInt(nbd.DefaultTuning.Remind.Milliseconds(), 10),
+	} {
 		if got := sys(h, file); got != want {
 			return fmt.Errorf("%s is %q, want %q", file, got, want)
 		}
