@@ -56,6 +56,9 @@ func (h *blobs) shared(f *openFile) blob {
 
 // openReader is for a pack, which does not change while it is open: its blobs are verified once.
 func (h *blobs) openReader(d images.Digest, body io.ReadCloser, size int64) (blob, error) {
+	if v, ok := body.(interface{ Verified() bool }); ok && v.Verified() { // it comes from another head just now, and ends with an error unless it is right
+		return blob{size: size, body: body, close: func() { body.Close() }}, nil
+	}
 	err := h.verifier.check(d, stamp{size: size}, func(w io.Writer) error {
 		r, _, err := h.from.Open(d)
 		if err != nil {

@@ -174,8 +174,8 @@ func TestBootOverHTTP(t *testing.T) {
 	h.ended(t)
 	var urls []string
 	for _, line := range strings.Split(string(script), "\n") {
-		if words, _ := ipxe(line); len(words) > 3 && (words[0] == "kernel" || words[0] == "initrd") {
-			urls = append(urls, words[3])
+		if words, _ := ipxe(line); len(words) > 5 && (words[0] == "kernel" || words[0] == "initrd") {
+			urls = append(urls, words[5])
 		}
 	}
 	want := [][]byte{h.kernel, h.initramfs}
@@ -223,7 +223,7 @@ func TestScripts(t *testing.T) {
 		{"?mac=nonsense", "names no MAC address"},
 		{"?mac=52:54:00:00:00:99", "nothing to boot for 52:54:00:00:00:99: unknown machine"},
 		{"?mac=52:54:00:00:00:99", "type: masthead node approve x"},
-		{"?mac=" + macA, "kernel --name vmlinuz http://127.0.0.1:"},
+		{"?mac=" + macA, "kernel --timeout 10000 --name vmlinuz http://127.0.0.1:"},
 	} {
 		resp, body := get(t, "GET", h.base+"/boot/script"+tc.query)
 		if resp.StatusCode != 200 || !strings.HasPrefix(string(body), "#!ipxe\n") || !strings.Contains(string(body), tc.want) {

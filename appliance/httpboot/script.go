@@ -18,6 +18,8 @@ type Machine struct {
 	Tag   string
 	// Boot is masthead's part of the command line. Image, and NIC if it is empty, are filled in.
 	Boot images.Boot
+	// Others are the other heads that can boot it, http URLs without a path, in the order to try when this one fails.
+	Others []string
 	// Cmdline comes after the image's own arguments and masthead's, so that it can change both.
 	Cmdline string
 }
@@ -31,6 +33,10 @@ const (
 // retrySeconds is how long iPXE waits before it tries again: a head that restarts is back by then, and a console can
 // be read.
 const retrySeconds = 10
+
+// stalled is how many milliseconds a download may stand still before iPXE gives it up. Without it iPXE waits for ever
+// for a head that lost its power: TCP has nothing to send that would be missed. A head that restarts is back in less.
+const stalled = 10_000
 
 // commandLine is all that a machine's kernel is told.
 func commandLine(m Machine, own string) (string, error) {
@@ -77,15 +83,19 @@ func Script(base string, m Machine, own string) ([]byte, error) {
 	say("echo masthead: %s boots image %s from %s", plain(m.Name), plain(image), base)
 	say("imgfree")
 	say("set step the kernel")
-	say("kernel --name %s %s%s%s %s || goto failed", nameKernel, dir, nameKernel, query, line)
+	say("kernel --timeout %d --name %s %s%s%s %s || goto failed", stalled, nameKernel, dir, nameKernel, query, line)
 	say("set step the initramfs")
-	say("initrd --name %s %s%s%s || goto failed", nameInitramfs, dir, nameInitramfs, query)
+	say("initrd --timeout %d --name %s %s%s%s || goto failed", stalled, nameInitramfs, dir, nameInitramfs, query)
 	say("set step and start it")
 	say("boot || goto failed")
 	say(":failed")
 	say("echo")
 	say("echo masthead: %s could not load ${step} (iPXE error ${errno})", plain(m.Name))
 	say("echo masthead: on the head, type: masthead node why %s", plain(m.Name))
+	for _, other := range m.Others {
+		say("echo masthead: asking %s", other)
+		say("chain --autofree --replace --timeout %d %s%s?mac=%s ||", stalled, other, wire.PlainScript, m.MAC)
+	}
 	again(say, base, m.MAC)
 	return []byte(b.String()), nil
 }
@@ -108,7 +118,7 @@ func Wait(base, mac, reason, try string) []byte {
 func again(say func(string, ...any), base, mac string) {
 	say("echo masthead: trying again in %d seconds", retrySeconds)
 	say("sleep %d", retrySeconds)
-	say("chain --autofree --replace %s%s?mac=%s || goto failed", base, wire.PlainScript, mac)
+	say("chain --autofree --replace --timeout %d %s%s?mac=%s || goto failed", stalled, base, wire.PlainScript, mac)
 }
 
 // ask is the script for a loader that did not say which NIC it booted from: it asks again and says so.

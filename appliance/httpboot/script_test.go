@@ -37,6 +37,7 @@ func someMachine() Machine {
 			Role: images.RoleWorker, Heads: []string{"https://10.0.0.1"}, CA: images.DigestOf([]byte("ca")),
 			Root: images.RootLazy, Overlay: "tmpfs", PanicDelay: images.DefaultPanicDelay, State: images.StateLabel,
 		},
+		Others:  []string{"http://10.0.0.2"},
 		Cmdline: `console=tty0  console=ttyS0,115200 dyndbg="file drivers/usb/* +p"`,
 	}
 }
@@ -82,11 +83,11 @@ func ipxe(line string) (words []string, end string) {
 func kernelArguments(t testing.TB, script []byte) string {
 	t.Helper()
 	for _, line := range strings.Split(string(script), "\n") {
-		if words, end := ipxe(line); len(words) > 3 && words[0] == "kernel" {
-			if end != "||" || words[1] != "--name" || strings.Contains(line, "${") {
+		if words, end := ipxe(line); len(words) > 5 && words[0] == "kernel" {
+			if end != "||" || words[1] != "--timeout" || words[3] != "--name" || strings.Contains(line, "${") {
 				t.Fatalf("iPXE would not understand %s", line)
 			}
-			return strings.Join(words[4:], " ")
+			return strings.Join(words[6:], " ")
 		}
 	}
 	t.Fatal("no kernel command")
@@ -145,7 +146,7 @@ func FuzzCmdline(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if lines := strings.Count(string(script), "\n"); lines != 17 {
+		if lines := strings.Count(string(script), "\n"); lines != 19 {
 			t.Fatalf("%d lines:\n%s", lines, script)
 		}
 		got := strings.Fields(kernelArguments(t, script))
