@@ -229,7 +229,7 @@ func (b *Builder) note(def *images.Definition, stage, note string) {
 }
 
 // builderFormat changes whenever the same input is made into something else than before.
-const builderFormat = 2
+const builderFormat = 3
 
 // inputKey is everything that decides what an image becomes.
 type inputKey struct {

@@ -11,8 +11,8 @@ import (
 	"slices"
 )
 
-// ManifestFormat is the format that this program writes and reads.
-const ManifestFormat = 1
+// ManifestFormat is the format that this program writes. It reads format 1 too, which has no lengths of chunks.
+const ManifestFormat = 2
 
 // Limits on a manifest that comes from elsewhere, so that a hostile one cannot exhaust a machine.
 const (
@@ -47,8 +47,9 @@ type Manifest struct {
 
 // Root is a sealed file system: an EROFS image cut in chunks.
 type Root struct {
-	Size      int64   `json:"size"`       // bytes of the EROFS image
-	ChunkSize int64   `json:"chunk_size"` // bytes of each chunk but the last, a power of two
+	Size      int64   `json:"size"`              // bytes of the EROFS image
+	ChunkSize int64   `json:"chunk_size"`        // bytes of each chunk but the last, or with Lengths of the largest; a power of two
+	Lengths   []int64 `json:"lengths,omitempty"` // bytes of each chunk; none: ChunkSize says it
 	Chunks    []Chunk `json:"chunks"`
 }
 
@@ -64,7 +65,31 @@ func (c Chunk) Zero() bool { return c.Digest == "" }
 
 // ChunkLen is the number of bytes that chunk i has once decoded.
 func (r Root) ChunkLen(i int) int64 {
+	if r.Lengths != nil {
+		return r.Lengths[i]
+	}
 	return min(r.ChunkSize, r.Size-int64(i)*r.ChunkSize)
+}
+
+// Offsets are the places of a root's chunks in the image: chunk i has the bytes from offset i up to offset i+1.
+type Offsets []int64
+
+// Offsets gives one offset for each chunk, and the size.
+func (r Root) Offsets() Offsets {
+	o := make(Offsets, len(r.Chunks)+1)
+	for i := range r.Chunks {
+		o[i+1] = o[i] + r.ChunkLen(i)
+	}
+	return o
+}
+
+// Chunk is the index of the chunk that has the byte at, which must be in the image.
+func (o Offsets) Chunk(at int64) int {
+	i, found := slices.BinarySearch(o, at)
+	if !found {
+		i--
+	}
+	return i
 }
 
 // Stored is the sum of the distinct chunks' stored sizes, in bytes.
@@ -122,6 +147,11 @@ func DecodeManifest(data []byte) (Manifest, error) {
 	if len(data) > MaxManifestSize {
 		return m, fmt.Errorf("manifest: %d bytes, at most %d", len(data), MaxManifestSize)
 	}
+	// A later format has fields that this version does not know; the format is what to say of it.
+	var later struct{ Format int }
+	if err := json.Unmarshal(data, &later); err == nil && later.Format > ManifestFormat {
+		return m, checkFormat(later.Format)
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&m); err != nil {
@@ -148,9 +178,11 @@ func VerifyManifest(data []byte, want Digest) (Manifest, error) {
 func (m Manifest) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("manifest: "+format, args...)) }
-	if m.Format != ManifestFormat {
-		// Nothing else can be judged in a format that this version does not know.
-		return fmt.Errorf("manifest: format %d, this version reads %d", m.Format, ManifestFormat)
+	if err := checkFormat(m.Format); err != nil {
+		return err // nothing else can be judged in a format that this version does not know
+	}
+	if m.Format == 1 && m.Root.Lengths != nil {
+		bad("root: lengths in format 1")
 	}
 	if err := ValidName(m.Name); err != nil {
 		bad("name: %w", err)
@@ -177,22 +209,65 @@ func (m Manifest) Validate() error {
 	return errors.Join(append(errs, m.Root.validate())...)
 }
 
+func checkFormat(format int) error {
+	if format < 1 || format > ManifestFormat {
+		return fmt.Errorf("manifest: format %d, this version reads 1 to %d", format, ManifestFormat)
+	}
+	return nil
+}
+
 func (r Root) validate() error {
 	if r.ChunkSize < MinChunkSize || r.ChunkSize > MaxChunkSize || r.ChunkSize&(r.ChunkSize-1) != 0 {
 		return fmt.Errorf("manifest: root: chunk size %d: want a power of two from %d to %d", r.ChunkSize, MinChunkSize, MaxChunkSize)
 	}
-	if want := (r.Size + r.ChunkSize - 1) / r.ChunkSize; r.Size <= 0 || r.Size > 1<<50 || int64(len(r.Chunks)) != want {
-		return fmt.Errorf("manifest: root: %d chunks of %d bytes for a size of %d", len(r.Chunks), r.ChunkSize, r.Size)
+	if err := r.validateLengths(); err != nil {
+		return err
 	}
+	type form struct{ stored, decoded int64 }
+	known := map[Digest]form{}
 	for i, c := range r.Chunks {
 		// A zstd frame of incompressible data is a little larger than the data; 1/128 and 512 bytes are ample.
-		limit := r.ChunkLen(i) + r.ChunkLen(i)/128 + 512
+		n := r.ChunkLen(i)
+		limit := n + n/128 + 512
 		if c.Zero() && c.Size == 0 {
 			continue
 		}
 		if !c.Digest.Valid() || c.Size <= 0 || c.Size > limit {
 			return fmt.Errorf("manifest: root: chunk %d: digest %q, size %d", i, c.Digest, c.Size)
 		}
+		// Readers keep chunks by digest, so it must say all of them.
+		this := form{c.Size, n}
+		if first, again := known[c.Digest]; again && first != this {
+			return fmt.Errorf("manifest: root: chunk %d: %d bytes from %d stored, elsewhere %d from %d under the same digest", i, n, c.Size, first.decoded, first.stored)
+		}
+		known[c.Digest] = this
+	}
+	return nil
+}
+
+// validateLengths checks that the chunks make up the image.
+func (r Root) validateLengths() error {
+	if r.Size <= 0 || r.Size > 1<<50 {
+		return fmt.Errorf("manifest: root: size %d", r.Size)
+	}
+	if r.Lengths == nil {
+		if want := (r.Size + r.ChunkSize - 1) / r.ChunkSize; int64(len(r.Chunks)) != want {
+			return fmt.Errorf("manifest: root: %d chunks of %d bytes for a size of %d", len(r.Chunks), r.ChunkSize, r.Size)
+		}
+		return nil
+	}
+	if len(r.Lengths) != len(r.Chunks) {
+		return fmt.Errorf("manifest: root: %d lengths for %d chunks", len(r.Lengths), len(r.Chunks))
+	}
+	var sum int64 // of at most MaxManifestSize lengths of MaxChunkSize: no overflow
+	for i, n := range r.Lengths {
+		if n <= 0 || n > r.ChunkSize {
+			return fmt.Errorf("manifest: root: chunk %d of %d bytes, at most %d", i, n, r.ChunkSize)
+		}
+		sum += n
+	}
+	if sum != r.Size {
+		return fmt.Errorf("manifest: root: chunks of %d bytes in all for a size of %d", sum, r.Size)
 	}
 	return nil
 }

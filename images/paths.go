@@ -29,6 +29,8 @@ const (
 	// Credentials that a machine may be given.
 	CredentialAdminToken = "admin-token" // accepted by the head's API as an administrator's
 	CredentialSSHKey     = "ssh-key"     // an authorized_keys line for root
+	CredentialJoin       = "join-token"  // for a head that has no cluster yet: the token to join one with
+	CredentialJoinAt     = "join"        // the address of a head of that cluster; empty: those in the token
 
 	// StateLabel is the file system label by which a head finds its state disk.
 	StateLabel = "masthead-state"

@@ -32,7 +32,7 @@ type BlobReader interface {
 
 // Store is a content-addressed directory of blobs, with tags that name manifests:
 //
-//	blobs/ab/abcdef…   one file per blob, named by its SHA-256
+//	blobs/ab/abcdef…   one file per blob, named by its SHA-256; abcdef….old.00 is one that was set aside
 //	tags/NAME          the digests that the tag has had, one a line, the newest last
 //
 // A Store may be used by several processes at once: blobs appear by rename, complete or not at all.
@@ -97,23 +97,15 @@ func (s *Store) Has(b Blob) bool {
 	return err == nil && st.Size() == b.Size
 }
 
-// Check reads a whole blob and reports whether it is what its name says. One that is damaged is removed, so that it can
+// Check reads a whole blob and reports whether it is what its name says. One that is damaged is set aside, so that it can
 // be stored again.
 func (s *Store) Check(b Blob) bool {
-	if !s.Has(b) {
-		return false
-	}
-	f, err := s.OpenFile(b.Digest)
+	f, err := s.OpenChecked(b)
 	if err != nil {
 		return false
 	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err == nil && DigestFromSum(sum.Sum(nil)) == b.Digest {
-		return true
-	}
-	_ = os.Remove(s.path(b.Digest)) // where that fails, the next write replaces it by rename
-	return false
+	f.Close()
+	return true
 }
 
 // Hold keeps Collect away until release is called: what is stored meanwhile has no tag yet that would protect it.
@@ -358,65 +350,6 @@ func (s *Store) Untag(name string) error {
 		return fmt.Errorf("tag %s: %w", name, ErrNotFound)
 	}
 	return err
-}
-
-// Collect removes every blob that no tag's history refers to, and returns how many bytes that freed. A manifest that
-// cannot be read stops it: nothing is removed on a guess.
-func (s *Store) Collect() (freed int64, err error) {
-	release, err := s.lock(unix.LOCK_EX)
-	if err != nil {
-		return 0, err
-	}
-	defer release()
-	keep := map[string]bool{}
-	tags, err := s.Tags()
-	if err != nil {
-		return 0, err
-	}
-	for _, name := range tags {
-		history, err := s.History(name)
-		if err != nil {
-			return 0, err
-		}
-		for _, d := range history {
-			m, err := s.Manifest(d)
-			if err != nil {
-				return 0, fmt.Errorf("collect: tag %s: %w", name, err)
-			}
-			keep[d.Hex()] = true
-			for _, b := range m.Blobs() {
-				keep[b.Digest.Hex()] = true
-			}
-		}
-	}
-	err = filepath.WalkDir(filepath.Join(s.dir, "blobs"), func(p string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || keep[e.Name()] {
-			return err
-		}
-		st, err := e.Info()
-		if err != nil {
-			return err
-		}
-		if err := os.Remove(p); err != nil {
-			return err
-		}
-		freed += st.Size()
-		return nil
-	})
-	if err != nil {
-		return freed, fmt.Errorf("collect: %w", err)
-	}
-	// Nobody writes: what is here was left by processes that were killed.
-	left, err := os.ReadDir(filepath.Join(s.dir, "tmp"))
-	if err != nil {
-		return freed, fmt.Errorf("collect: %w", err)
-	}
-	for _, e := range left {
-		if st, err := e.Info(); err == nil && os.Remove(filepath.Join(s.dir, "tmp", e.Name())) == nil {
-			freed += st.Size()
-		}
-	}
-	return freed, nil
 }
 
 // Import takes all images of a pack into the store and tags them as the pack does. Every blob is verified; one that is

@@ -105,7 +105,7 @@ func TestTagsHistoryAndCollect(t *testing.T) {
 	if got, err := s.Resolve("worker"); got != d2 || err != nil {
 		t.Errorf("resolve: %s, %v", got, err)
 	}
-	if freed, err := s.Collect(); err != nil || freed == 0 {
+	if freed, err := s.Collect(Roots{}); err != nil || freed == 0 {
 		t.Errorf("collect freed %d, %v", freed, err)
 	}
 	if _, err := s.Manifest(d3); !errors.Is(err, ErrNotFound) {
@@ -158,14 +158,14 @@ func TestCollectKeepsAwayFromBuilds(t *testing.T) {
 	if _, err := s.PutBytes([]byte("of a build under way")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Collect(); !errors.Is(err, ErrBusy) {
+	if _, err := s.Collect(Roots{}); !errors.Is(err, ErrBusy) {
 		t.Errorf("collect during a build: %v, want ErrBusy", err)
 	}
 	release()
 	if err := os.WriteFile(filepath.Join(s.Dir(), "tmp", "put-1-1"), []byte("left by a process that was killed"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if freed, err := s.Collect(); freed != 20+33 || err != nil {
+	if freed, err := s.Collect(Roots{}); freed != 20+33 || err != nil {
 		t.Errorf("collect freed %d, %v; want 53: the blob without a tag and what was left", freed, err)
 	}
 }
@@ -282,7 +282,12 @@ func FuzzDecodeManifest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(data)
-	f.Add([]byte(`{"format":2}`))
+	m.Root = Root{Size: 12 << 10, ChunkSize: 8 << 10, Lengths: []int64{4096, 8192}, Chunks: []Chunk{m.Root.Chunks[0], {}}}
+	if data, _, err = m.Encode(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(`{"format":3}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := DecodeManifest(data)
 		if err != nil {
@@ -296,10 +301,17 @@ func FuzzDecodeManifest(f *testing.F) {
 		if diff := cmp.Diff(m, m2); diff != "" || err != nil {
 			t.Fatalf("changes by a round trip: %v\n%s", err, diff)
 		}
+		from := m.Root.Offsets()
 		for i := range m.Root.Chunks {
 			if n := m.Root.ChunkLen(i); n <= 0 || n > m.Root.ChunkSize {
 				t.Fatalf("chunk %d of %d bytes", i, n)
 			}
+			if from.Chunk(from[i]) != i || from.Chunk(from[i+1]-1) != i {
+				t.Fatalf("chunk %d is not found from %d to %d", i, from[i], from[i+1])
+			}
+		}
+		if from[len(from)-1] != m.Root.Size {
+			t.Fatalf("chunks up to %d of %d", from[len(from)-1], m.Root.Size)
 		}
 	})
 }

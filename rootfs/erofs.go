@@ -4,225 +4,162 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path"
 	"time"
-
-	"github.com/erofs/go-erofs"
-	"golang.org/x/sys/unix"
-)
-
-// POSIX ACLs as the tree names them. EROFS stores them by index with an empty rest (kernel, fs/erofs/xattr.h), and
-// go-erofs's prefixes for them end in a dot that no name has, so that it would store them where the kernel does not
-// look. Handing it the name with the dot gives the right bytes.
-const (
-	aclAccess  = "system.posix_acl_access"
-	aclDefault = "system.posix_acl_default"
 )
 
 // WriteEROFS writes tree to f, from its start, as an uncompressed EROFS image, and returns the image's size in bytes, a
 // multiple of 4096. The same tree and epoch give the same bytes. Modification times after epoch are set to epoch, which
 // is also the build time of the file system. Hard links are kept, holes in f stand for blocks of zeros, and a content
-// whose length is not the Size of its node is an error that names it.
+// that is shorter than the Size of its node is an error that names it.
 func WriteEROFS(ctx context.Context, f *os.File, tree *Tree, epoch time.Time) (int64, error) {
-	out := newImageFile(f, make([]byte, DefaultChunkSize), nil)
-	if err := writeEROFS(ctx, out, tree, epoch); err != nil {
-		return 0, err
+	l, err := plan(tree, epoch, DefaultChunkSize)
+	if err != nil {
+		return 0, fmt.Errorf("write EROFS: %w", err)
 	}
-	return out.size, nil
+	var at int64
+	w := &cutter{ctx: ctx, size: DefaultChunkSize, buf: make([]byte, 2*DefaultChunkSize), emit: func(data []byte, n int64) ([]byte, error) {
+		var err error
+		if data != nil && !allZero(data) {
+			_, err = f.WriteAt(data, at)
+		}
+		at += n
+		return data, err
+	}}
+	if err := w.image(l); err != nil {
+		return 0, fmt.Errorf("write EROFS: %w", err)
+	}
+	if err := f.Truncate(l.size); err != nil {
+		return 0, fmt.Errorf("write EROFS: %w", err)
+	}
+	return l.size, nil
 }
 
-func writeEROFS(ctx context.Context, out *imageFile, tree *Tree, epoch time.Time) error {
-	src := &erofsSource{ctx: ctx, tree: tree, epoch: epoch, links: findLinks(tree), out: out}
-	w := erofs.Create(out, erofs.WithBuildTime(uint64(epoch.Unix()), 0))
-	if err := w.CopyFrom(src); err != nil {
-		return fmt.Errorf("write EROFS: %w", err)
-	}
-	if err := w.Close(); err != nil {
-		return fmt.Errorf("write EROFS: %w", err)
-	}
-	if err := finishImage(out.f, out.size, tree, src.links); err != nil {
-		return fmt.Errorf("write EROFS: %w", err)
+// cutter makes the image of a layout and cuts it into chunks: of size bytes, and half as much more at most for the last
+// of a group. Chunks begin where groups do, and gaps are chunks of their own.
+type cutter struct {
+	ctx  context.Context
+	size int64
+	buf  []byte // of the chunk that is being filled; at least twice size
+	// emit is given the image in order: a chunk in buf, for which it returns another buffer, or, with nil, n bytes of
+	// zeros.
+	emit func(data []byte, n int64) (next []byte, err error)
+
+	at   int64 // bytes of the image before buf
+	n    int64 // bytes in buf
+	left int64 // bytes of the group that are not in buf yet
+}
+
+func (w *cutter) image(l *layout) error {
+	for _, g := range append([]group{{bytes: blockSize}}, l.groups...) { // the superblock changes each time
+		if err := w.gap(g.start - w.at); err != nil {
+			return err
+		}
+		w.left = g.bytes
+		if g.inodes == nil {
+			if err := w.fill(l.meta[g.start:g.start+g.bytes], g.bytes); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, i := range g.inodes {
+			if err := w.content(i); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// links is what is known of the nodes that have several names.
-type links map[*Node]*linkInfo
-
-type linkInfo struct {
-	first string // the name that carries the content: the first in the tree's order
-	count uint32
+// limit is the size of the chunk that is being filled.
+func (w *cutter) limit() int64 {
+	if rest := w.n + w.left; rest <= w.size+w.size/2 {
+		return rest
+	}
+	return w.size
 }
 
-func findLinks(tree *Tree) links {
-	seen := map[*Node]string{}
-	found := links{}
-	for p, n := range tree.All() {
-		if n.IsDir() {
-			continue
-		}
-		first, again := seen[n]
-		if !again {
-			seen[n] = p
-			continue
-		}
-		if found[n] == nil {
-			found[n] = &linkInfo{first: first, count: 1}
-		}
-		found[n].count++
+// space gives the part of the chunk that is free, which is never empty before the group's end, and added says that n
+// bytes of it were filled.
+func (w *cutter) space() []byte { return w.buf[w.n:w.limit()] }
+
+func (w *cutter) added(n int64) (err error) {
+	full := w.n+n == w.limit()
+	w.n, w.left = w.n+n, w.left-n
+	if full {
+		w.at += w.n
+		w.buf, err = w.emit(w.buf[:w.n], w.n)
+		w.buf, w.n = w.buf[:cap(w.buf)], 0
 	}
-	return found
+	return err
 }
 
-// erofsSource shows a tree to go-erofs. Of a node with several names only the first is what it is; the others are
-// empty files, which hardlink.go then takes out again: go-erofs knows no hard links.
-type erofsSource struct {
-	ctx   context.Context
-	tree  *Tree
-	epoch time.Time
-	links links
-	out   *imageFile // is told when a content is read
-}
-
-func (s *erofsSource) info(p string, n *Node) fs.FileInfo {
-	if l := s.links[n]; l != nil && l.first != p {
-		// The modification time lets go-erofs choose the smaller form of inode.
-		return erofsInfo{nodeInfo{path.Base(p), &Node{Mode: unix.S_IFREG, ModTime: s.epoch}}, &erofs.Stat{Mtime: uint64(s.epoch.Unix())}}
-	}
-	mtime := n.ModTime
-	if mtime.After(s.epoch) {
-		mtime = s.epoch
-	}
-	st := &erofs.Stat{
-		Rdev:    encodeRdev(n.Rdev),
-		UID:     n.UID,
-		GID:     n.GID,
-		Mtime:   uint64(mtime.Unix()),
-		MtimeNs: uint32(mtime.Nanosecond()),
-		Nlink:   1,
-		Xattrs:  erofsXattrs(n.Xattrs),
-	}
-	if l := s.links[n]; l != nil {
-		st.Nlink = int(l.count)
-	}
-	if n.IsDir() {
-		st.Nlink = 2
-		for _, e := range n.entries {
-			if e.IsDir() {
-				st.Nlink++
-			}
+// fill adds n bytes: those of p, and zeros.
+func (w *cutter) fill(p []byte, n int64) error {
+	for n > 0 {
+		s := w.space()
+		s = s[:min(int64(len(s)), n)]
+		k := copy(s, p)
+		clear(s[k:])
+		p, n = p[k:], n-int64(len(s))
+		if err := w.added(int64(len(s))); err != nil {
+			return err
 		}
 	}
-	return erofsInfo{nodeInfo{path.Base(p), n}, st}
+	return nil
 }
 
-// encodeRdev is the kernel's new_encode_dev (include/linux/kdev_t.h), which EROFS stores.
-func encodeRdev(rdev uint64) uint32 {
-	major, minor := unix.Major(rdev), unix.Minor(rdev)
-	return minor&0xff | major<<8 | minor&^0xff<<12
-}
-
-func erofsXattrs(xattrs map[string]string) map[string]string {
-	if len(xattrs) == 0 {
-		return nil
-	}
-	out := make(map[string]string, len(xattrs))
-	for name, value := range xattrs {
-		if name == aclAccess || name == aclDefault {
-			name += "."
+// gap adds n bytes of zeros between two groups.
+func (w *cutter) gap(n int64) error {
+	for n > 0 {
+		k := min(n, 2*w.size)
+		if _, err := w.emit(nil, k); err != nil {
+			return err
 		}
-		out[name] = value
+		w.at, n = w.at+k, n-k
 	}
-	return out
+	return nil
 }
 
-// erofsInfo gives go-erofs the metadata in the one exported form that it takes from a foreign file system.
-type erofsInfo struct {
-	nodeInfo
-	st *erofs.Stat
-}
-
-func (i erofsInfo) Sys() any { return i.st }
-
-func (s *erofsSource) Stat(p string) (fs.FileInfo, error) {
-	n, err := s.tree.Lookup(p)
+// content adds the data of an inode, up to the end of a block.
+func (w *cutter) content(i *inode) error {
+	padded := roundUp(i.size, blockSize)
+	switch {
+	case i.node.IsDir():
+		return w.fill(i.dirents(), padded)
+	case i.node.IsSymlink():
+		return w.fill([]byte(i.node.Target), padded)
+	}
+	r, err := i.node.Open()
+	if err == nil {
+		defer r.Close()
+		err = w.read(r, i.size)
+	}
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("read %q: %w", i.path, err)
 	}
-	return s.info(p, n), nil
+	return w.fill(nil, padded-i.size)
 }
 
-func (s *erofsSource) ReadDir(p string) ([]fs.DirEntry, error) {
-	n, err := s.tree.Lookup(p)
-	if err != nil {
-		return nil, err
-	}
-	all := dirEntries(n)
-	for i, e := range all {
-		child := e.Name()
-		all[i] = fs.FileInfoToDirEntry(s.info(path.Join(p, child), n.entries[child]))
-	}
-	return all, s.ctx.Err()
-}
-
-func (s *erofsSource) ReadLink(p string) (string, error) {
-	n, err := s.tree.Lookup(p)
-	if err != nil {
-		return "", err
-	}
-	return n.Target, nil
-}
-
-// Open is called for every regular file before the first is read, so the content is opened later still.
-func (s *erofsSource) Open(p string) (fs.File, error) {
-	n, err := s.tree.Lookup(p)
-	if err != nil {
-		return nil, err
-	}
-	return &lazyFile{nodeInfo: nodeInfo{path.Base(p), n}, src: s, path: p, left: n.Size}, nil
-}
-
-// lazyFile opens its content when the first byte is wanted and gives exactly the node's Size: go-erofs would write a
-// broken image where an inlined file turns out shorter than announced.
-type lazyFile struct {
-	nodeInfo
-	src  *erofsSource
-	path string
-	r    io.ReadCloser
-	left int64
-}
-
-func (f *lazyFile) Read(p []byte) (int, error) {
-	if f.left == 0 {
-		return 0, io.EOF
-	}
-	if err := f.src.ctx.Err(); err != nil {
-		return 0, err
-	}
-	if f.r == nil {
-		r, err := f.n.Open()
+// read adds n bytes of r.
+func (w *cutter) read(r io.Reader, n int64) error {
+	for left := n; left > 0; {
+		if err := w.ctx.Err(); err != nil {
+			return err
+		}
+		s := w.space()
+		s = s[:min(int64(len(s)), left)]
+		k, err := io.ReadFull(r, s)
+		left -= int64(k)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return fmt.Errorf("%d bytes are missing of %d: %w", left, n, io.ErrUnexpectedEOF)
+		}
 		if err != nil {
-			return 0, fmt.Errorf("read %q: %w", f.path, err)
+			return err
 		}
-		f.r = r
+		if err := w.added(int64(k)); err != nil {
+			return err
+		}
 	}
-	n, err := f.r.Read(p[:min(int64(len(p)), f.left)])
-	f.left -= int64(n)
-	f.src.out.contentRead(p[:n])
-	if err == io.EOF && f.left > 0 {
-		err = fmt.Errorf("%d bytes are missing of %d: %w", f.left, f.n.Size, io.ErrUnexpectedEOF)
-	}
-	if err != nil && err != io.EOF {
-		return n, fmt.Errorf("read %q: %w", f.path, err)
-	}
-	return n, nil
-}
-
-func (f *lazyFile) Close() error {
-	if f.r == nil {
-		return nil
-	}
-	return f.r.Close()
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 // concurrent use and keeps one decoded chunk.
 type Reader struct {
 	root  images.Root
+	from  images.Offsets
 	blobs images.BlobReader
 	dec   *zstd.Decoder
 
@@ -29,7 +30,7 @@ func Open(root images.Root, blobs images.BlobReader) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open root: %w", err)
 	}
-	return &Reader{root: root, blobs: blobs, dec: dec, chunk: -1}, nil
+	return &Reader{root: root, from: root.Offsets(), blobs: blobs, dec: dec, chunk: -1}, nil
 }
 
 // Size is the number of bytes of the image.
@@ -54,11 +55,11 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 		if at >= r.root.Size {
 			return done, io.EOF
 		}
-		i := int(at / r.root.ChunkSize)
+		i := r.from.Chunk(at)
 		if err := r.load(i); err != nil {
 			return done, fmt.Errorf("read root: chunk %d: %w", i, err)
 		}
-		done += copy(p[done:], r.data[at-int64(i)*r.root.ChunkSize:])
+		done += copy(p[done:], r.data[at-r.from[i]:])
 	}
 	return done, nil
 }

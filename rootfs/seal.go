@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -49,11 +50,12 @@ func (o SealOptions) withDefaults() SealOptions {
 	return o
 }
 
-// Seal cuts an image of size bytes into chunks, compresses each into one zstd frame and puts them in the store. Chunks of
+// Seal cuts an image of size bytes into chunks of one size, compresses each into one zstd frame and puts them in the store. Chunks of
 // zeros are not stored. The result depends on the image, the chunk size and the level alone. It blocks until all is
 // stored; what a failed Seal leaves in the store is for Store.Collect.
 func Seal(ctx context.Context, image io.ReaderAt, size int64, store *images.Store, opts SealOptions) (images.Root, error) {
-	s, err := newSealer(image, store, opts)
+	opts = opts.withDefaults()
+	s, err := newSealer(image, store, opts, opts.ChunkSize)
 	if err != nil {
 		return images.Root{}, err
 	}
@@ -73,6 +75,7 @@ type sealer struct {
 	image io.ReaderAt
 	store *images.Store
 	opts  SealOptions
+	most  int64 // bytes of a chunk, at most
 	size  int64 // of the image
 	total int64 // for Progress
 	// Memory for chunks: for each worker one that it seals and one of its own, one that waits for a worker and one that is
@@ -84,14 +87,14 @@ type sealer struct {
 	done   int64          // bytes
 }
 
-func newSealer(image io.ReaderAt, store *images.Store, opts SealOptions) (*sealer, error) {
-	opts = opts.withDefaults()
-	if c := opts.ChunkSize; c < images.MinChunkSize || c > images.MaxChunkSize || c&(c-1) != 0 {
-		return nil, fmt.Errorf("seal: chunk size %d: want a power of two from %d to %d", c, images.MinChunkSize, images.MaxChunkSize)
+// newSealer takes options with all defaults filled in. most is the size of the largest chunk.
+func newSealer(image io.ReaderAt, store *images.Store, opts SealOptions, most int64) (*sealer, error) {
+	if c := opts.ChunkSize; c < images.MinChunkSize || most > images.MaxChunkSize || c&(c-1) != 0 {
+		return nil, fmt.Errorf("seal: chunk size %d: want a power of two from %d to %d", c, images.MinChunkSize, images.MaxChunkSize*c/most)
 	}
-	s := &sealer{image: image, store: store, opts: opts, buffers: make(chan []byte, 2*opts.Workers+2)}
+	s := &sealer{image: image, store: store, opts: opts, most: most, buffers: make(chan []byte, 2*opts.Workers+2)}
 	for range cap(s.buffers) {
-		s.buffers <- make([]byte, opts.ChunkSize)
+		s.buffers <- make([]byte, most)
 	}
 	return s, nil
 }
@@ -132,7 +135,7 @@ func (s *sealer) seal(ctx context.Context, todo iter.Seq2[int, []byte]) error {
 
 // root is the result, once every chunk is sealed.
 func (s *sealer) root() images.Root {
-	return images.Root{Size: s.size, ChunkSize: s.opts.ChunkSize, Chunks: s.chunks}
+	return images.Root{Size: s.size, ChunkSize: s.most, Chunks: s.chunks}
 }
 
 // newEncoder makes an encoder whose output depends on its input alone: one goroutine, no checksum (the digest is one),
@@ -147,7 +150,7 @@ func newEncoder(level Level, chunkSize int64) (*zstd.Encoder, error) {
 
 // work seals chunks until there are none left.
 func (s *sealer) work(ctx context.Context, queue <-chan job) error {
-	enc, err := newEncoder(s.opts.Level, s.opts.ChunkSize)
+	enc, err := newEncoder(s.opts.Level, s.most)
 	if err != nil {
 		return err
 	}
@@ -197,4 +200,17 @@ func (s *sealer) sealed(i int, c images.Chunk, n int) {
 	if s.opts.Progress != nil {
 		s.opts.Progress(min(s.done, s.total), s.total)
 	}
+}
+
+var zeros [4096]byte
+
+func allZero(p []byte) bool {
+	for len(p) > 0 {
+		n := min(len(p), len(zeros))
+		if !bytes.Equal(p[:n], zeros[:n]) {
+			return false
+		}
+		p = p[n:]
+	}
+	return true
 }

@@ -56,6 +56,7 @@ func decode(w io.WriterAt, store *images.Store, root images.Root) error {
 		return err
 	}
 	defer dec.Close()
+	from := root.Offsets()
 	for i, c := range root.Chunks {
 		content := make([]byte, root.ChunkLen(i))
 		if !c.Zero() {
@@ -67,7 +68,7 @@ func decode(w io.WriterAt, store *images.Store, root images.Root) error {
 				return err
 			}
 		}
-		if _, err := w.WriteAt(content, int64(i)*root.ChunkSize); err != nil {
+		if _, err := w.WriteAt(content, from[i]); err != nil {
 			return err
 		}
 	}

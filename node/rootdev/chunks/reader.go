@@ -45,11 +45,12 @@ type ReaderConfig struct {
 // outlive a call.
 type Reader struct {
 	root    images.Root
+	from    images.Offsets // of its chunks
 	sources *Sources
 	keeper  Keeper
 	notify  func(wire.Event)
 	decoder *zstd.Decoder
-	zeros   []byte // of a whole chunk
+	zeros   []byte // of the largest chunk
 
 	stored, decoded   *lru
 	fetching, reading flights
@@ -76,7 +77,7 @@ func NewReader(c ReaderConfig) (*Reader, error) {
 		return nil, fmt.Errorf("root reader: %w", err)
 	}
 	return &Reader{
-		root: c.Root, sources: c.Sources, keeper: c.Keeper, notify: c.Notify, decoder: d,
+		root: c.Root, from: c.Root.Offsets(), sources: c.Sources, keeper: c.Keeper, notify: c.Notify, decoder: d,
 		zeros:  make([]byte, c.Root.ChunkSize),
 		stored: newLRU(c.Cache), decoded: newLRU(max(c.Decoded, c.Root.ChunkSize)),
 		slots:  make(chan struct{}, demandFetches),
@@ -94,12 +95,12 @@ func (r *Reader) Slices(ctx context.Context, off, n int64) ([][]byte, error) {
 	if off < 0 || n <= 0 || off > r.root.Size || n > r.root.Size-off {
 		return nil, fmt.Errorf("read of %d bytes at %d of a root of %d", n, off, r.root.Size)
 	}
-	first, last := int(off/r.root.ChunkSize), int((off+n-1)/r.root.ChunkSize)
+	first, last := r.from.Chunk(off), r.from.Chunk(off+n-1)
 	out := make([][]byte, last-first+1)
 	if first == last {
 		data, err := r.chunk(ctx, first)
 		out[0] = data
-		return r.trim(out, off, n), err
+		return r.trim(out, first, off, n), err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range out {
@@ -109,18 +110,17 @@ func (r *Reader) Slices(ctx context.Context, off, n int64) ([][]byte, error) {
 		})
 	}
 	err := g.Wait()
-	return r.trim(out, off, n), err
+	return r.trim(out, first, off, n), err
 }
 
-// trim cuts what is not of the n bytes from off from the first and the last of the chunks.
-func (r *Reader) trim(chunks [][]byte, off, n int64) [][]byte {
+// trim cuts what is not of the n bytes from off from the first and the last of the chunks, which are those from first on.
+func (r *Reader) trim(chunks [][]byte, first int, off, n int64) [][]byte {
 	if chunks[0] == nil || chunks[len(chunks)-1] == nil {
 		return nil
 	}
-	skip := off % r.root.ChunkSize
-	rest := skip + n - int64(len(chunks)-1)*r.root.ChunkSize // of the last chunk
-	chunks[len(chunks)-1] = chunks[len(chunks)-1][:rest]
-	chunks[0] = chunks[0][skip:]
+	last := len(chunks) - 1
+	chunks[last] = chunks[last][:off+n-r.from[first+last]]
+	chunks[0] = chunks[0][off-r.from[first]:]
 	return chunks
 }
 

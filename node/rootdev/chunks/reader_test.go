@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -60,6 +61,23 @@ func seal(t testing.TB, data []byte, size int64) (images.Root, Memory) {
 	return root, held
 }
 
+// sealVaried cuts data into chunks of many lengths, as a build from a tree does.
+func sealVaried(t testing.TB, data []byte, most int64) (images.Root, Memory) {
+	t.Helper()
+	root := images.Root{Size: int64(len(data)), ChunkSize: most}
+	held := Memory{}
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for off := int64(0); off < root.Size; {
+		n := min(4096*(1+rnd.Int64N(most/4096)), root.Size-off)
+		piece, pieces := seal(t, data[off:off+n], most)
+		root.Lengths = append(root.Lengths, n)
+		root.Chunks = append(root.Chunks, piece.Chunks...)
+		maps.Copy(held, pieces)
+		off += n
+	}
+	return root, held
+}
+
 // newReader makes a Reader that is closed with the test.
 func newReader(t testing.TB, c ReaderConfig) *Reader {
 	t.Helper()
@@ -81,8 +99,16 @@ func read(t testing.TB, r *Reader, off, n int64) []byte {
 }
 
 func TestSlices(t *testing.T) {
-	data := content(1<<20 + 12345)
-	root, held := seal(t, data, 64<<10)
+	for name, cut := range map[string]func(testing.TB, []byte, int64) (images.Root, Memory){"of one size": seal, "of many": sealVaried} {
+		t.Run(name, func(t *testing.T) {
+			data := content(1<<20 + 12345)
+			root, held := cut(t, data, 64<<10)
+			testSlices(t, data, root, held)
+		})
+	}
+}
+
+func testSlices(t *testing.T, data []byte, root images.Root, held Memory) {
 	s := NewSources([]Source{held}, nil)
 	defer s.Close()
 	r := newReader(t, ReaderConfig{Root: root, Sources: s, Cache: 100 << 10, Decoded: 128 << 10})
