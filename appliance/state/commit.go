@@ -15,17 +15,13 @@ import (
 // retryEvery is how often a state that cannot be written tries again, at most: each try reads the whole file.
 const retryEvery = time.Second
 
-// request is one Apply that waits.
+// request is a change that waits for the writer.
 type request struct {
-	origin Origin
-	ops    []Op
-	done   bool // set by the writer; read with turn held
-	ack    Ack
+	change func(*draft) error // an error is of this request alone, which then has changed nothing; may be called again
+	frees  bool               // it makes the state smaller
+	done   bool               // set by the writer; read with turn held
+	seq    uint64             // of the commits of this head, after this one
 	err    error
-}
-
-func (r *request) onlyDeletes() bool {
-	return !slices.ContainsFunc(r.ops, func(op Op) bool { return op.Value != nil })
 }
 
 // queue holds the requests that no writer has taken yet.
@@ -90,19 +86,57 @@ func (d *DB) ReadOnly() error {
 
 func (d *DB) setReadOnly(reason error) { d.readOnly.Store(&readOnlyError{reason}) }
 
-// Apply implements Store. Whoever gets the turn writes for all who wait: while one transaction syncs, the next one
-// gathers.
+// Apply implements Store.
 func (d *DB) Apply(ctx context.Context, o Origin, ops ...Op) (Ack, error) {
-	if err := ctx.Err(); err != nil {
+	var v Version
+	r := &request{frees: !slices.ContainsFunc(ops, func(op Op) bool { return op.Value != nil })}
+	r.change = func(t *draft) (err error) {
+		v, err = t.apply(o, ops)
+		return err
+	}
+	if err := d.do(ctx, r); err != nil {
 		return Ack{}, err
 	}
-	r := &request{origin: o, ops: ops}
+	return Ack{Version: v, Seq: r.seq}, nil
+}
+
+// Merge takes over records of other heads, in one transaction. When it returns without error all that it counts as
+// taken survives a power cut. It blocks as Apply does. Errors to tell apart: ErrReadOnly; a batch that only deletes
+// still works then.
+func (d *DB) Merge(ctx context.Context, records []Record) (Merged, error) {
+	var m Merged
+	r := &request{frees: !slices.ContainsFunc(records, func(r Record) bool { return !r.Deleted })}
+	r.change = func(t *draft) (err error) {
+		m, err = t.merge(records)
+		return err
+	}
+	if err := d.do(ctx, r); err != nil {
+		return Merged{}, err
+	}
+	return m, nil
+}
+
+// Drop forgets records that are here at exactly these versions, without a tombstone: they were deleted elsewhere before
+// the horizon. Who watches hears of them as deleted.
+func (d *DB) Drop(stamps []Stamp) error {
+	return d.do(context.Background(), &request{frees: true, change: func(t *draft) error {
+		t.drop(stamps)
+		return nil
+	}})
+}
+
+// do has a request done. Whoever gets the turn writes for all who wait: while one transaction syncs, the next one
+// gathers.
+func (d *DB) do(ctx context.Context, r *request) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	d.queue.add(r)
 	select {
 	case d.turn <- struct{}{}:
 	case <-ctx.Done():
 		if d.queue.remove(r) {
-			return Ack{}, ctx.Err()
+			return ctx.Err()
 		}
 		d.turn <- struct{}{} // it is being written: only its end tells what to answer
 	}
@@ -110,7 +144,7 @@ func (d *DB) Apply(ctx context.Context, o Origin, ops ...Op) (Ack, error) {
 	if !r.done {
 		d.commit(d.queue.takeAll())
 	}
-	return r.ack, r.err
+	return r.err
 }
 
 // commit does all requests of a batch, each of which succeeds or fails by itself, in one transaction.
@@ -130,7 +164,7 @@ func (d *DB) commit(batch []*request) {
 		// Deleting is what helps against a full disk, so it goes on, in the space that was kept back.
 		allowed = nil
 		for _, r := range batch {
-			if r.onlyDeletes() && d.bolt != nil {
+			if r.frees && d.bolt != nil {
 				allowed = append(allowed, r)
 			} else {
 				r.err = err
@@ -144,7 +178,7 @@ func (d *DB) commit(batch []*request) {
 	d.failed(err)
 	var deletes []*request
 	for _, r := range allowed {
-		if r.err = d.ReadOnly(); noSpace(err) && r.onlyDeletes() && d.bolt != nil {
+		if r.err = d.ReadOnly(); noSpace(err) && r.frees && d.bolt != nil {
 			deletes = append(deletes, r)
 		}
 	}
@@ -156,7 +190,7 @@ func (d *DB) commit(batch []*request) {
 
 func fail(batch []*request, err error) {
 	for _, r := range batch {
-		r.ack, r.err = Ack{}, err
+		r.err = err
 	}
 }
 
@@ -191,75 +225,55 @@ func (d *DB) recover() {
 	d.readOnly.Store(nil)
 }
 
-// write plans and writes requests, and sets the outcome of each. An error is of the disk, and then none was written.
+// write drafts and writes requests, and sets the outcome of each. An error is of the disk, and then none was written.
 func (d *DB) write(batch []*request) error {
-	var writes []Record
-	overlay := map[Key]Record{} // what earlier requests of the batch write
-	at := func(k Key) (Record, bool) {
-		if r, ok := overlay[k]; ok {
-			return r, true
-		}
-		return d.index.lookup(k)
-	}
-	entries := 0
+	t := d.draft()
 	for _, r := range batch {
-		d.hlc = d.hlc.Tick(d.conf.Now())
-		v := Version{Epoch: d.conf.Epoch, HLC: d.hlc, Head: d.conf.Head}
-		news, olds, err := plan(r.ops, v, at)
-		r.ack, r.err = Ack{}, err
-		if err != nil || len(news) == 0 {
-			continue
-		}
-		entry, audited, err := auditRecord(r.origin, v, news, olds)
+		r.err = r.change(t)
+	}
+	c := t.finish()
+	d.hlc = t.hlc
+	d.setEpoch(t.epoch)
+	if len(c.writes)+len(c.drops) > 0 {
+		err := guard(func() error { return d.bolt.Update(func(tx *bolt.Tx) error { return d.store(tx, c) }) })
 		if err != nil {
-			r.err = err
-			continue
+			return fmt.Errorf("state: write %s: %w", d.path(), err)
 		}
-		r.ack = Ack{Version: v}
-		for _, w := range news {
-			overlay[w.Key] = w
-		}
-		writes = append(writes, news...)
-		if audited {
-			writes = append(writes, entry)
-			entries++
-		}
+		d.format = formatVersion
+		d.index.apply(c.writes, c.drops)
 	}
-	if len(writes) == 0 {
-		return nil
+	d.hub.publish(c.seen, c.own)
+	for _, r := range batch {
+		r.seq = d.hub.position()
 	}
-	trim := max(0, d.audited+entries-d.conf.AuditKeep)
-	err := guard(func() error { return d.bolt.Update(func(tx *bolt.Tx) error { return d.store(tx, writes, trim) }) })
-	if err != nil {
-		return fmt.Errorf("state: write %s: %w", d.path(), err)
-	}
-	d.audited += entries - trim
-	d.expired = nil
-	d.index.set(writes)
-	d.hub.publish(writes)
 	return nil
 }
 
-// store puts records in a transaction, the oldest trim audit entries and forgotten tombstones out of it.
-func (d *DB) store(tx *bolt.Tx, writes []Record, trim int) error {
+// draft begins a change over what is there.
+func (d *DB) draft() *draft {
+	return &draft{
+		before: d.index, head: d.conf.Head, keep: d.conf.AuditKeep, complete: d.complete.Load(), now: d.conf.Now(),
+		hlc: d.hlc, epoch: d.epoch, horizon: d.index.horizon,
+		set: map[Key]Record{}, gone: map[Key]Version{}, own: map[Key]bool{},
+	}
+}
+
+// store brings a change into a transaction.
+func (d *DB) store(tx *bolt.Tx, c change) error {
+	if d.format != formatVersion { // from now on earlier versions of this program cannot read all of it
+		m := meta{format: formatVersion, complete: d.complete.Load(), epoch: d.epoch}
+		if err := m.store(tx); err != nil {
+			return err
+		}
+	}
 	b := tx.Bucket([]byte(bucketRecords))
-	for _, w := range writes {
+	for _, w := range c.writes {
 		if err := b.Put([]byte(w.Key.String()), w.Encode()); err != nil {
 			return err
 		}
 	}
-	for _, k := range d.expired {
-		key := []byte(k.String())
-		// It may have been written again, just above.
-		if r, err := DecodeRecord(k, b.Get(key)); err == nil && r.Deleted {
-			if err := b.Delete(key); err != nil {
-				return err
-			}
-		}
-	}
-	for range trim {
-		k, _ := b.Cursor().Seek([]byte(KindAudit + "/"))
-		if err := b.Delete(k); err != nil {
+	for _, k := range c.drops {
+		if err := b.Delete([]byte(k.String())); err != nil {
 			return err
 		}
 	}

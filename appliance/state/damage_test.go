@@ -104,21 +104,21 @@ func TestDamage(t *testing.T) {
 // Any flipped bit is either found or harmless: never a panic, never another value.
 func TestFlippedBits(t *testing.T) {
 	whole, want := fill(t, t.TempDir(), 20)
-	clean, err := readRecords(whole)
+	clean, err := readContents(whole)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantAll := fmt.Sprint(clean)
+	wantAll := fmt.Sprint(clean.records)
 	found := 0
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 500 {
 		bit := rng.IntN(len(whole) * 8)
 		whole[bit/8] ^= 1 << (bit % 8)
-		records, err := readRecords(whole)
-		if err == nil && fmt.Sprint(records) != wantAll {
+		c, err := readContents(whole)
+		if err == nil && fmt.Sprint(c.records) != wantAll {
 			// The older meta page may be what is left; then it is an older state, whole. Every value must be one that
 			// was written.
-			for _, r := range records {
+			for _, r := range c.records {
 				if r.Key.Kind == KindNode && !strings.Contains(string(r.Value), `"round":0`) && want[r.Key.Name] != string(r.Value) {
 					t.Fatalf("bit %d of byte %d: %s became %s", bit%8, bit/8, r.Key, r.Value)
 				}
@@ -146,7 +146,7 @@ func FuzzBoltFile(f *testing.F) {
 			data = append([]byte(nil), data...)
 			data[at] ^= mask
 		}
-		readRecords(data)
+		readContents(data)
 		for _, r := range salvage(data) {
 			if _, err := DecodeRecord(r.Key, r.Encode()); err != nil {
 				t.Fatalf("salvaged %v: %v", r, err)
@@ -163,11 +163,11 @@ func TestNewerFormatIsLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := setFormat(b, "2"); err != nil {
+	if err := setFormat(b, "3"); err != nil {
 		t.Fatal(err)
 	}
 	b.Close()
-	if _, err := Open(Config{Dir: dir, Head: "head-1"}); err == nil || !strings.Contains(err.Error(), `format "2"`) {
+	if _, err := Open(Config{Dir: dir, Head: "head-1"}); err == nil || !strings.Contains(err.Error(), `format "3"`) {
 		t.Errorf("Open of a newer format: %v", err)
 	}
 	if _, err := os.Stat(path); err != nil {

@@ -21,17 +21,10 @@ const fileName = "state.db"
 const (
 	bucketRecords = "records"
 	bucketMeta    = "meta"
-	metaFormat    = "format"
-	formatVersion = "1"
 )
 
-const (
-	// DefaultAuditKeep is the length of the audit log: years of what people do.
-	DefaultAuditKeep = 10_000
-	// tombstoneKeep is how long a deleted key is remembered. With a single head nobody else must hear of it; a week
-	// keeps a key that was just deleted from coming back out of a damaged file.
-	tombstoneKeep = 7 * 24 * time.Hour
-)
+// DefaultAuditKeep is the length of the audit log: years of what people do. It must be the same on all heads.
+const DefaultAuditKeep = 10_000
 
 // ErrInUse is a state that another process has open.
 var ErrInUse = errors.New("in use by another process")
@@ -40,7 +33,7 @@ var ErrInUse = errors.New("in use by another process")
 type Config struct {
 	Dir         string           // made if it is missing
 	Head        string           // the name of this head
-	Epoch       uint64           // of the owner; 0 is 1, a single head that owns itself
+	Epoch       uint64           // the least to write in; 0 is 1
 	AuditKeep   int              // 0 is DefaultAuditKeep
 	ReserveSize int64            // bytes kept back for a full disk; 0 is 8 MiB
 	Now         func() time.Time // nil is time.Now
@@ -48,7 +41,7 @@ type Config struct {
 
 var headName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
 
-// DB is the Store of a single head. Changes that come while the disk syncs share the next sync.
+// DB is the Store of this head alone, with what it takes to keep it the same on several. Changes that come while the disk syncs share the next sync.
 type DB struct {
 	conf    Config
 	lock    *os.File
@@ -60,13 +53,15 @@ type DB struct {
 	turn    chan struct{} // held by whoever writes; one token
 
 	// Below is the writer's, who holds turn.
-	bolt    *bolt.DB
-	hlc     HLC
-	audited int   // entries in the audit log
-	expired []Key // tombstones to forget with the next write
-	retry   time.Time
-	closed  bool
+	bolt   *bolt.DB
+	format string // of the file
+	hlc    HLC
+	epoch  uint64
+	retry  time.Time
+	closed bool
 
+	complete atomic.Bool   // changed with turn held
+	epochNow atomic.Uint64 // epoch, for readers
 	readOnly atomic.Pointer[readOnlyError]
 }
 
@@ -114,7 +109,7 @@ func (d *DB) path() string { return filepath.Join(d.conf.Dir, fileName) }
 func (d *DB) start() error {
 	_, err := os.Stat(d.path())
 	if errors.Is(err, fs.ErrNotExist) {
-		err = createFile(d.path(), nil)
+		err = createFile(d.path(), contents{})
 	}
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
@@ -140,21 +135,38 @@ func (d *DB) rebuild(reason error) error {
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	records := salvage(data)
+	c := d.mend(salvage(data))
 	moved, err := moveAside(d.path())
 	if err != nil {
 		return err
 	}
-	if err := createFile(d.path(), records); err != nil {
+	if err := createFile(d.path(), c); err != nil {
 		// Back under its name, so that the next start finds it again and not an empty state.
 		return errors.Join(fmt.Errorf("state: rebuild %s: %w", d.path(), err), os.Rename(moved, d.path()))
 	}
-	d.damage = &Damage{File: d.path(), Moved: moved, Reason: reason.Error(), Kept: len(records)}
+	d.damage = &Damage{File: d.path(), Moved: moved, Reason: reason.Error(), Kept: len(c.records), Others: !c.complete}
 	return nil
 }
 
+// mend makes a state of records that were found in a damaged file. What is missing is unknown. So it is complete only
+// if there is nobody who could have more.
+func (d *DB) mend(records []Record) contents {
+	t := &draft{
+		before: newIndex(), keep: d.conf.AuditKeep,
+		set: map[Key]Record{}, gone: map[Key]Version{}, own: map[Key]bool{},
+	}
+	alone := len(records) > 0
+	for _, r := range records {
+		t.put(r, false)
+		if r.Key.Kind == KindHead && r.Key.Name != d.conf.Head && !r.Deleted {
+			alone = false
+		}
+	}
+	return contents{meta: meta{complete: alone}, records: t.finish().writes}
+}
+
 // createFile makes a state file that appears complete or not at all.
-func createFile(path string, records []Record) error {
+func createFile(path string, c contents) error {
 	tmp := path + ".new"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -165,18 +177,18 @@ func createFile(path string, records []Record) error {
 	}
 	err = guard(func() error {
 		return b.Update(func(tx *bolt.Tx) error {
-			meta, err := tx.CreateBucket([]byte(bucketMeta))
-			if err != nil {
+			if _, err := tx.CreateBucket([]byte(bucketMeta)); err != nil {
 				return err
 			}
-			if err := meta.Put([]byte(metaFormat), []byte(formatVersion)); err != nil {
+			c.format = formatVersion
+			if err := c.meta.store(tx); err != nil {
 				return err
 			}
 			bucket, err := tx.CreateBucket([]byte(bucketRecords))
 			if err != nil {
 				return err
 			}
-			for _, r := range records {
+			for _, r := range c.records {
 				if err := bucket.Put([]byte(r.Key.String()), r.Encode()); err != nil {
 					return err
 				}
@@ -200,65 +212,23 @@ func (d *DB) load() error {
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	records, err := readRecords(data)
+	c, err := readContents(data)
 	if err != nil {
 		return fmt.Errorf("state file %s: %w", d.path(), err)
 	}
-	d.audited, d.expired = 0, nil
-	forget := d.conf.Now().Add(-tombstoneKeep)
-	live := records[:0]
-	for _, r := range records {
-		d.hlc = max(d.hlc, r.Version.HLC)
-		switch {
-		case r.Key.Kind == KindAudit:
-			d.audited++
-		case r.Deleted && r.Version.HLC.Time().Before(forget):
-			d.expired = append(d.expired, r.Key)
-		default:
-			live = append(live, r)
-		}
+	d.format = c.format
+	d.complete.Store(c.complete)
+	epoch := max(d.epoch, d.conf.Epoch, c.epoch)
+	for _, r := range c.records {
+		d.hlc, epoch = max(d.hlc, r.Version.HLC), max(epoch, r.Version.Epoch)
 	}
-	changed := d.index.replace(live)
+	d.setEpoch(epoch)
+	changed := d.index.replace(c.records)
 	if d.bolt, err = openBoltDB(d.path()); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	d.hub.publish(changed)
+	d.hub.publish(changed, nil)
 	return nil
-}
-
-// readRecords is all that a state file holds. Pure.
-func readRecords(data []byte) ([]Record, error) {
-	var records []Record
-	format := ""
-	err := walkBolt(data, func(bucket string, key, value []byte) error {
-		switch bucket {
-		case bucketMeta:
-			if string(key) == metaFormat {
-				format = string(value)
-			}
-		case bucketRecords:
-			k, err := ParseKey(string(key))
-			if err != nil {
-				return fmt.Errorf("%w: %w", errRecord, err)
-			}
-			r, err := DecodeRecord(k, value)
-			if err != nil {
-				return err
-			}
-			records = append(records, r)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if format == "" {
-		return nil, damaged("it has no format")
-	}
-	if format != formatVersion {
-		return nil, fmt.Errorf("format %q, this version of masthead reads %s", format, formatVersion)
-	}
-	return records, nil
 }
 
 func openBoltDB(path string) (b *bolt.DB, err error) {
@@ -283,8 +253,18 @@ func (d *DB) Get(k Key) (Record, error) { return d.index.get(k) }
 // List implements Store.
 func (d *DB) List(kind Kind, prefix string) []Record { return d.index.list(kind, prefix) }
 
+// All gives every record but the audit entries, by key, tombstones too.
+func (d *DB) All() []Record {
+	records := d.index.all()
+	byKey(records)
+	return records
+}
+
 // Watch implements Store.
-func (d *DB) Watch(kinds ...Kind) *Watch { return d.hub.add(kinds) }
+func (d *DB) Watch(kinds ...Kind) *Watch { return d.hub.add(kinds, false) }
+
+// Follow is a Watch of what Apply writes on this head, audit entries too; not of what Merge takes over.
+func (d *DB) Follow() *Watch { return d.hub.add(nil, true) }
 
 // Audit implements Store.
 func (d *DB) Audit(limit int) ([]AuditEntry, error) {

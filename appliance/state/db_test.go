@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -245,11 +246,11 @@ func TestAudit(t *testing.T) {
 	apply(t, d, put(t, KindLease, "l", "unaudited"))
 	apply(t, d, Delete(KindNode, "a"))
 	want := []AuditEntry{
-		{now, "head-1", "admin", "local", []AuditChange{{"node/a", json.RawMessage("4"), json.RawMessage("null")}}},
-		{now, "head-1", "admin", "local", []AuditChange{
+		{now, "head-1", "admin", "local", "", []AuditChange{{"node/a", json.RawMessage("4"), json.RawMessage("null")}}, nil},
+		{now, "head-1", "admin", "local", "", []AuditChange{
 			{"node/a", json.RawMessage("3"), json.RawMessage("4")},
 			{"secret/s", json.RawMessage(`"(secret)"`), json.RawMessage(`"(secret)"`)},
-		}},
+		}, nil},
 	}
 	got, err := d.Audit(2)
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
@@ -269,35 +270,49 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-func TestTombstonesAreForgotten(t *testing.T) {
-	now := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
-	clock := func() time.Time { return now }
-	dir := t.TempDir()
-	conf := Config{Dir: dir, Head: "head-1", Now: clock}
-	reopen := func() *DB {
-		d, err := Open(conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { d.Close() })
-		return d
-	}
-	d := reopen()
-	apply(t, d, put(t, KindLease, "a", 1), put(t, KindLease, "b", 1))
-	apply(t, d, Delete(KindLease, "a"), Delete(KindLease, "b"))
-	d.Close()
-	now = now.Add(tombstoneKeep + time.Hour)
-	d = reopen()
-	apply(t, d, put(t, KindLease, "b", 2))
-	d.Close()
-	data, err := os.ReadFile(filepath.Join(dir, fileName))
-	if err != nil {
+func TestNote(t *testing.T) {
+	d := open(t, t.TempDir())
+	w := d.Follow()
+	defer w.Close()
+	if err := d.Note(t.Context(), admin, "node exec n[01-02]: uname"+strings.Repeat("é", maxNote)); err != nil {
 		t.Fatal(err)
 	}
-	records, err := readRecords(data)
-	if err != nil || len(records) != 1 || string(records[0].Value) != "2" {
-		t.Errorf("on disk: %v, %v; want only lease/b=2", records, err)
+	log, err := d.Audit(2)
+	if err != nil || len(log) != 1 || log[0].Who != "admin" || !strings.HasPrefix(log[0].Note, "node exec n[01-02]: uname") || len(log[0].Note) > maxNote {
+		t.Errorf("%+v, %v", log, err)
 	}
+	if records, seq, err := w.NextSeq(t.Context()); err != nil || len(records) != 1 || seq != 1 {
+		t.Errorf("who follows hears %v, %d, %v", records, seq, err)
+	}
+}
+
+func TestTombstonesAreForgotten(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	apply(t, d, put(t, KindLease, "a", 1), put(t, KindLease, "b", 1), put(t, KindLease, "c", 1))
+	gone := apply(t, d, Delete(KindLease, "a"), Delete(KindLease, "b")).Version.HLC
+	apply(t, d, Delete(KindLease, "c"))
+	apply(t, d, put(t, KindLease, "b", 2))
+	if _, err := d.SetHorizon(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	check := func(d *DB) {
+		t.Helper()
+		var got []string
+		for _, r := range d.index.all() {
+			got = append(got, fmt.Sprintf("%s %t", r.Key, r.Deleted))
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff([]string{"lease/b false", "lease/c true", "setting/tombstone-horizon false"}, got); diff != "" {
+			t.Error(diff)
+		}
+		if s := d.Summary(); s.Horizon != gone || s.Records != 3 || s.Root != rootOf(everything(t, d)) {
+			t.Errorf("%+v, want horizon %x", s, gone)
+		}
+	}
+	check(d)
+	d.Close()
+	check(open(t, dir))
 }
 
 func BenchmarkApply(b *testing.B) {

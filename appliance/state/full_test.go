@@ -84,6 +84,14 @@ func TestFullDisk(t *testing.T) {
 	if r, err := d.Get(Key{KindNode, "keep"}); err != nil || string(r.Value) != `"old"` {
 		t.Errorf("reading while read-only: %s, %v", r.Value, err)
 	}
+	now = now.Add(time.Hour) // what comes from other heads
+	theirs := Version{1, HLCAt(now), "head-2"}
+	if _, err := d.Merge(t.Context(), []Record{recordOf(KindNode, "big", `"`+strings.Repeat("x", 10_000)+`"`, theirs)}); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("Merge while read-only: %v", err)
+	}
+	if m, err := d.Merge(t.Context(), []Record{recordOf(KindNode, "victim", "", theirs)}); err != nil || m.Taken != 1 {
+		t.Errorf("merging a deletion on a full disk: %+v, %v", m, err)
+	}
 	for _, name := range append([]string{"victim"}, acked...) {
 		if _, err := d.Apply(t.Context(), admin, Delete(KindNode, name)); err != nil {
 			t.Fatalf("deleting on a full disk: %v", err)

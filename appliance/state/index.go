@@ -9,19 +9,29 @@ import (
 
 // index is the state in memory: what readers see. It changes only after the disk has the change, so nobody acts on
 // what a power cut could take back; and no reader touches the memory-mapped file, where a bad sector would be a
-// SIGBUS.
+// SIGBUS. Of audit entries it has the names and the stamps; their values stay on disk.
 type index struct {
-	mu    sync.RWMutex
-	kinds map[Kind]map[string]Record // tombstones too
+	mu      sync.RWMutex
+	kinds   map[Kind]map[string]Record // tombstones too
+	tree    *tree
+	audit   []string // names, in order
+	newest  HLC
+	horizon HLC
 }
 
-func newIndex() *index { return &index{kinds: map[Kind]map[string]Record{}} }
+func newIndex() *index { return &index{kinds: map[Kind]map[string]Record{}, tree: newTree()} }
 
 func (x *index) lookup(k Key) (Record, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	r, ok := x.kinds[k.Kind][k.Name]
 	return r, ok
+}
+
+func (x *index) stamp(k Key) (Stamp, bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.tree.get(k)
 }
 
 func (x *index) get(k Key) (Record, error) {
@@ -45,12 +55,56 @@ func (x *index) list(kind Kind, prefix string) []Record {
 	return found
 }
 
-// set takes records in, all at once for readers. Audit entries stay on disk.
-func (x *index) set(records []Record) {
+// all gives every record but the audit entries, in no order.
+func (x *index) all() []Record {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var found []Record
+	for _, m := range x.kinds {
+		for _, r := range m {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// tombstones lists what was deleted up to h.
+func (x *index) tombstones(h HLC) (keys []Key) {
+	for _, r := range x.all() {
+		if r.Deleted && r.Version.HLC <= h {
+			keys = append(keys, r.Key)
+		}
+	}
+	return keys
+}
+
+// apply takes records in and others out, all at once for readers.
+func (x *index) apply(writes []Record, drops []Key) {
+	stamps := make([]Stamp, len(writes))
+	for i, r := range writes {
+		stamps[i] = r.Stamp()
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, r := range records {
+	for _, k := range drops {
+		x.tree.remove(k)
+		delete(x.kinds[k.Kind], k.Name)
+		if at, ok := slices.BinarySearch(x.audit, k.Name); ok && k.Kind == KindAudit {
+			x.audit = slices.Delete(x.audit, at, at+1)
+		}
+		if k == horizonKey {
+			x.horizon = 0
+		}
+	}
+	var audit []string
+	for i, r := range writes {
+		x.newest = max(x.newest, r.Version.HLC)
+		x.tree.set(stamps[i])
+		if r.Key == horizonKey {
+			x.horizon = horizonOf(r)
+		}
 		if r.Key.Kind == KindAudit {
+			audit = append(audit, r.Key.Name)
 			continue
 		}
 		m := x.kinds[r.Key.Kind]
@@ -60,6 +114,20 @@ func (x *index) set(records []Record) {
 		}
 		m[r.Key.Name] = r
 	}
+	if len(audit) > 0 {
+		x.audit = mergeNames(x.audit, audit)
+	}
+}
+
+// mergeNames adds names to sorted ones; most are later than all.
+func mergeNames(sorted, names []string) []string {
+	slices.Sort(names)
+	inOrder := len(sorted) == 0 || sorted[len(sorted)-1] < names[0]
+	sorted = append(sorted, names...)
+	if !inOrder {
+		slices.Sort(sorted)
+	}
+	return slices.Compact(sorted)
 }
 
 // replace makes the index hold exactly records, and gives those that differ from before.
@@ -73,9 +141,9 @@ func (x *index) replace(records []Record) (changed []Record) {
 		}
 	}
 	fresh := newIndex()
-	fresh.set(records)
+	fresh.apply(records, nil)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.kinds = fresh.kinds
+	x.kinds, x.tree, x.audit, x.newest, x.horizon = fresh.kinds, fresh.tree, fresh.audit, fresh.newest, fresh.horizon
 	return changed
 }

@@ -17,21 +17,20 @@ const (
 	KindLease     Kind = "lease"     // ADDRESS: whom DHCP gave it
 	KindSetting   Kind = "setting"   // NAME: one setting of the cluster
 	KindSecret    Kind = "secret"    // NAME: a value that the audit log must not show
-	KindAudit     Kind = "audit"     // HLC-HEAD: an AuditEntry, written by Apply itself
+	KindHead      Kind = "head"      // NAME: a wire.HeadRecord, one configured head
+	KindSlot      Kind = "slot"      // 00 to 63: which head allocates what falls into it (Slot)
+	KindGroup     Kind = "group"     // NAME: what a group of nodes has in common
+	KindTag       Kind = "tag"       // NAME: the digests that an image tag has had
+	KindFile      Kind = "file"      // PATH: an ordinary file that is the same on all heads
+	KindAudit     Kind = "audit"     // HLC-HEAD: an AuditEntry, written by Apply and Merge themselves
 )
 
 func (k Kind) known() bool {
 	switch k {
-	case KindNode, KindInventory, KindBoot, KindLease, KindSetting, KindSecret, KindAudit:
+	case KindNode, KindInventory, KindBoot, KindLease, KindSetting, KindSecret, KindHead, KindSlot, KindGroup, KindTag, KindFile, KindAudit:
 		return true
 	}
 	return false
-}
-
-// audited tells the kinds that people change from those that machines change thousands of times a day, which would
-// push everything else out of the audit log.
-func (k Kind) audited() bool {
-	return k == KindNode || k == KindSetting || k == KindSecret
 }
 
 // Key names a record.
@@ -42,8 +41,18 @@ type Key struct {
 
 func (k Key) String() string { return string(k.Kind) + "/" + k.Name }
 
+// audited tells the keys that people change from those that machines change thousands of times a day, which would
+// push everything else out of the audit log.
+func (k Key) audited() bool {
+	switch k.Kind {
+	case KindInventory, KindBoot, KindLease:
+		return false
+	}
+	return k != horizonKey
+}
+
 // Printable without quoting in a log, a URL path or a shell; long enough for a DHCP client identifier in hexadecimal.
-var keyName = regexp.MustCompile(`^[A-Za-z0-9._:@+=~-]{1,255}$`)
+var keyName = regexp.MustCompile(`^[A-Za-z0-9._:@+=~/-]{1,255}$`)
 
 // Validate reports whether the key can be written.
 func (k Key) Validate() error {
@@ -51,9 +60,18 @@ func (k Key) Validate() error {
 		return fmt.Errorf("key %q: unknown kind", k.String())
 	}
 	if !keyName.MatchString(k.Name) {
-		return fmt.Errorf("key %q: want 1 to 255 letters, digits and ._:@+=~- after the kind", k.String())
+		return fmt.Errorf("key %q: want 1 to 255 letters, digits and ._:@+=~/- after the kind", k.String())
 	}
 	return nil
+}
+
+// MarshalText gives the form of String.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText is ParseKey.
+func (k *Key) UnmarshalText(text []byte) (err error) {
+	*k, err = ParseKey(string(text))
+	return err
 }
 
 // ParseKey is the inverse of String.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Errors that callers tell apart.
@@ -48,14 +50,14 @@ func (o Op) At(v Version) Op {
 	return o
 }
 
-// maxOps bounds one Apply: a change of every node of a large cluster, and not a mistake that fills the disk.
-const maxOps = 20_000
+// MaxOps bounds one Apply: a change of every node of a large cluster, and not a mistake that fills the disk.
+const MaxOps = 20_000
 
 // plan turns ops into the records to write as version v. It reads the present through at and changes nothing. Ops
 // that change nothing yield no record, but for those with an Expect: who counts versions gets a new one.
 func plan(ops []Op, v Version, at func(Key) (Record, bool)) (writes []Record, old []Record, err error) {
-	if len(ops) > maxOps {
-		return nil, nil, fmt.Errorf("state: %d changes at once, at most %d", len(ops), maxOps)
+	if len(ops) > MaxOps {
+		return nil, nil, fmt.Errorf("state: %d changes at once, at most %d", len(ops), MaxOps)
 	}
 	seen := make(map[Key]bool, len(ops))
 	for _, op := range ops {
@@ -82,17 +84,14 @@ func plan(ops []Op, v Version, at func(Key) (Record, bool)) (writes []Record, ol
 				return nil, nil, fmt.Errorf("state: %s: %w", op.Key, ErrConflict)
 			}
 		}
-		w := Record{Key: op.Key, Version: v, Deleted: op.Value == nil}
+		w := Record{Key: op.Key, Version: v, Deleted: op.Value == nil, Base: baseOver(now, v.Head)}
 		if w.Deleted {
 			if !exists {
 				continue
 			}
 		} else {
-			if w.Value, err = Canonical(op.Value); err != nil {
+			if w.Value, err = canonicalValue(op.Value); err != nil {
 				return nil, nil, fmt.Errorf("state: %s: %w", op.Key, err)
-			}
-			if len(w.Value) > maxValue {
-				return nil, nil, fmt.Errorf("state: %s: %d bytes, at most %d", op.Key, len(w.Value), maxValue)
 			}
 			if exists && op.Expect == nil && bytes.Equal(w.Value, now.Value) {
 				continue
@@ -101,4 +100,29 @@ func plan(ops []Op, v Version, at func(Key) (Record, bool)) (writes []Record, ol
 		writes, old = append(writes, w), append(old, now)
 	}
 	return writes, old, nil
+}
+
+// canonicalValue is Canonical for what shall be the value of a record.
+func canonicalValue(data []byte) ([]byte, error) {
+	value, err := Canonical(data)
+	if err == nil && len(value) > maxValue {
+		err = fmt.Errorf("%d bytes, at most %d", len(value), maxValue)
+	}
+	return value, err
+}
+
+// baseOver is the Base of what head writes over old, which may be a tombstone or nothing.
+func baseOver(old Record, head string) []Version {
+	var base []Version
+	for _, v := range append(slices.Clip(old.Base), old.Version) {
+		if v.Head != head && v.Head != "" {
+			base = append(base, v)
+		}
+	}
+	if len(base) > maxBase {
+		slices.SortFunc(base, Version.Compare)
+		base = base[len(base)-maxBase:]
+	}
+	slices.SortFunc(base, func(a, b Version) int { return strings.Compare(a.Head, b.Head) })
+	return base
 }

@@ -5,6 +5,7 @@ import "context"
 // Ack is the answer to an Apply that was done.
 type Ack struct {
 	Version  Version // of the records that changed; zero if none did
+	Seq      uint64  // how far the commits of this head had come, counted since it started, with this one
 	Degraded string  // not empty: done and durable here, but why no other head has it yet
 }
 

@@ -12,19 +12,28 @@ import (
 type Watch struct {
 	hub   *hub
 	kinds []Kind
+	own   bool // only what this head's Apply wrote
 
 	mu      sync.Mutex
 	pending map[Key]Record
+	seq     uint64
 	wake    chan struct{} // one token: pending is not empty
 }
 
-// Next waits for changes and gives them in the order of their versions, tombstones among them. It ends with ctx's
-// error.
+// Next waits for changes and gives them in the order of their versions, tombstones among them. What a peer's state had
+// and lost without a tombstone comes as one too. It ends with ctx's error.
 func (w *Watch) Next(ctx context.Context) ([]Record, error) {
+	records, _, err := w.NextSeq(ctx)
+	return records, err
+}
+
+// NextSeq is Next, and says how far the commits of this head had come: all that they wrote up to seq is in what the
+// Watch gave so far. It is meant for Follow.
+func (w *Watch) NextSeq(ctx context.Context) (records []Record, seq uint64, err error) {
 	select {
 	case <-w.wake:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, 0, ctx.Err()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -36,15 +45,16 @@ func (w *Watch) Next(ctx context.Context) ([]Record, error) {
 	slices.SortFunc(changed, func(a, b Record) int {
 		return cmp.Or(a.Version.Compare(b.Version), cmp.Compare(a.Key.String(), b.Key.String()))
 	})
-	return changed, nil
+	return changed, w.seq, nil
 }
 
 // Close ends the watch.
 func (w *Watch) Close() { w.hub.remove(w) }
 
-func (w *Watch) push(records []Record) {
+func (w *Watch) push(records []Record, seq uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.seq = seq
 	for _, r := range records {
 		if len(w.kinds) == 0 || slices.Contains(w.kinds, r.Key.Kind) {
 			w.pending[r.Key] = r
@@ -62,12 +72,14 @@ func (w *Watch) push(records []Record) {
 type hub struct {
 	mu      sync.Mutex
 	watches map[*Watch]bool
+	seq     uint64 // commits of this head's Apply so far
 }
 
-func (h *hub) add(kinds []Kind) *Watch {
-	w := &Watch{hub: h, kinds: kinds, pending: map[Key]Record{}, wake: make(chan struct{}, 1)}
+func (h *hub) add(kinds []Kind, own bool) *Watch {
+	w := &Watch{hub: h, kinds: kinds, own: own, pending: map[Key]Record{}, wake: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	w.seq = h.seq
 	h.watches[w] = true
 	return w
 }
@@ -78,10 +90,24 @@ func (h *hub) remove(w *Watch) {
 	delete(h.watches, w)
 }
 
-func (h *hub) publish(records []Record) {
+// publish gives what changed to those who watch all, and own, which this head's Apply wrote, to those who follow that.
+func (h *hub) publish(changed, own []Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for w := range h.watches {
-		w.push(records)
+	if len(own) > 0 {
+		h.seq++
 	}
+	for w := range h.watches {
+		if w.own {
+			w.push(own, h.seq)
+		} else {
+			w.push(changed, h.seq)
+		}
+	}
+}
+
+func (h *hub) position() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.seq
 }
