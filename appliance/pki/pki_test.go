@@ -32,7 +32,16 @@ func authority(t *testing.T, dir string) *Authority {
 	return a
 }
 
-var local = Names{Hosts: []string{"head-1"}, Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.1.0.1")}}
+func headKey(t *testing.T, dir string) *HeadKey {
+	t.Helper()
+	k, err := OpenHeadKey(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+var local = Names{Head: "head-1", Hosts: []string{"head-1"}, Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.1.0.1")}}
 
 // handshake connects as a machine does that knows nothing but the digest, at its own idea of the time, and checks the
 // name as well, as a browser that was given the authority would.
@@ -66,7 +75,7 @@ func TestPinnedHandshake(t *testing.T) {
 	a := authority(t, t.TempDir())
 	other := authority(t, t.TempDir())
 	now := time.Now()
-	s, err := NewServer(a, local, nil)
+	s, err := NewServer(a, headKey(t, t.TempDir()), local, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +158,7 @@ func TestDamagedFilesAreNamedAndKept(t *testing.T) {
 
 func TestServerRenews(t *testing.T) {
 	now := time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC) // a head without a clock
-	s, err := NewServer(authority(t, t.TempDir()), local, func() time.Time { return now })
+	s, err := NewServer(authority(t, t.TempDir()), headKey(t, t.TempDir()), local, func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +174,7 @@ func TestServerRenews(t *testing.T) {
 	if first.NotAfter.Before(clockFloor.Add(serverLife)) {
 		t.Errorf("without a clock it is valid until %v", first.NotAfter)
 	}
-	if err := s.SetNames(Names{Hosts: local.Hosts, Addresses: []netip.Addr{local.Addresses[1], local.Addresses[0]}}); err != nil {
+	if err := s.SetNames(Names{Head: local.Head, Hosts: local.Hosts, Addresses: []netip.Addr{local.Addresses[1], local.Addresses[0]}}); err != nil {
 		t.Fatal(err)
 	}
 	if get().SerialNumber.Cmp(first.SerialNumber) != 0 {

@@ -2,7 +2,6 @@ package pki
 
 import (
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -13,10 +12,12 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"masthead/images"
 )
 
 const (
-	// serverLife is how long a server certificate is valid. It is made anew at every start and at half of that, so its
+	// serverLife is how long a head's certificate is valid. It is made anew at every start and at half of that, so its
 	// length matters only to heads that run for years.
 	serverLife = 2 * 365 * 24 * time.Hour
 )
@@ -25,16 +26,18 @@ const (
 // certificates that are over when its machines, which have one, see them.
 var clockFloor = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Names are what a server certificate is valid for.
+// Names are what a head's certificate is valid for.
 type Names struct {
+	Head      string // its common name
 	Hosts     []string
 	Addresses []netip.Addr
 }
 
-// Server keeps the certificate of a head's HTTPS port. Its key lives in memory only: what clients know is the
-// authority.
+// Server keeps the certificate that a head shows, to those who connect to its HTTPS port and to other heads that it
+// connects to itself. What machines know is the authority; what other heads know is the key.
 type Server struct {
 	authority *Authority
+	key       *HeadKey
 	now       func() time.Time
 
 	mu    sync.Mutex
@@ -44,11 +47,11 @@ type Server struct {
 }
 
 // NewServer makes the certificate for names. now may be nil.
-func NewServer(a *Authority, names Names, now func() time.Time) (*Server, error) {
+func NewServer(a *Authority, key *HeadKey, names Names, now func() time.Time) (*Server, error) {
 	if now == nil {
 		now = time.Now
 	}
-	s := &Server{authority: a, now: now}
+	s := &Server{authority: a, key: key, now: now}
 	return s, s.SetNames(names)
 }
 
@@ -57,7 +60,7 @@ func (s *Server) SetNames(names Names) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	names = normal(names)
-	if s.cert != nil && slices.Equal(names.Hosts, s.names.Hosts) && slices.Equal(names.Addresses, s.names.Addresses) {
+	if s.cert != nil && names.Head == s.names.Head && slices.Equal(names.Hosts, s.names.Hosts) && slices.Equal(names.Addresses, s.names.Addresses) {
 		return nil
 	}
 	return s.issue(names)
@@ -76,16 +79,25 @@ func (s *Server) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return s.cert, nil
 }
 
-// TLSConfig is that of the HTTPS port.
+// GetClientCertificate is GetCertificate for the side that connects.
+func (s *Server) GetClientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return s.GetCertificate(nil)
+}
+
+// Key names the head to the others.
+func (s *Server) Key() images.Digest { return s.key.Digest() }
+
+// TLSConfig is that of the HTTPS port. It asks for a certificate and requires none: only other heads have one. Whose it
+// is stays to be found out by its key (KeyOf). The authority is named to whoever connects, so that a browser that holds
+// other certificates does not offer them.
 func (s *Server) TLSConfig() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: s.GetCertificate}
+	heads := x509.NewCertPool()
+	heads.AddCert(s.authority.cert)
+	return &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: s.GetCertificate, ClientAuth: tls.RequestClientCert, ClientCAs: heads}
 }
 
 func (s *Server) issue(names Names) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return fmt.Errorf("pki: make a key: %w", err)
-	}
+	key := s.key.key
 	now := s.now()
 	if now.Before(clockFloor) {
 		now = clockFloor
@@ -96,7 +108,7 @@ func (s *Server) issue(names Names) error {
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return fmt.Errorf("pki: server certificate: %w", err)
+		return fmt.Errorf("pki: the head's certificate: %w", err)
 	}
 	s.names, s.renew = names, now.Add(serverLife/2)
 	// The authority is sent too: clients know it by its digest alone, and look for it in the chain.
@@ -111,11 +123,11 @@ func (a *Authority) sign(names Names, key *ecdsa.PublicKey, until time.Time) ([]
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: "masthead head"},
+		Subject:      pkix.Name{CommonName: names.Head},
 		NotBefore:    authorityBegins, // for machines whose clock is not set yet
 		NotAfter:     until,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames:     names.Hosts,
 	}
 	for _, addr := range names.Addresses {
@@ -123,7 +135,7 @@ func (a *Authority) sign(names Names, key *ecdsa.PublicKey, until time.Time) ([]
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key, a.key)
 	if err != nil {
-		return nil, fmt.Errorf("pki: sign the server certificate: %w", err)
+		return nil, fmt.Errorf("pki: sign the certificate of a head: %w", err)
 	}
 	return der, nil
 }
@@ -139,5 +151,5 @@ func normal(n Names) Names {
 		}
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
-	return Names{slices.Compact(hosts), slices.Compact(addrs)}
+	return Names{n.Head, slices.Compact(hosts), slices.Compact(addrs)}
 }
