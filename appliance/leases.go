@@ -19,16 +19,26 @@ func (l leases) Reservation(mac dhcp.MAC) (dhcp.Reservation, bool) {
 	if !ok {
 		return dhcp.Reservation{}, false
 	}
+	if keeper, _ := l.reg.ByAddress(rec.Address); keeper.Name != rec.Name {
+		rec.Address = netip.Addr{} // after a merge: another node has it too, and keeps it
+	}
 	return dhcp.Reservation{IP: rec.Address, Hostname: rec.Name}, true
 }
 
 func (l leases) ReservedBy(ip netip.Addr) (dhcp.MAC, bool) {
+	if l.reg.IsHead(ip) {
+		return dhcp.MAC{}, true
+	}
 	rec, ok := l.reg.ByAddress(ip)
 	if !ok {
 		return dhcp.MAC{}, false
 	}
 	return parseMAC(rec.MAC), true
 }
+
+// Gives and Whole are what the registry knows of the other heads.
+func (l leases) Gives(ip netip.Addr) bool { return l.reg.MayGive(ip) }
+func (l leases) Whole() bool              { return l.reg.AllHeads() }
 
 func (l leases) LeaseByMAC(mac dhcp.MAC) (dhcp.Lease, bool) {
 	lease, ok := l.reg.LeaseByMAC(mac.String())

@@ -33,6 +33,8 @@ type Decision struct {
 	// Probe, if valid, is an address to look for on the wire first. If somebody but the client has it, quarantine it and
 	// decide again.
 	Probe netip.Addr
+	// Declined tells that the client took another server's offer: what is held for it is free again.
+	Declined bool
 	// Heard is the request, Outcome what becomes of it once the effects succeed. Either may be of no Kind: not worth noting.
 	Heard, Outcome Event
 }
@@ -139,7 +141,9 @@ func (a *answer) request() Decision {
 	selecting := false
 	if opt := a.req.Options.Get(dhcpv4.OptionServerIdentifier); len(opt) > 0 {
 		if id := addrOf(opt); id != a.id {
-			return a.ignore("chose the server %q", a.req.ServerIdentifier().String())
+			d := a.ignore("chose the server %q", a.req.ServerIdentifier().String())
+			d.Declined = true
+			return d
 		}
 		selecting = true
 	}
@@ -166,9 +170,14 @@ func (a *answer) request() Decision {
 		d.Outcome = a.event(KindIgnored, want, "not an address of "+a.subnet.Prefix.String())
 		return d
 	}
+	// What a client believes that we do not know, a head that does not answer may have told it.
+	if !selecting && !known && !a.db.Whole() && a.subnet.Prefix.Contains(want) {
+		d.Outcome = a.event(KindIgnored, want, "not known here, and not all heads answer")
+		return d
+	}
 	// A client that we know nothing of keeps the address that it believes in, if the pool can spare it: a head that lost
 	// its leases, or another that took over, must not make machines move.
-	if err == nil && ch.fresh && want != ch.ip && a.poolAddress(want, a.cl.mac, a.subnet, a.db) && freeFor(want, a.cl.mac, a.db, a.now) {
+	if err == nil && ch.fresh && want != ch.ip && a.poolAddress(want, a.cl.mac, a.subnet, a.db) && a.keeps(want) {
 		ch.ip = want
 	}
 	switch {
@@ -184,6 +193,15 @@ func (a *answer) request() Decision {
 	d.Lease = &l
 	d.Outcome = a.event(KindAck, ch.ip, a.detail(ch.note, file))
 	return d
+}
+
+// keeps tells whether a client may have an address that it believes in, though we know of no lease.
+func (a *answer) keeps(want netip.Addr) bool {
+	l, ok := a.db.LeaseByIP(want)
+	if !ok || l.MAC == a.cl.mac || l.vacant() {
+		return a.db.Gives(want)
+	}
+	return reclaims(l, a.db, a.now)
 }
 
 func (a *answer) nak(d Decision, want netip.Addr, why string) Decision {

@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -46,6 +47,12 @@ func bound(m MAC, s string) Lease {
 
 func expired(m MAC, s string) Lease {
 	l := bound(m, s)
+	l.Expires = noon.Add(-ReclaimAfter - time.Second)
+	return l
+}
+
+func justExpired(m MAC, s string) Lease {
+	l := bound(m, s)
 	l.Expires = noon
 	return l
 }
@@ -69,6 +76,8 @@ func TestAnswer(t *testing.T) {
 		in       Ingress
 		leases   []Lease
 		reserved map[MAC]string
+		apart    bool   // not all heads answer
+		gone     string // an address that one of those gives away
 		want     string
 	}{
 		// Discover: 10.9.0.180 is alice's place in the pool.
@@ -97,6 +106,30 @@ func TestAnswer(t *testing.T) {
 			leases: []Lease{bound(bob, "10.9.0.100"), expired(MAC{2, 9}, "10.9.0.101")},
 			want:   "offer 10.9.0.101, OFFER 10.9.0.101 to 10.9.0.101:68 at 02:00:00:00:00:01, offered, probe",
 		},
+		{
+			name: "pool is full of leases that are just over", config: func(c *Config) { c.Pool = Range{ip("10.9.0.100"), ip("10.9.0.100")} },
+			leases: []Lease{justExpired(bob, "10.9.0.100")},
+			want:   `exhausted invalid IP, "no free address in the pool 10.9.0.100-10.9.0.100"`,
+		},
+
+		// Several heads.
+		{name: "its place is another head's to give, which is gone", apart: true, gone: "10.9.0.180", want: "offer 10.9.0.181, OFFER 10.9.0.181 to 10.9.0.181:68 at 02:00:00:00:00:01, offered, probe"},
+		{name: "its lease is, and it is not over", apart: true, gone: "10.9.0.150", leases: []Lease{bound(alice, "10.9.0.150")}, want: "offer 10.9.0.150, OFFER 10.9.0.150 to 10.9.0.150:68 at 02:00:00:00:00:01, offered"},
+		{name: "its lease is, and it is over", apart: true, gone: "10.9.0.150", leases: []Lease{expired(alice, "10.9.0.150")}, want: "offer 10.9.0.180, OFFER 10.9.0.180 to 10.9.0.180:68 at 02:00:00:00:00:01, offered, probe"},
+		{name: "reserved, by a head that is gone", apart: true, gone: "10.9.0.17", reserved: map[MAC]string{alice: "10.9.0.17"}, want: "offer 10.9.0.17, OFFER 10.9.0.17 to 10.9.0.17:68 at 02:00:00:00:00:01, offered"},
+		{
+			name: "a head that is gone may have renewed what is over", apart: true, config: func(c *Config) { c.Pool = Range{ip("10.9.0.100"), ip("10.9.0.100")} },
+			leases: []Lease{expired(bob, "10.9.0.100")},
+			want:   `exhausted invalid IP, "no free address in the pool 10.9.0.100-10.9.0.100"`,
+		},
+		{
+			name: "the same of a reserved address", apart: true, reserved: map[MAC]string{alice: "10.9.0.117"}, leases: []Lease{expired(bob, "10.9.0.117")},
+			want: `offer 10.9.0.180, OFFER 10.9.0.180 to 10.9.0.180:68 at 02:00:00:00:00:01, offered, probe, "reserved address 10.9.0.117 not given: it was leased to 02:00:00:00:00:02 until 2026-01-02T11:58:59Z, which another head may have renewed"`,
+		},
+		{name: "reserved once, for nobody now", leases: []Lease{{IP: ip("10.9.0.180"), State: "reserved"}}, want: "offer 10.9.0.180, OFFER 10.9.0.180 to 10.9.0.180:68 at 02:00:00:00:00:01, offered, probe"},
+		{name: "remembers what a head that is gone may have given", apart: true, mods: []mod{kind(request), bare, wants("10.9.0.151")}, want: `ignored 10.9.0.151, "not known here, and not all heads answer"`},
+		{name: "renews what another head gave", apart: true, gone: "10.9.0.150", leases: []Lease{bound(alice, "10.9.0.150")}, mods: []mod{kind(request), bare, ciaddr("10.9.0.150")}, want: "ack 10.9.0.150, ACK 10.9.0.150 to 10.9.0.150:68, bound"},
+		{name: "selects us for what is another head's to give", apart: true, gone: "10.9.0.180", mods: []mod{kind(request), wants("10.9.0.180"), serverID("10.9.0.1")}, want: `nak 10.9.0.180, NAK 0.0.0.0 to 255.255.255.255:68 at ff:ff:ff:ff:ff:ff, "10.9.0.180 is not yours, 10.9.0.181 is"`},
 
 		// Relays.
 		{name: "relayed", mods: []mod{relayed("10.20.0.1")}, config: behindRelay, want: "offer 10.20.1.252, OFFER 10.20.1.252 to 10.20.0.1:67, offered"},
@@ -202,6 +235,10 @@ func TestAnswer(t *testing.T) {
 			db := newMemory()
 			for _, l := range tt.leases {
 				db.leases[l.IP] = l
+			}
+			db.apart = tt.apart
+			if tt.gone != "" {
+				db.others = func(a netip.Addr) bool { return a == ip(tt.gone) }
 			}
 			for m, s := range tt.reserved {
 				db.reservations[m] = Reservation{IP: ip(s)}

@@ -47,6 +47,16 @@ func (l Lease) MayReplace(old Lease) bool {
 	return l.State == Quarantined && l.Cause == old.MAC
 }
 
+// ReclaimAfter is how long a lease must be over before its address goes to another machine: longer than the clocks of two
+// heads may differ, each of which renews leases by its own.
+const ReclaimAfter = time.Minute
+
+// vacant tells whether nobody has leased the address since it was reserved for a machine that has another now.
+func (l Lease) vacant() bool { return l.MAC == (MAC{}) && l.Cause == (MAC{}) && l.Expires.IsZero() }
+
+// Over tells whether the address may go to another machine at that time.
+func (l Lease) Over(at time.Time) bool { return at.Sub(l.Expires) > ReclaimAfter }
+
 // ErrTaken is returned by Store.Commit when another machine holds the address.
 var ErrTaken = errors.New("address is held by another machine")
 
@@ -61,6 +71,12 @@ type Registry interface {
 	Reservation(MAC) (Reservation, bool)
 	// ReservedBy tells for whom an address is reserved, so that the pool leaves it alone.
 	ReservedBy(netip.Addr) (MAC, bool)
+	// Gives tells whether the address can be given at present to a machine that does not have it. It cannot where that is
+	// another head's to do, and that head does not answer.
+	Gives(netip.Addr) bool
+	// Whole tells whether every head answers. What looks free here, another one may have given away; what looks as if it
+	// had run out, it may have renewed.
+	Whole() bool
 }
 
 // Leases are the records of addresses: at most one for an address and at most one for a MAC. An expired record is still

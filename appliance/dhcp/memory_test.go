@@ -11,7 +11,9 @@ type memory struct {
 	mu           sync.Mutex
 	reservations map[MAC]Reservation
 	leases       map[netip.Addr]Lease
-	fail         error // what Commit returns, if set
+	fail         error                 // what Commit returns, if set
+	apart        bool                  // not all heads answer
+	others       func(netip.Addr) bool // what a head that does not answer gives away; nil: nothing
 }
 
 func newMemory() *memory {
@@ -35,6 +37,10 @@ func (m *memory) ReservedBy(ip netip.Addr) (MAC, bool) {
 	}
 	return MAC{}, false
 }
+
+func (m *memory) Gives(ip netip.Addr) bool { return m.others == nil || !m.others(ip) }
+
+func (m *memory) Whole() bool { return !m.apart }
 
 func (m *memory) LeaseByIP(ip netip.Addr) (Lease, bool) {
 	m.mu.Lock()

@@ -32,7 +32,7 @@ func (c Config) choose(mac MAC, s Subnet, db View, now time.Time) (choice, error
 		}
 		ch.note = fmt.Sprintf("reserved address %v not given: %s", r.IP, ch.note)
 	}
-	if l, ok := db.LeaseByMAC(mac); ok && c.poolAddress(l.IP, mac, s, db) && freeFor(l.IP, mac, db, now) {
+	if l, ok := db.LeaseByMAC(mac); ok && c.poolAddress(l.IP, mac, s, db) && freeFor(l.IP, mac, db, now) && (l.Live(now) || db.Gives(l.IP)) {
 		ch.ip = l.IP
 		return ch, nil
 	}
@@ -50,10 +50,13 @@ func (c Config) obstacle(ip netip.Addr, mac MAC, s Subnet, db View, now time.Tim
 	if c.keep(ip, s) {
 		return "it belongs to a head or the router"
 	}
+	l, _ := db.LeaseByIP(ip)
 	if freeFor(ip, mac, db, now) {
+		if l.MAC != mac && l.MAC != (MAC{}) && !reclaims(l, db, now) {
+			return fmt.Sprintf("it was leased to %v until %s, which another head may have renewed", l.MAC, l.Expires.UTC().Format(time.RFC3339))
+		}
 		return ""
 	}
-	l, _ := db.LeaseByIP(ip)
 	holder := l.MAC
 	if l.State == Quarantined {
 		holder = l.Cause
@@ -80,6 +83,11 @@ func freeFor(ip netip.Addr, mac MAC, db View, now time.Time) bool {
 	return !ok || l.MAC == mac || !l.Live(now)
 }
 
+// reclaims tells whether the address of a lease that is over can go to another machine.
+func reclaims(l Lease, db View, now time.Time) bool {
+	return l.Over(now) && db.Whole() && db.Gives(l.IP)
+}
+
 // free takes the first free address, starting at a place given by the MAC. Addresses that nobody ever had come first;
 // so a machine that stays away longer than its lease mostly finds its address waiting.
 func (c Config) free(mac MAC, s Subnet, db View, now time.Time) (netip.Addr, error) {
@@ -98,10 +106,13 @@ func (c Config) free(mac MAC, s Subnet, db View, now time.Time) (netip.Addr, err
 			continue
 		}
 		l, ok := db.LeaseByIP(ip)
-		if !ok || l.MAC == mac {
-			return ip, nil
+		if !ok || l.MAC == mac || l.vacant() {
+			if db.Gives(ip) {
+				return ip, nil
+			}
+			continue
 		}
-		if !expired.IsValid() && !l.Live(now) {
+		if !expired.IsValid() && reclaims(l, db, now) {
 			expired = ip
 		}
 	}

@@ -172,6 +172,10 @@ func (s *Server) decide(req *dhcpv4.DHCPv4, in Ingress) Decision {
 	defer s.mu.Unlock()
 	now := s.now()
 	d := s.config.Answer(req, in, view{s.registry, s.store, s.offers, now}, now)
+	if d.Declined {
+		mac, _ := MACFrom(req.ClientHWAddr)
+		s.offers.drop(s.offers.byMAC[mac])
+	}
 	if d.Lease != nil && (d.Lease.State == Offered || d.Lease.State == Bound) {
 		held := *d.Lease
 		held.State, held.Expires = Offered, now.Add(s.config.OfferTime)

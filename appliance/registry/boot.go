@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"masthead/appliance/state"
 	"masthead/images"
 	"masthead/node/wire"
 )
@@ -83,13 +84,27 @@ const keepBoots = 3
 // live is what is known of a machine and not kept in the state.
 type live struct {
 	seen   time.Time
-	boots  []Boot // the newest last
+	since  time.Time // when this head began to listen for it: until then its silence says nothing
+	boots  []Boot    // the newest last
 	root   *wire.RootStatus
 	events []wire.Event // the last that concern it
 
-	answered string     // what its last hello was told
-	phase    wire.Phase // when Run looked last
-	unsaved  bool       // its summary in the state is out of date
+	head string     // its parent; empty: not known yet
+	said wire.Phase // what that head says of it, if it is another one
+
+	answered string        // what its last hello was told
+	phase    wire.Phase    // when Run looked last
+	unsaved  bool          // its summary in the state is out of date
+	written  wire.Phase    // the phase that is in it
+	version  state.Version // the newest summary that was taken in
+}
+
+// heard is when its silence began.
+func (l *live) heard() time.Time {
+	if l.since.After(l.seen) {
+		return l.since
+	}
+	return l.seen
 }
 
 // present is the boot under way or the last one.

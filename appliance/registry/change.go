@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"masthead/appliance/state"
 	"masthead/images"
@@ -34,12 +36,14 @@ func (e edit) claims() []claim {
 	return all
 }
 
-func (e edit) ops() ([]state.Op, error) {
+// ops are the changes of the state that an edit is. shared tells that another node has the machine's MAC address too, so
+// that what is kept under it stays.
+func (e edit) ops(shared func(mac string) bool) ([]state.Op, error) {
 	var ops []state.Op
 	if e.before.Name != "" && e.before.Name != e.after.Name {
 		ops = append(ops, state.Delete(state.KindNode, e.before.Name).At(e.before.version))
 	}
-	if e.before.MAC != "" && e.before.MAC != e.after.MAC {
+	if e.before.MAC != "" && e.before.MAC != e.after.MAC && !shared(e.before.MAC) {
 		ops = append(ops, state.Delete(state.KindInventory, e.before.MAC), state.Delete(state.KindBoot, e.before.MAC))
 	}
 	if e.after.Name != "" {
@@ -57,22 +61,23 @@ func (e edit) ops() ([]state.Op, error) {
 }
 
 // change makes the edits that plan asks for: all or none. plan is called with mu held, and again whenever what it
-// looked at was about to change.
-func (r *Registry) change(ctx context.Context, o state.Origin, plan func() ([]edit, error)) error {
-	for {
+// looked at was about to change. degraded, if not empty, is why only one head has them.
+func (r *Registry) change(ctx context.Context, o state.Origin, plan func() ([]edit, error)) (degraded string, err error) {
+	for tries := 0; ; tries++ {
 		r.mu.Lock()
 		edits, err := plan()
 		if err != nil || len(edits) == 0 {
 			r.mu.Unlock()
-			return err
+			return "", err
 		}
 		if busy := r.claimed(edits); busy != nil {
 			r.mu.Unlock()
 			select {
 			case <-busy:
+				tries-- // that was no try
 				continue
 			case <-ctx.Done():
-				return ctx.Err()
+				return "", ctx.Err()
 			}
 		}
 		done := make(chan struct{})
@@ -82,20 +87,29 @@ func (r *Registry) change(ctx context.Context, o state.Origin, plan func() ([]ed
 			}
 		}
 		r.mu.Unlock()
-		err = r.write(ctx, o, edits)
+		degraded, err = r.write(ctx, o, edits)
 		r.mu.Lock()
 		for _, e := range edits {
 			for _, c := range e.claims() {
 				delete(r.claims, c)
 			}
+			if err != nil {
+				r.freeNumber(e.after.Name)
+			}
 		}
 		close(done)
 		r.mu.Unlock()
 		if !errors.Is(err, state.ErrConflict) {
-			return err
+			return degraded, err
 		}
-		if err := r.reread(edits); err != nil {
-			return err
+		if tries == maxConflicts {
+			return "", &Refusal{Kind: ErrConflict, Field: "node", Value: editNames(edits), Reason: "others change the same all the time", Fix: "look at it again (masthead audit), and repeat the change"}
+		}
+		if err := r.reread(ctx, edits); err != nil {
+			return "", err
+		}
+		if err := pause(ctx, tries); err != nil {
+			return "", err
 		}
 	}
 }
@@ -106,27 +120,6 @@ func (r *Registry) claimed(edits []edit) chan struct{} {
 			if busy, ok := r.claims[c]; ok {
 				return busy
 			}
-		}
-	}
-	return nil
-}
-
-func (r *Registry) write(ctx context.Context, o state.Origin, edits []edit) error {
-	var ops []state.Op
-	for _, e := range edits {
-		more, err := e.ops()
-		if err != nil {
-			return err
-		}
-		ops = append(ops, more...)
-	}
-	ack, err := r.conf.Store.Apply(ctx, o, ops...)
-	if err != nil {
-		return fmt.Errorf("change %s: %w", editNames(edits), err)
-	}
-	for _, op := range ops {
-		if err := r.take(state.Record{Key: op.Key, Value: op.Value, Deleted: op.Value == nil, Version: ack.Version}); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -144,7 +137,7 @@ func editNames(edits []edit) string {
 }
 
 // reread makes memory follow the state for nodes that somebody else changed.
-func (r *Registry) reread(edits []edit) error {
+func (r *Registry) reread(ctx context.Context, edits []edit) error {
 	for _, e := range edits {
 		for _, name := range []string{e.before.Name, e.after.Name} {
 			if name == "" {
@@ -164,6 +157,11 @@ func (r *Registry) reread(edits []edit) error {
 				return err
 			}
 			if err := r.take(rec); err != nil {
+				return err
+			}
+		}
+		for _, addr := range []netip.Addr{e.before.Address, e.after.Address} {
+			if err := r.followLease(ctx, addr); err != nil {
 				return err
 			}
 		}
@@ -236,9 +234,12 @@ func (r *Registry) Remove(ctx context.Context, o state.Origin, names []string, d
 // edit plans, makes and describes a change of nodes.
 func (r *Registry) edit(ctx context.Context, o state.Origin, dryRun bool, plan func() ([]edit, error)) ([]wire.Changed, error) {
 	var all []edit
-	err := r.change(ctx, o, func() ([]edit, error) {
+	degraded, err := r.change(ctx, o, func() ([]edit, error) {
 		var err error
-		if all, err = plan(); err != nil || dryRun {
+		if all, err = plan(); err == nil {
+			err = r.reachOwners(all)
+		}
+		if err != nil || dryRun {
 			return nil, err
 		}
 		var real []edit
@@ -257,7 +258,7 @@ func (r *Registry) edit(ctx context.Context, o state.Origin, dryRun bool, plan f
 	now := r.conf.Now()
 	changed := make([]wire.Changed, 0, len(all))
 	for _, e := range all {
-		c := wire.Changed{Diff: Diff(e.before.Record, e.after), Applied: !dryRun}
+		c := wire.Changed{Diff: Diff(e.before.Record, e.after), Applied: !dryRun, Degraded: degraded}
 		shown := e.after
 		if shown.Name == "" {
 			shown = e.before.Record
@@ -273,7 +274,7 @@ func (r *Registry) edit(ctx context.Context, o state.Origin, dryRun bool, plan f
 
 // told enters a change that was made as an event, and lets go of what memory has of a machine that is a node no more.
 func (r *Registry) told(e edit, o state.Origin, diff []wire.Difference) {
-	if e.before.MAC != e.after.MAC {
+	if e.before.MAC != e.after.MAC && r.byMAC.keeper[e.before.MAC] == "" {
 		delete(r.live, e.before.MAC)
 	}
 	event := wire.Event{Kind: "admin", Node: e.after.Name, MAC: e.after.MAC}
@@ -297,9 +298,14 @@ func (r *Registry) told(e edit, o state.Origin, diff []wire.Difference) {
 
 // others is the nodes of this moment. The caller holds mu for as long as it is used.
 func (r *Registry) others() Others {
+	heads := slices.Sorted(maps.Keys(r.heads))
+	if len(heads) == 0 && r.conf.Head != "" {
+		heads = []string{r.conf.Head} // one that has no network is in no list
+	}
 	return Others{
+		Heads:     heads,
 		ByName:    func(name string) (string, bool) { _, ok := r.nodes[name]; return name, ok },
-		ByMAC:     func(mac string) (string, bool) { name, ok := r.byMAC[mac]; return name, ok },
+		ByMAC:     func(mac string) (string, bool) { name, ok := r.byMAC.keeper[mac]; return name, ok },
 		ByAddress: r.holder,
 		Subnets:   r.conf.Subnets,
 		Image:     r.conf.Image,
@@ -324,8 +330,13 @@ func once(resolve func(string) (images.Digest, error)) func(string) (images.Dige
 
 // holder names who has an address.
 func (r *Registry) holder(addr netip.Addr) (string, bool) {
-	if name, ok := r.byAddr[addr]; ok {
+	if name, ok := r.byAddr.keeper[addr]; ok {
 		return name, true
+	}
+	for name, h := range r.heads {
+		if h.Address == addr {
+			return name, true
+		}
 	}
 	if r.conf.Taken != nil {
 		return r.conf.Taken(addr)

@@ -14,6 +14,10 @@ type Story struct {
 	Events []wire.Event       // the oldest first
 	Image  error              // not nil: why its image cannot be found
 	Now    time.Time
+
+	DeadHead string // its parent, if it is down for that reason
+	Twin     string // another node that keeps what this one has too
+	Shared   string // which is that
 }
 
 func (s Story) silent() time.Duration { return s.Now.Sub(s.Node.Seen).Round(time.Second) }
@@ -74,6 +78,22 @@ func causes() []cause {
 			func(s Story) bool { e, ok := s.trouble("hello"); return ok && s.Now.Sub(e.Time) < StalledAfter },
 			func(s Story) string { e, _ := s.trouble("hello"); return s.Node.Name + " " + e.Text },
 			say("give one of the two machines another MAC address, then masthead node show %s"),
+		},
+		{
+			"a duplicate",
+			func(s Story) bool { return s.Twin != "" },
+			func(s Story) string {
+				return fmt.Sprintf("%s has the %s of %s as well, which keeps it: two heads that could not see each other both gave it away", s.Node.Name, s.Shared, s.Twin)
+			},
+			func(s Story) string {
+				return fmt.Sprintf("masthead node set %s --address or --mac another one, or masthead node rm %s", s.Node.Name, s.Node.Name)
+			},
+		},
+		{
+			"its head is dead",
+			func(s Story) bool { return s.DeadHead != "" },
+			func(s Story) string { return s.Node.Name + ": " + orphaned(s.DeadHead) },
+			say("check that %s reaches another head (masthead head list); if it runs, it comes back by itself"),
 		},
 		{
 			"its root has no source",

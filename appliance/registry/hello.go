@@ -82,15 +82,20 @@ func (r *Registry) Hello(ctx context.Context, h wire.Hello, from netip.Addr, now
 	if h.Role == images.RoleHead {
 		f.image = h.Image // a head runs what it booted from; images of the store are for workers
 	} else {
-		f.image, f.imageErr = r.resolve(node.Image)
+		f.image, f.imageErr = r.imageOf(node)
 	}
 
 	r.mu.Lock()
 	l := r.of(node.MAC)
 	known := r.made[node.MAC]
-	f.rival = rival(node.Name, known, h.Inventory, l.present(), h.Boot, l.seen, now)
+	seen := l.seen
+	if phase, _ := r.phase(node, l, now); phase == wire.PhaseUp {
+		seen = now // another head hears of it
+	}
+	f.rival = rival(node.Name, known, h.Inventory, l.present(), h.Boot, seen, now)
 	spec := judge(f)
 	if f.rival == "" {
+		r.serve(l)
 		b := l.boot(h.Boot, now)
 		if b.Image != spec.Image {
 			b.Image, l.unsaved = spec.Image, true
@@ -137,7 +142,7 @@ func helloEvent(node Record, h wire.Hello, spec wire.Spec, from netip.Addr, now 
 func (r *Registry) machine(mac string, said wire.Inventory) (Record, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if e, ok := r.nodes[r.byMAC[mac]]; ok {
+	if e, ok := r.nodes[r.byMAC.keeper[mac]]; ok {
 		return e.Record, true
 	}
 	for _, other := range append(said.MACs, r.alias[mac]) {
@@ -145,7 +150,7 @@ func (r *Registry) machine(mac string, said wire.Inventory) (Record, bool) {
 		if err != nil || said.UUID == "" || r.made[m].UUID != said.UUID {
 			continue
 		}
-		if e, ok := r.nodes[r.byMAC[m]]; ok {
+		if e, ok := r.nodes[r.byMAC.keeper[m]]; ok {
 			return e.Record, true
 		}
 	}
@@ -178,7 +183,7 @@ func (r *Registry) Report(rep wire.Report, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	mac = r.boots(mac)
-	name, ok := r.byMAC[mac]
+	name, ok := r.byMAC.keeper[mac]
 	if !ok {
 		return &Refusal{Kind: ErrNotFound, Field: "mac", Value: mac, Reason: "no node has this MAC address", Fix: "masthead node list"}
 	}
@@ -211,11 +216,21 @@ func (r *Registry) Report(rep wire.Report, now time.Time) error {
 	if rep.Boot != l.present().ID {
 		return nil // a late word of an earlier boot says nothing of the present one
 	}
+	if before, moved := r.serve(l); moved {
+		text := "now served by " + r.conf.Head + ", before by " + before
+		if _, dead := r.dead[before]; dead {
+			text += ", which is dead"
+		}
+		r.event(wire.Event{Time: now, Kind: "node", Node: name, MAC: mac, Text: text})
+	}
 	l.seen = now
 	if rep.Root != nil {
 		for _, e := range rootEvents(l.root, rep.Root) {
 			e.Time, e.Kind, e.Node, e.MAC = now, "root", name, mac
 			r.event(e)
+		}
+		if rootNews(l.root, rep.Root) {
+			l.unsaved = true
 		}
 		root := *rep.Root
 		l.root = &root
@@ -233,6 +248,13 @@ func wall(s wire.StageResult, uptime float64, now time.Time) time.Time {
 		return now
 	}
 	return now.Add(-time.Duration(ago * float64(time.Second)))
+}
+
+// rootNews tells whether the other heads are to know a new root status: whether it is whole, and whether it waits.
+func rootNews(before, after *wire.RootStatus) bool {
+	whole := func(s *wire.RootStatus) bool { return s != nil && s.Present >= s.Chunks }
+	waits := func(s *wire.RootStatus) bool { return s != nil && s.Waiting > 0 }
+	return before == nil || whole(before) != whole(after) || waits(before) != waits(after)
 }
 
 // rootEvents tells what a new root status says that the last one did not.
@@ -267,12 +289,16 @@ func (r *Registry) Observe(mac string, s wire.StageResult, now time.Time) error 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m = r.boots(m)
-	if _, known := r.nodes[r.byMAC[m]]; !known && r.live[m] == nil && len(r.live) >= len(r.nodes)+maxDiscovered {
+	if _, known := r.nodes[r.byMAC.keeper[m]]; !known && r.live[m] == nil && len(r.live) >= len(r.nodes)+maxDiscovered {
 		return nil // a network that invents MAC addresses
 	}
 	if s.Time.IsZero() {
 		s.Time = now
 	}
-	r.of(m).observe(s, now)
+	l := r.of(m)
+	if r.comes(s.Stage) {
+		r.serve(l)
+	}
+	l.observe(s, now)
 	return nil
 }

@@ -14,16 +14,29 @@ import (
 func (r *Registry) view(rec Record, now time.Time) wire.Node {
 	n := rec.wireNode()
 	n.Inventory = r.made[rec.MAC]
+	r.liven(&n, rec, now)
+	return n
+}
+
+// brief is view without the inventory. The caller holds mu.
+func (r *Registry) brief(rec Record, now time.Time) wire.Node {
+	n := rec.wireNode()
+	r.liven(&n, rec, now)
+	return n
+}
+
+// liven adds to a node how it is. The caller holds mu.
+func (r *Registry) liven(n *wire.Node, rec Record, now time.Time) {
 	if lease, ok := r.leases.byIP[r.leases.byMAC[rec.MAC]]; ok && lease.Expires.After(now) {
 		n.Lease = lease.IP
 	}
 	l := r.live[rec.MAC]
+	n.Phase, _ = r.phase(rec, l, now)
 	if l == nil {
-		n.Phase = Phase(rec, Boot{}, time.Time{}, now)
-		return n
+		return
 	}
 	b := l.present()
-	n.Phase = Phase(rec, b, l.seen, now)
+	n.Head = l.head
 	n.Seen, n.RootState, n.Running = l.seen, l.root, cmp.Or(b.Running, b.Image)
 	if last, ok := b.last(); ok {
 		n.Stage = last.Stage
@@ -31,13 +44,21 @@ func (r *Registry) view(rec Record, now time.Time) wire.Node {
 	if up, ok := b.stage(wire.StageUp); ok && up.Outcome == wire.OutcomeDone {
 		n.BootedIn = up.At
 	}
-	return n
 }
 
 // List gives the nodes of a set in the order that people count; the empty set is all. A name that no node has is an
 // ErrNotFound.
 func (r *Registry) List(set string, now time.Time) ([]wire.Node, error) {
-	nodes := r.all(now)
+	return r.list(set, now, r.view)
+}
+
+// Brief is List without the inventories.
+func (r *Registry) Brief(set string, now time.Time) ([]wire.Node, error) {
+	return r.list(set, now, r.brief)
+}
+
+func (r *Registry) list(set string, now time.Time, view func(Record, time.Time) wire.Node) ([]wire.Node, error) {
+	nodes := r.all(now, view)
 	if set == "" {
 		return nodes, nil
 	}
@@ -63,12 +84,12 @@ func (r *Registry) List(set string, now time.Time) ([]wire.Node, error) {
 	return chosen, nil
 }
 
-func (r *Registry) all(now time.Time) []wire.Node {
+func (r *Registry) all(now time.Time, view func(Record, time.Time) wire.Node) []wire.Node {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	nodes := make([]wire.Node, 0, len(r.nodes))
 	for _, name := range r.names() {
-		nodes = append(nodes, r.view(r.nodes[name].Record, now))
+		nodes = append(nodes, view(r.nodes[name].Record, now))
 	}
 	return nodes
 }
@@ -95,6 +116,8 @@ func attribute(n wire.Node, key string) (string, bool) {
 		return string(n.Phase), true
 	case "stage":
 		return string(n.Stage), true
+	case "head":
+		return n.Head, true
 	}
 	v, ok := n.Attrs[key]
 	return v, ok
@@ -128,7 +151,7 @@ func (r *Registry) ByMAC(mac string) (Record, bool) {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	e, ok := r.nodes[r.byMAC[m]]
+	e, ok := r.nodes[r.byMAC.keeper[m]]
 	return e.Record, ok
 }
 
@@ -136,7 +159,7 @@ func (r *Registry) ByMAC(mac string) (Record, bool) {
 func (r *Registry) ByAddress(addr netip.Addr) (Record, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	e, ok := r.nodes[r.byAddr[addr]]
+	e, ok := r.nodes[r.byAddr.keeper[addr]]
 	return e.Record, ok
 }
 
@@ -146,7 +169,7 @@ func (r *Registry) Why(name string, now time.Time) (wire.Why, error) {
 	if !ok {
 		return wire.Why{}, noNode(name)
 	}
-	_, imageErr := r.resolve(rec.Image)
+	_, imageErr := r.imageOf(rec)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if e, ok := r.nodes[name]; ok { // else removed just now; what it was is still the answer
@@ -160,6 +183,9 @@ func (r *Registry) Why(name string, now time.Time) (wire.Why, error) {
 			imageErr = nil // it has one: a head its own, which is in no store
 		}
 	}
-	w.Verdict, w.Try = Explain(Story{Node: w.Node, Stages: w.Stages, Events: w.Events, Image: imageErr, Now: now})
+	s := Story{Node: w.Node, Stages: w.Stages, Events: w.Events, Image: imageErr, Now: now}
+	_, s.DeadHead = r.phase(rec, r.live[rec.MAC], now)
+	s.Twin, s.Shared = r.twin(rec)
+	w.Verdict, w.Try = Explain(s)
 	return w, nil
 }

@@ -22,6 +22,7 @@ type Record struct {
 	Cmdline  string            `json:"cmdline,omitempty"`
 	Groups   []string          `json:"groups,omitempty"` // sorted
 	Attrs    map[string]string `json:"attrs,omitempty"`
+	Heads    []string          `json:"heads,omitempty"` // in the order to try
 	Approved bool              `json:"approved,omitempty"`
 }
 
@@ -38,7 +39,7 @@ func ParseMAC(s string) (string, error) {
 func (r Record) wireNode() wire.Node {
 	return wire.Node{
 		Name: r.Name, MAC: r.MAC, Address: r.Address, Image: r.Image, Root: r.Root, Cmdline: r.Cmdline,
-		Groups: r.Groups, Attrs: r.Attrs, Approved: r.Approved,
+		Groups: r.Groups, Attrs: r.Attrs, Heads: r.Heads, Approved: r.Approved,
 	}
 }
 
@@ -77,6 +78,9 @@ func (r Record) with(c wire.NodeChange) Record {
 			}
 		}
 		r.Attrs = attrs
+	}
+	if c.Heads != nil {
+		r.Heads = slices.Clone(*c.Heads)
 	}
 	if c.Approved != nil {
 		r.Approved = *c.Approved
@@ -120,6 +124,6 @@ func fields(r Record) []field {
 	}
 	return []field{
 		{"name", r.Name}, {"mac", r.MAC}, {"address", address}, {"image", r.Image}, {"root", r.Root},
-		{"cmdline", r.Cmdline}, {"groups", strings.Join(r.Groups, ",")}, {"approved", approved},
+		{"cmdline", r.Cmdline}, {"groups", strings.Join(r.Groups, ",")}, {"heads", strings.Join(r.Heads, ",")}, {"approved", approved},
 	}
 }

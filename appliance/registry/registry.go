@@ -30,6 +30,13 @@ type Config struct {
 	Image func(ref string) (images.Digest, error)
 	// Cmdline checks a node's kernel arguments; nil: all are good.
 	Cmdline func(string) error
+	// Head is the name of this head; empty where there is only one and nobody asks which.
+	Head string
+	// HeadAlive tells whether another head answers at the moment; nil: all do. It must not block.
+	HeadAlive func(name string) bool
+	// ApplyAt makes a change on another head, which allocates what it is about, and takes over here what was written. Its
+	// errors are those of state.Store.Apply, and others where that head does not answer. Nil: there are no others.
+	ApplyAt func(ctx context.Context, head string, o state.Origin, ops ...state.Op) (state.Ack, []state.Record, error)
 	Log     *slog.Logger     // nil: nowhere
 	Now     func() time.Time // for Run and times of events that carry none; nil is time.Now
 }
@@ -43,9 +50,16 @@ type Registry struct {
 	mu       sync.RWMutex
 	settings settingsBook
 	nodes    map[string]entry // by name
-	byMAC    map[string]string
-	byAddr   map[netip.Addr]string
-	sorted   []string // names; nil: to be made
+	byMAC    holders[string]
+	byAddr   holders[netip.Addr]
+	sorted   []string     // names; nil: to be made
+	waiting  int          // nodes without approval
+	numbers  [2]numbering // of all slots that can be reached, and of this head's own
+	groups   map[string]groupEntry
+	heads    map[string]wire.HeadRecord // the configured ones
+	dead     map[string]time.Time       // heads that serve nodes and do not answer, since when
+	twins    map[string]bool            // duplicates that were told of
+	away     away
 	live     map[string]*live
 	made     map[string]wire.Inventory // by the MAC of the NIC that boots
 	alias    map[string]string         // other NIC → the NIC that boots; empty: of several machines
@@ -71,18 +85,32 @@ func New(conf Config) (*Registry, error) {
 	}
 	r := &Registry{
 		conf: conf, log: newLog(), settings: newSettingsBook(),
-		nodes: map[string]entry{}, byMAC: map[string]string{}, byAddr: map[netip.Addr]string{},
-		live: map[string]*live{}, made: map[string]wire.Inventory{}, alias: map[string]string{}, claims: map[claim]chan struct{}{},
+		nodes: map[string]entry{}, byMAC: newHolders[string](), byAddr: newHolders[netip.Addr](),
+		groups: map[string]groupEntry{}, heads: map[string]wire.HeadRecord{}, dead: map[string]time.Time{},
+		twins: map[string]bool{},
+		live:  map[string]*live{}, made: map[string]wire.Inventory{}, alias: map[string]string{}, claims: map[claim]chan struct{}{},
 		leases: newLeaseBook(),
 	}
-	for _, kind := range []state.Kind{state.KindSetting, state.KindNode, state.KindInventory, state.KindBoot, state.KindLease} {
-		for _, rec := range conf.Store.List(kind, "") {
-			if err := r.take(rec); err != nil {
-				return nil, fmt.Errorf("registry: %w", err)
-			}
-		}
+	if err := r.read(); err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
 	}
 	return r, nil
+}
+
+// read enters all that the state has. It takes in what it can.
+func (r *Registry) read() error {
+	var errs []error
+	for _, kind := range kinds() {
+		for _, rec := range r.conf.Store.List(kind, "") {
+			errs = append(errs, r.take(rec))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// kinds are what the registry follows in the state, in the order in which it reads them first.
+func kinds() []state.Kind {
+	return []state.Kind{state.KindSetting, state.KindHead, state.KindGroup, state.KindNode, state.KindInventory, state.KindBoot, state.KindLease}
 }
 
 // take enters one record of the state into memory. It is harmless to enter one twice, or an older one late.
@@ -92,6 +120,10 @@ func (r *Registry) take(rec state.Record) error {
 	switch rec.Key.Kind {
 	case state.KindSetting:
 		r.settings.take(rec)
+	case state.KindHead:
+		return r.takeHead(rec)
+	case state.KindGroup:
+		return r.takeGroup(rec)
 	case state.KindNode:
 		return r.takeNode(rec)
 	case state.KindInventory:
@@ -101,6 +133,19 @@ func (r *Registry) take(rec state.Record) error {
 	case state.KindLease:
 		return r.leases.take(rec)
 	}
+	return nil
+}
+
+func (r *Registry) takeHead(rec state.Record) error {
+	if rec.Deleted {
+		delete(r.heads, rec.Key.Name)
+		return nil
+	}
+	h, err := state.Decode[wire.HeadRecord](rec)
+	if err != nil {
+		return err
+	}
+	r.heads[rec.Key.Name] = h
 	return nil
 }
 
@@ -137,10 +182,10 @@ func (r *Registry) inventory(mac string, inv wire.Inventory) {
 // boots gives the MAC address under which a machine is kept: that of the NIC that it usually boots from. The caller
 // holds mu.
 func (r *Registry) boots(mac string) string {
-	if _, ok := r.byMAC[mac]; ok {
+	if r.byMAC.keeper[mac] != "" {
 		return mac
 	}
-	if of := r.alias[mac]; r.byMAC[of] != "" {
+	if of := r.alias[mac]; r.byMAC.keeper[of] != "" {
 		return of
 	}
 	return mac
@@ -160,20 +205,24 @@ func (r *Registry) takeNode(rec state.Record) error {
 		node.Name = name
 	}
 	if known {
-		if r.byMAC[old.MAC] == name {
-			delete(r.byMAC, old.MAC)
-		}
-		if r.byAddr[old.Address] == name {
-			delete(r.byAddr, old.Address)
+		r.byMAC.remove(old.MAC, name)
+		r.byAddr.remove(old.Address, name)
+		if !old.Approved {
+			r.waiting--
 		}
 		delete(r.nodes, name)
 	}
 	if !rec.Deleted {
 		r.nodes[name] = entry{node, rec.Version}
-		r.byMAC[node.MAC] = name
+		r.byMAC.add(node.MAC, name, r.keeps)
 		if node.Address.IsValid() {
-			r.byAddr[node.Address] = name
+			r.byAddr.add(node.Address, name, r.keeps)
 		}
+		if !node.Approved {
+			r.waiting++
+		}
+	} else {
+		r.freeNumber(name)
 	}
 	if known == rec.Deleted { // a name came or went
 		r.sorted = nil
@@ -219,7 +268,7 @@ func (r *Registry) event(e wire.Event) {
 		e.MAC = r.boots(mac)
 	}
 	if e.Node == "" {
-		e.Node = r.byMAC[e.MAC]
+		e.Node = r.byMAC.keeper[e.MAC]
 	}
 	if e.MAC == "" {
 		e.MAC = r.nodes[e.Node].MAC
@@ -234,24 +283,22 @@ func (r *Registry) event(e wire.Event) {
 	r.log.add(e)
 }
 
-// sweepEvery is how often phases are compared with those before, for the events about them, and how often the boots
-// that changed are written to the state, all at once: a head that is killed loses so much of what it alone saw of a boot,
-// a machine's way to its kernel, and a thousand machines that boot cost one sync of the disk in that time.
-const sweepEvery = 2 * time.Second
-
 // Run follows the state for changes made elsewhere, notes when nodes change phase, and keeps the last boots in the
 // state. It blocks until ctx ends, writes them once more, and returns nil.
 func (r *Registry) Run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error {
-		w := r.conf.Store.Watch(state.KindNode, state.KindInventory, state.KindSetting, state.KindLease)
+		w := r.conf.Store.Watch(kinds()...)
 		defer w.Close()
+		if err := r.read(); err != nil { // what was written since New
+			r.conf.Log.Error("a record of the state is not understood", "err", err)
+		}
 		for {
 			records, err := w.Next(ctx)
 			if err != nil {
 				return nil // ctx has ended
 			}
-			for _, rec := range records {
+			for _, rec := range follow(records) {
 				if err := r.take(rec); err != nil {
 					r.conf.Log.Error("a record of the state is not understood", "key", rec.Key.String(), "err", err)
 				}
@@ -288,41 +335,24 @@ func (r *Registry) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// follow puts what goes before what comes: a node that was renamed is not two for a moment. And it puts leases last: who
+// sees the lease record of an address as it is now also sees for whom the address is reserved.
+func follow(records []state.Record) []state.Record {
+	place := func(rec state.Record) int {
+		switch {
+		case rec.Key.Kind == state.KindLease:
+			return 2
+		case rec.Deleted:
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(records, func(a, b state.Record) int { return place(a) - place(b) })
+	return records
+}
+
 func (r *Registry) save(ctx context.Context) {
 	if err := r.SaveSummaries(ctx); err != nil && r.conf.Store.ReadOnly() == nil { // read-only is said by the state itself
 		r.conf.Log.Warn("the last boots were not written to the state", "err", err)
-	}
-}
-
-// Sweep notes which nodes have changed phase since the last Sweep.
-func (r *Registry) Sweep(now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, name := range r.names() {
-		node := r.nodes[name]
-		l := r.live[node.MAC]
-		if l == nil {
-			continue
-		}
-		phase := Phase(node.Record, l.present(), l.seen, now)
-		before := l.phase
-		l.phase = phase
-		if before == phase || before == "" {
-			continue
-		}
-		e := wire.Event{Time: now, Kind: "node", Node: name, MAC: node.MAC}
-		switch phase {
-		case wire.PhaseDown:
-			e.Text, e.Failed = fmt.Sprintf("is down: silent for %v", now.Sub(l.seen).Round(time.Second)), true
-		case wire.PhaseFailed:
-			e.Text, e.Failed = "does not come up: masthead node why "+name, true
-		case wire.PhaseUp:
-			e.Text = "is up"
-		case wire.PhaseBooting:
-			e.Text = "boots"
-		default:
-			continue
-		}
-		r.event(e)
 	}
 }

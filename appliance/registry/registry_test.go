@@ -529,8 +529,10 @@ func BenchmarkList5000(b *testing.B) {
 			now := start
 			for b.Loop() {
 				now = now.Add(time.Second)
+				up := results("up")
+				up[0].At = now.Sub(start).Seconds()
 				for i := range changed {
-					if err := r.Report(wire.Report{Boot: "1", MAC: mac(i), Uptime: 1, Stages: results("up")}, now); err != nil {
+					if err := r.Report(wire.Report{Boot: "1", MAC: mac(i), Uptime: 1, Stages: up}, now); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -79,7 +79,7 @@ func (r *Registry) ChangeSettings(ctx context.Context, o state.Origin, c wire.Se
 	for _, op := range ops {
 		r.settings.take(state.Record{Key: op.Key, Value: op.Value, Version: ack.Version})
 	}
-	changed.Settings = r.settings.Settings
+	changed.Settings, changed.Degraded = r.settings.Settings, ack.Degraded
 	r.event(wire.Event{Kind: "admin", Text: strings.TrimSuffix(text, ",") + " (" + o.Who + ")"})
 	return changed, nil
 }

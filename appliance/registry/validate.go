@@ -21,6 +21,8 @@ type Others struct {
 	Subnets []netip.Prefix
 	// Image resolves a tag or digest.
 	Image func(ref string) (images.Digest, error)
+	// Heads are the configured heads; nil: any are.
+	Heads []string
 	// Cmdline checks kernel arguments; nil: any.
 	Cmdline func(string) error
 }
@@ -54,10 +56,8 @@ func Validate(self string, c wire.NodeChange, o Others) error {
 	if c.Address != nil && *c.Address != "" {
 		v.address(*c.Address)
 	}
-	if c.Image != nil && *c.Image != "" && o.Image != nil {
-		if _, err := o.Image(*c.Image); err != nil {
-			v.refuse(ErrInvalid, "image", *c.Image, "no such image: "+err.Error(), "masthead image list")
-		}
+	if c.Image != nil {
+		v.image(*c.Image)
 	}
 	if c.Root != nil && *c.Root != "" && *c.Root != string(images.RootLazy) && *c.Root != string(images.RootRAM) {
 		v.refuse(ErrInvalid, "root", *c.Root, "want lazy or ram", "")
@@ -69,6 +69,9 @@ func Validate(self string, c wire.NodeChange, o Others) error {
 	}
 	if c.Groups != nil {
 		v.groups(*c.Groups)
+	}
+	if c.Heads != nil {
+		v.heads(*c.Heads)
 	}
 	v.attrs(c.Attrs)
 	return errors.Join(v.errs...)
@@ -128,6 +131,26 @@ func (v *validator) address(s string) {
 	}
 	if who, ok := v.others.ByAddress(addr); ok && who != v.self {
 		v.refuse(ErrConflict, "address", s, "it is the address of "+who, "masthead node show "+who)
+	}
+}
+
+func (v *validator) image(ref string) {
+	if ref == "" || v.others.Image == nil {
+		return
+	}
+	if _, err := v.others.Image(ref); err != nil {
+		v.refuse(ErrInvalid, "image", ref, "no such image: "+err.Error(), "masthead image list")
+	}
+}
+
+func (v *validator) heads(heads []string) {
+	for i, h := range heads {
+		switch {
+		case v.others.Heads != nil && !slices.Contains(v.others.Heads, h):
+			v.refuse(ErrInvalid, "heads", h, "no such head; there are "+strings.Join(v.others.Heads, ", "), "masthead head list")
+		case slices.Contains(heads[:i], h):
+			v.refuse(ErrInvalid, "heads", h, "is named twice", "")
+		}
 	}
 }
 

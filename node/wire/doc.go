@@ -21,6 +21,7 @@ const (
 
 // Ports of a head.
 const (
-	PortHTTP  = 80  // plain, for firmware
-	PortHTTPS = 443 // the API
+	PortHTTP   = 80   // plain, for firmware
+	PortHTTPS  = 443  // the API, and the other heads
+	PortGossip = 7946 // membership of the heads, TCP and UDP (memberlist's own)
 )

@@ -30,13 +30,15 @@ type Node struct {
 	Cmdline   string            `json:"cmdline,omitempty"`
 	Groups    []string          `json:"groups,omitempty"`
 	Attrs     map[string]string `json:"attrs,omitempty"`
+	Heads     []string          `json:"heads,omitempty"` // in the order to try; empty: as its groups say, else spread
 	Approved  bool              `json:"approved"`
+	Head      string            `json:"head,omitempty"` // its parent: that serves it, and that it reports to
 	Phase     Phase             `json:"phase"`
 	Stage     Stage             `json:"stage,omitempty"` // the last one known
 	Running   images.Digest     `json:"running,omitempty"`
-	Seen      time.Time         `json:"seen,omitzero"`       // last word from it
+	Seen      time.Time         `json:"seen,omitzero"`       // last word from it; of a node of another head: at its last change
 	BootedIn  float64           `json:"booted_in,omitempty"` // seconds of kernel time at up
-	Inventory Inventory         `json:"inventory"`
+	Inventory Inventory         `json:"inventory,omitzero"`
 	RootState *RootStatus       `json:"root_state,omitempty"`
 }
 
@@ -49,6 +51,7 @@ type NodeChange struct {
 	Root     *string           `json:"root,omitempty"`
 	Cmdline  *string           `json:"cmdline,omitempty"`
 	Groups   *[]string         `json:"groups,omitempty"`
+	Heads    *[]string         `json:"heads,omitempty"` // empty takes the list away
 	Attrs    map[string]string `json:"attrs,omitempty"` // an empty value removes the attribute
 	Approved *bool             `json:"approved,omitempty"`
 	DryRun   bool              `json:"dry_run,omitempty"`
@@ -59,6 +62,8 @@ type Changed struct {
 	Node    Node         `json:"node"`
 	Diff    []Difference `json:"diff"`
 	Applied bool         `json:"applied"`
+	// Degraded, if not empty, is why no other head has what was written yet.
+	Degraded string `json:"degraded,omitempty"`
 }
 
 // Difference is one field of a change.
@@ -97,6 +102,9 @@ type Image struct {
 	Size    int64         `json:"size"`   // bytes of the root
 	Stored  int64         `json:"stored"` // bytes it takes in the store
 	History int           `json:"history"`
+	Source  string        `json:"source,omitempty"`  // where it came from
+	Missing int64         `json:"missing,omitempty"` // bytes that are not on this head yet
+	Note    string        `json:"note,omitempty"`    // what an administrator should know
 }
 
 // Status is the cluster on one page.
@@ -107,10 +115,17 @@ type Status struct {
 	Address  string        `json:"address"`
 	DHCP     string        `json:"dhcp"`                // server, proxy or off, and why
 	ReadOnly string        `json:"read_only,omitempty"` // why the state takes no writes
-	Started  time.Time     `json:"started"`
-	Nodes    []Node        `json:"nodes"`
-	Images   []Image       `json:"images"`
-	Events   []Event       `json:"events"`
+	Degraded string        `json:"degraded,omitempty"`  // why no other head has what is written now
+	Heads    []HeadStatus  `json:"heads"`
+	// What is on its way to this head, what it has set aside, and which of its files are not as the state says.
+	Fetching []Fetching       `json:"fetching,omitempty"`
+	Aside    Aside            `json:"aside"`
+	Files    []FileDifference `json:"files,omitempty"`
+	Trouble  []string         `json:"trouble,omitempty"` // what somebody has to decide
+	Started  time.Time        `json:"started"`
+	Nodes    []Node           `json:"nodes"`
+	Images   []Image          `json:"images"`
+	Events   []Event          `json:"events"`
 }
 
 // Problem is the body of every answer that is not a success (RFC 9457 calls it problem details).

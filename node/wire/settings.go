@@ -20,4 +20,6 @@ type SettingsChanged struct {
 	Settings Settings     `json:"settings"`
 	Diff     []Difference `json:"diff"`
 	Applied  bool         `json:"applied"`
+	// Degraded, if not empty, is why no other head has what was written yet.
+	Degraded string `json:"degraded,omitempty"`
 }
