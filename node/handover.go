@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"masthead/images"
+	"masthead/node/agent"
 	"masthead/node/wire"
 )
 
@@ -54,15 +55,7 @@ func (id identity) files() []file {
 	var hosts strings.Builder
 	hosts.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	fmt.Fprintf(&hosts, "127.0.1.1\t%s\n", fqdn)
-	if id.Parent.IsValid() {
-		fmt.Fprintf(&hosts, "%s\tparent-head-node\n", id.Parent)
-	}
-	for _, h := range id.Hosts {
-		if h.Name == id.Name {
-			continue
-		}
-		fmt.Fprintf(&hosts, "%s\t%s\n", h.Address, h.Name)
-	}
+	hosts.WriteString(agent.HostsBlock(id.Name, id.Parent, id.Hosts))
 	all := []file{
 		{Path: "/etc/hostname", Content: id.Name + "\n", Mode: 0o644},
 		{Path: "/etc/hosts", Content: hosts.String(), Mode: 0o644},

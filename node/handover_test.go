@@ -29,7 +29,8 @@ func TestIdentityFiles(t *testing.T) {
 	want := map[string]string{
 		"/etc/hostname": "n01\n",
 		"/etc/hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\tn01.cluster n01\n" +
-			"10.77.0.1\tparent-head-node\n10.77.0.12\tn02\n",
+			"# masthead keeps the lines from here\n10.77.0.1\tparent-head-node\n10.77.0.12\tn02\n" +
+			"# to here; others may stand above and below\n",
 		"/etc/machine-id":            machineID("52:54:00:77:00:0a") + "\n",
 		"/etc/resolv.conf":           "search cluster\nnameserver 10.77.0.1\n",
 		"/root/.ssh/authorized_keys": "ssh-ed25519 AAAA admin\n",

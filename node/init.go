@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -275,7 +273,7 @@ func (in *Init) openMedium(ctx context.Context) (string, error) {
 		return "", &hint{err, "check that the stick or CD is still in the machine, or add masthead.head= and masthead.ca= to boot from the network"}
 	}
 	in.medium, in.pack = device, pack
-	return device, nil
+	return device, in.wishToJoin(ctx)
 }
 
 func (in *Init) network(ctx context.Context) (string, error) {
@@ -434,7 +432,7 @@ func (in *Init) identity() identity {
 	if key := in.credentials[images.CredentialSSHKey]; key != "" {
 		id.SSHKeys = append(id.SSHKeys, key)
 	}
-	id.Parent = addressOf(in.head)
+	id.Parent = agent.AddressOf(in.head)
 	return id
 }
 
@@ -448,16 +446,6 @@ func (in *Init) leave(out io.Closer) error {
 		in.log.Debug("console", "err", err) // nobody reads it: lines were lost, and that is all
 	}
 	return fmt.Errorf("switch to the root: %w", mount.SwitchRoot(newRoot, in.initPath()))
-}
-
-// addressOf is the address in a head's URL; zero where it is a name.
-func addressOf(head string) netip.Addr {
-	u, err := url.Parse(head)
-	if err != nil {
-		return netip.Addr{}
-	}
-	a, _ := netip.ParseAddr(u.Hostname())
-	return a
 }
 
 // hint is an error with what to do about it.
