@@ -91,6 +91,9 @@ type Config struct {
 	DNS    []netip.Addr
 	Domain string
 	NTP    []netip.Addr
+	// Heads, if not nil, gives servers for names and time besides those of DNS and NTP, asked for each answer: heads come
+	// and go while the server runs. It must not block.
+	Heads func() []netip.Addr
 
 	// NextServer serves TFTP. Default: Address.
 	NextServer netip.Addr

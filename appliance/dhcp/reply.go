@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -65,10 +66,11 @@ func (a *answer) setOptions(r *dhcpv4.DHCPv4, hostname string) {
 		r.UpdateOption(dhcpv4.OptRouter(netIP(s.Router)))
 	}
 	add(dhcpv4.OptBroadcastAddress(netIP(broadcastOf(s.Prefix))), s.Prefix.Bits() < 31)
-	add(dhcpv4.OptDNS(netIPs(a.DNS)...), len(a.DNS) > 0)
+	names, times := a.servers()
+	add(dhcpv4.OptDNS(netIPs(names)...), len(names) > 0)
 	add(dhcpv4.OptDomainName(a.Domain), a.Domain != "")
 	add(dhcpv4.OptHostName(hostname), hostname != "")
-	add(dhcpv4.OptNTPServers(netIPs(a.NTP)...), len(a.NTP) > 0)
+	add(dhcpv4.OptNTPServers(netIPs(times)...), len(times) > 0)
 }
 
 // setBoot tells the client what to load. ROMs read the header's fields, UEFI and iPXE the options first.
@@ -120,4 +122,17 @@ func trim(r, req *dhcpv4.DHCPv4) {
 		}
 		r.DeleteOption(code)
 	}
+}
+
+// servers are those of options 6 and 42. A head that serves names knows what DNS would be asked; one that serves time
+// does not know better than a server that somebody chose.
+func (c Config) servers() (names, times []netip.Addr) {
+	if c.Heads == nil {
+		return c.DNS, c.NTP
+	}
+	heads := slices.DeleteFunc(slices.Clone(c.Heads()), func(a netip.Addr) bool { return !a.Is4() })
+	if names = heads; len(names) == 0 {
+		names = c.DNS
+	}
+	return names, append(slices.Clone(c.NTP), heads...)
 }

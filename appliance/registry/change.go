@@ -63,11 +63,15 @@ func (e edit) ops(shared func(mac string) bool) ([]state.Op, error) {
 // change makes the edits that plan asks for: all or none. plan is called with mu held, and again whenever what it
 // looked at was about to change. degraded, if not empty, is why only one head has them.
 func (r *Registry) change(ctx context.Context, o state.Origin, plan func() ([]edit, error)) (degraded string, err error) {
+	var cause error // why the head that should have written it did not
 	for tries := 0; ; tries++ {
 		r.mu.Lock()
 		edits, err := plan()
 		if err != nil || len(edits) == 0 {
 			r.mu.Unlock()
+			if err != nil && cause != nil {
+				err = cause
+			}
 			return "", err
 		}
 		if busy := r.claimed(edits); busy != nil {
@@ -99,7 +103,12 @@ func (r *Registry) change(ctx context.Context, o state.Origin, plan func() ([]ed
 		}
 		close(done)
 		r.mu.Unlock()
-		if !errors.Is(err, state.ErrConflict) {
+		var gone *awayError
+		if errors.As(err, &gone) && gone.err != nil && cause == nil {
+			cause = err // it is known to be away now: what it did not have to decide goes on without it
+			continue
+		}
+		if gone != nil || !errors.Is(err, state.ErrConflict) {
 			return degraded, err
 		}
 		if tries == maxConflicts {

@@ -9,8 +9,9 @@ import (
 
 // headOrder is the order in which a node tries the configured heads: those chosen for it, then the others, which are
 // spread over all nodes evenly by their names (rendezvous hashing: a head that comes or goes moves only the nodes that
-// it takes or had). Heads that do not answer come last. The same on every head that sees the same.
-func headOrder(node string, chosen, configured []string, alive func(string) bool) []string {
+// it takes or had). It does not depend on who answers at the moment: a node finds that out by itself, and one whose head
+// died and came back would be sent to and fro. The same on every head.
+func headOrder(node string, chosen, configured []string) []string {
 	var order []string
 	for _, h := range chosen {
 		if slices.Contains(configured, h) && !slices.Contains(order, h) {
@@ -21,17 +22,7 @@ func headOrder(node string, chosen, configured []string, alive func(string) bool
 	slices.SortFunc(rest, func(a, b string) int {
 		return cmp.Or(-cmp.Compare(weight(node, a), weight(node, b)), cmp.Compare(a, b))
 	})
-	order = append(order, rest...)
-	slices.SortStableFunc(order, func(a, b string) int {
-		switch x, y := alive(a), alive(b); {
-		case x == y:
-			return 0
-		case x:
-			return -1
-		}
-		return 1
-	})
-	return order
+	return append(order, rest...)
 }
 
 // weight is how much a node is drawn to a head.
@@ -60,5 +51,5 @@ func (r *Registry) HeadOrder(node string) []string {
 		}
 		chosen = r.groups[g].Heads
 	}
-	return headOrder(node, chosen, slices.Sorted(maps.Keys(r.heads)), r.alive)
+	return headOrder(node, chosen, slices.Sorted(maps.Keys(r.heads)))
 }

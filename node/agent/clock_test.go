@@ -94,9 +94,8 @@ func TestClockKeeper(t *testing.T) {
 // world is a machine whose clock is wrong, and its heads.
 type world struct {
 	clock
-	offset   time.Duration            // of the heads' clocks from ours
-	dead     map[string]bool          // heads that do not answer
-	ways     map[string]time.Duration // else 1 ms
+	offset   time.Duration   // of the heads' clocks from ours
+	dead     map[string]bool // heads that do not answer
 	asked    []string
 	slewed   []time.Duration
 	stepped  []time.Duration

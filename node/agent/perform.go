@@ -82,8 +82,12 @@ func (a *Agent) task(ctx context.Context, client Head, name string) (string, err
 	return a.fetchHosts(mine)
 }
 
-// fetchHosts takes over the list of heads, and writes our lines of the hosts file anew.
+// fetchHosts takes over the list of heads from its first on, also where this machine had gone on to another one, and
+// writes our lines of the hosts file anew.
 func (a *Agent) fetchHosts(mine wire.Mine) (string, error) {
+	a.mu.Lock()
+	a.known = nil
+	a.mu.Unlock()
 	heads := a.adopted(mine.Heads)
 	names := make([]string, len(heads))
 	for i, h := range heads {
