@@ -55,6 +55,10 @@ golden: ## write the golden files of all tests anew; read the difference before 
 vm: build ## the tests that boot real kernels in QEMU
 	set -o pipefail; MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 40m -v -run 'VM' ./... 2>&1 | grep --line-buffered -vE '^(=== |\?|testing: warning|PASS$$)|no test files|no tests to run'
 
+.PHONY: soak
+soak: ## simulated clusters of heads under random faults, for SOAK=10m; a failure prints its seed
+	MASTHEAD_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 0 -run TestSimulation -v ./appliance/gossip
+
 .PHONY: bench
 bench: ## performance beside the peers a user would pick, as ratios in one run
 	@.ci/prerequisites bench
@@ -63,7 +67,7 @@ bench: ## performance beside the peers a user would pick, as ratios in one run
 	@set -eo pipefail; \
 	export MASTHEAD_REQUIRE=1 MASTHEAD_BENCH=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) MASTHEAD_BENCH_ROOT=$(CURDIR)/out/worker.tar; \
 	$(GO) test -count 1 -run '^TestWorkerArchive$$' ./vmtest/bench | { grep -v '^ok ' || true; }; \
-	for b in rootfs:Seal:3x appliance/httpboot:Chunks:20x appliance/tftp:TFTP:20x builder/iso:Write:3x vmtest/bench:ISO:1x vmtest/bench:Boot:1x; do \
+	for b in rootfs:Seal:3x appliance/httpboot:Chunks:20x appliance/tftp:TFTP:20x appliance/gossip:State:5x builder/iso:Write:3x vmtest/bench:ISO:1x vmtest/bench:Boot:1x; do \
 		IFS=: read -r package name times <<<"$$b"; \
 		$(GO) test -timeout 40m -v -run '^$$' -bench "^Benchmark$$name\$$" -benchtime "$$times" "./$$package" | grep -vE '^(goos:|goarch:|pkg:|cpu:|PASS$$|ok )'; \
 	done

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,15 +59,21 @@ const (
 )
 
 func (a *api) routes() []route {
+	return slices.Concat(a.coreRoutes(), a.groupRoutes(), a.auditRoutes(), a.headRoutes(), a.stateRoutes(), a.fileRoutes(), a.commandRoutes())
+}
+
+func (a *api) coreRoutes() []route {
 	return []route{
 		{"POST " + wire.PathHello, anybody, "A machine asks what to run", wire.Hello{}, wire.Spec{}, a.hello, nil},
 		{"POST " + wire.PathReport, machine, "A machine tells how it is", wire.Report{}, nil, a.report, nil},
 		{"GET " + wire.PathStatus, admin, "The cluster on one page", nil, wire.Status{}, a.status, nil},
-		{"GET " + wire.PathNodes, admin, "List nodes; ?set=NODESET selects", nil, []wire.Node{}, a.nodes, nil},
+		{"GET " + wire.PathNodes, admin, "List nodes; ?set=NODESET selects, ?brief leaves out their inventories", nil, []wire.Node{}, a.nodes, nil},
 		{"POST " + wire.PathNodes, admin, "Add a node", wire.NodeChange{}, wire.Changed{}, a.addNode, nil},
+		{"PATCH " + wire.PathNodes, admin, "Change all nodes of ?set=NODESET in the same way, or none", wire.NodeChange{}, []wire.Changed{}, a.changeNodes, nil},
+		{"DELETE " + wire.PathNodes, admin, "Forget all nodes of ?set=NODESET, or none; ?dry_run only says which", nil, []wire.Changed{}, a.removeNodes, nil},
 		{"GET " + wire.PathNode + "{name}", admin, "Show a node", nil, wire.Node{}, a.node, nil},
 		{"PATCH " + wire.PathNode + "{name}", admin, "Change a node", wire.NodeChange{}, wire.Changed{}, a.changeNode, nil},
-		{"DELETE " + wire.PathNode + "{name}", admin, "Forget a node", nil, nil, a.removeNode, nil},
+		{"DELETE " + wire.PathNode + "{name}", admin, "Forget a node; ?dry_run only says what that is", nil, wire.Changed{}, a.removeNode, nil},
 		{"GET " + wire.PathNode + "{name}/why", admin, "Explain a node's last boot", nil, wire.Why{}, a.why, nil},
 		{"GET " + wire.PathSettings, admin, "Show the settings of the cluster", nil, wire.Settings{}, a.settings, nil},
 		{"PATCH " + wire.PathSettings, admin, "Change the settings of the cluster", wire.SettingsChange{}, wire.SettingsChanged{}, a.changeSettings, nil},
@@ -100,7 +107,7 @@ func (a *api) serve(rt route, local bool) http.Handler {
 			return
 		}
 		if rt.stream != nil {
-			rt.stream(w, r)
+			rt.stream(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -261,7 +268,11 @@ func (a *api) status(context.Context, caller, *http.Request) (any, error) {
 }
 
 func (a *api) nodes(_ context.Context, _ caller, r *http.Request) (any, error) {
-	return a.head.reg.List(r.URL.Query().Get("set"), a.now())
+	list := a.head.reg.List
+	if r.URL.Query().Has("brief") {
+		list = a.head.reg.Brief
+	}
+	return list(r.URL.Query().Get("set"), a.now())
 }
 
 func (a *api) node(_ context.Context, _ caller, r *http.Request) (any, error) {
@@ -289,8 +300,11 @@ func (a *api) changeNode(ctx context.Context, c caller, r *http.Request) (any, e
 }
 
 func (a *api) removeNode(ctx context.Context, c caller, r *http.Request) (any, error) {
-	_, err := a.head.reg.Remove(ctx, c.origin(), []string{r.PathValue("name")}, r.URL.Query().Has("dry_run"))
-	return nil, err
+	removed, err := a.head.reg.Remove(ctx, c.origin(), []string{r.PathValue("name")}, r.URL.Query().Has("dry_run"))
+	if err != nil {
+		return nil, err
+	}
+	return removed[0], nil
 }
 
 func (a *api) why(_ context.Context, _ caller, r *http.Request) (any, error) {

@@ -28,6 +28,7 @@ func (h *Head) openBoot() error {
 			return d, ok
 		},
 		Damaged: func(e *httpboot.DamagedError) {
+			h.blobDamaged(e.Digest)
 			h.reg.Event(wire.Event{Time: time.Now(), Kind: "http", Failed: true, Text: e.Error() + "; " + e.Try()})
 		},
 	})
@@ -51,7 +52,7 @@ func (h *Head) target(ctx context.Context, q httpboot.Query) (httpboot.Machine, 
 			return httpboot.Machine{}, &httpboot.Notice{Reason: "this machine was removed just now", Fix: "masthead node list"}
 		}
 	}
-	tag := rec.Image
+	tag := h.reg.ImageRef(rec)
 	if tag == "" {
 		tag = h.defaultImage()
 	}
@@ -64,13 +65,13 @@ func (h *Head) target(ctx context.Context, q httpboot.Query) (httpboot.Machine, 
 		return httpboot.Machine{}, &httpboot.Notice{Reason: err.Error(), Fix: "masthead image list, then masthead node set " + rec.Name + " --image TAG"}
 	}
 	boot := images.Boot{
-		Role: images.RoleWorker, Heads: []string{h.url()}, CA: h.authority.Digest(), Image: d,
+		Role: images.RoleWorker, Heads: h.bootHeads(rec.Name), CA: h.authority.Digest(), Image: d,
 		Root: images.RootLazy, Overlay: images.DefaultOverlay, IP: images.IPDHCP, PanicDelay: images.DefaultPanicDelay, State: images.StateLabel,
 	}
 	if rec.Root != "" {
 		boot.Root = images.RootMode(rec.Root)
 	}
-	return httpboot.Machine{Name: rec.Name, MAC: rec.MAC, Image: d, Tag: tag, Boot: boot, Cmdline: rec.Cmdline}, nil
+	return httpboot.Machine{Name: rec.Name, MAC: rec.MAC, Image: d, Tag: tag, Boot: boot, Cmdline: rec.Cmdline, Others: h.otherPlain(rec.Name)}, nil
 }
 
 // defaultImage is what nodes run that name none: the setting, or the only worker image that is here.

@@ -40,14 +40,21 @@ type Config struct {
 	// reserved addresses besides the head's own network.
 	Relayed []dhcp.Subnet
 	DHCP    DHCPMode
-	Leased  bool         // our own address came by DHCP: somebody else serves it
-	HTTP    uint16       // port for firmware
-	HTTPS   uint16       // port of the API
-	Socket  string       // of the API for root on this machine; empty: none
-	NTP     []netip.Addr // for DHCP clients
-	SSHKeys []string     // authorized_keys lines for root on every node
+	// LeasedFrom is the DHCP server that gave us our own address; invalid: none did. Unless it is another head, somebody
+	// else serves this network.
+	LeasedFrom netip.Addr
+	HTTP       uint16       // port for firmware
+	HTTPS      uint16       // port of the API and of the other heads
+	Gossip     uint16       // port of the membership protocol between heads
+	Socket     string       // of the API for root on this machine; empty: none
+	NTP        []netip.Addr // for DHCP clients
+	SSHKeys    []string     // authorized_keys lines for root on every node
 	// AdminToken, if not empty, is accepted as an administrator's, besides the one in StateDir. It is not kept.
 	AdminToken string
+	// Join makes a head that has nothing of its own join the cluster that JoinToken is for, by JoinAddress or, where that
+	// is empty, by the addresses in the token. Until then it serves nobody. Without a token it waits for one.
+	Join                   bool
+	JoinToken, JoinAddress string
 	// Self is what init told of this machine; nil where masthead is not its init.
 	Self *wire.Hello
 	Log  *slog.Logger
@@ -67,7 +74,7 @@ const AdminTokenFile = images.StateDir + "/" + keysDir + "/admin.token"
 func DefaultConfig() Config {
 	return Config{
 		StateDir: images.StateDir, DHCP: DHCPAuto, Domain: "cluster",
-		HTTP: wire.PortHTTP, HTTPS: wire.PortHTTPS, Socket: images.APISocket,
+		HTTP: wire.PortHTTP, HTTPS: wire.PortHTTPS, Gossip: wire.PortGossip, Socket: images.APISocket,
 	}
 }
 

@@ -13,10 +13,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/thejerf/suture/v4"
 
+	"masthead/appliance/command"
+	"masthead/appliance/gossip"
 	"masthead/appliance/httpboot"
 	"masthead/appliance/ndp"
 	"masthead/appliance/pki"
@@ -34,8 +37,10 @@ type Head struct {
 	started time.Time
 
 	db        *state.DB
+	replica   *gossip.Replica
 	reg       *registry.Registry
 	library   *library
+	files     *fileService
 	authority *pki.Authority
 	server    *pki.Server
 	tokens    *pki.Tokens
@@ -44,6 +49,11 @@ type Head struct {
 	boot      *httpboot.Handler
 	dhcpMode  dhcpMode
 	told      sync.Map // of broken images
+	commands  *command.Dispatcher
+	peers     peers
+	member    membership
+	program   program
+	known     atomic.Pointer[book]
 }
 
 // New opens the state of a head and prepares its services. It touches the network only in Run.
@@ -53,7 +63,11 @@ func New(cfg Config) (*Head, error) {
 		return nil, err
 	}
 	h := &Head{cfg: cfg, log: cfg.Log, started: time.Now()}
-	if err := h.openImages(); err != nil {
+	h.openCommands()
+	if err := h.settleFiles(); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(h.openLibrary(), h.openFiles()); err != nil {
 		return nil, err
 	}
 	if err := h.openKeys(); err != nil {
@@ -62,7 +76,7 @@ func New(cfg Config) (*Head, error) {
 	if err := h.openState(); err != nil {
 		return nil, err
 	}
-	if err := h.openBoot(); err != nil {
+	if err := errors.Join(h.openBoot(), h.settleWish()); err != nil {
 		h.Close()
 		return nil, err
 	}
@@ -70,20 +84,10 @@ func New(cfg Config) (*Head, error) {
 }
 
 // Close lets go of the state. Run must have returned.
-func (h *Head) Close() error { return h.db.Close() }
-
-func (h *Head) openImages() error {
-	store, err := images.OpenStore(filepath.Join(h.cfg.StateDir, ImagesDir))
-	if err != nil {
-		return err
-	}
-	h.library = &library{store: store}
-	if h.cfg.Pack != "" {
-		if h.library.pack, err = images.OpenPackFile(h.cfg.Pack); err != nil {
-			return err
-		}
-	}
-	return nil
+func (h *Head) Close() error {
+	h.library.fetch.Close()
+	h.files.fetch.Close()
+	return h.db.Close()
 }
 
 func (h *Head) openKeys() error {
@@ -110,7 +114,11 @@ func (h *Head) openKeys() error {
 		}
 		h.admin = append(h.admin, given)
 	}
-	h.server, err = pki.NewServer(h.authority, h.names(), nil)
+	key, err := pki.OpenHeadKey(dir)
+	if err != nil {
+		return err
+	}
+	h.server, err = pki.NewServer(h.authority, key, h.names(), nil)
 	return err
 }
 
@@ -128,7 +136,7 @@ func (a admins) Verify(token string) bool {
 
 // names are what the head's certificate is for.
 func (h *Head) names() pki.Names {
-	n := pki.Names{Hosts: []string{h.cfg.Name, h.cfg.Name + "." + h.cfg.Domain, "localhost"},
+	n := pki.Names{Head: h.cfg.Name, Hosts: []string{h.cfg.Name, h.cfg.Name + "." + h.cfg.Domain, "localhost"},
 		Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}
 	if h.cfg.Address.IsValid() {
 		n.Addresses = append(n.Addresses, h.cfg.Address.Addr())
@@ -137,18 +145,21 @@ func (h *Head) names() pki.Names {
 }
 
 func (h *Head) openState() error {
-	var err error
-	h.db, err = state.Open(state.Config{Dir: filepath.Join(h.cfg.StateDir, stateDir), Head: h.cfg.Name})
+	err := h.openReplica()
 	if err != nil {
 		return err
 	}
 	if d := h.db.Damage(); d != nil {
 		h.log.Error("the state file was damaged", "err", d, "try", d.Try())
 	}
+	if err := errors.Join(h.settleState(), h.settleKnown(context.Background())); err != nil {
+		return errors.Join(err, h.db.Close())
+	}
 	conf := registry.Config{
-		Store: h.db, Log: h.log, Cmdline: checkCmdline,
+		Store: h.replica, Log: h.log, Cmdline: checkCmdline,
 		Image: h.resolveImage,
-		Taken: func(a netip.Addr) (string, bool) { return h.cfg.Name, a == h.cfg.Address.Addr() },
+		Taken: h.headAt,
+		Head:  h.cfg.Name, HeadAlive: h.headAlive, ApplyAt: h.replica.ApplyAt,
 	}
 	if h.cfg.Address.IsValid() {
 		conf.Subnets = h.cfg.subnets()
@@ -166,30 +177,57 @@ func checkCmdline(s string) error {
 }
 
 // Run serves until ctx ends, and returns after everything has ended. A service that fails is started again, with
-// pauses that grow; the others go on meanwhile.
+// pauses that grow; the others go on meanwhile. ErrRestart means that the head wants to be opened anew (Serve does).
 func (h *Head) Run(ctx context.Context) error {
+	ctx, stop := h.restartable(ctx)
+	defer stop()
 	if d := h.db.Damage(); d != nil {
 		h.reg.Event(wire.Event{Time: h.started, Kind: "state", Failed: true, Text: d.Error() + "; " + d.Try()})
 	}
-	if err := h.knowSelf(ctx); err != nil {
-		h.log.Warn("this head is not among its own nodes", "err", err)
+	if h.serves() {
+		if err := h.enter(ctx); err != nil {
+			h.event(err.Error(), true)
+		}
+	}
+	serves := h.serves()
+	if serves {
+		if err := h.knowSelf(ctx); err != nil {
+			h.log.Warn("this head is not among its own nodes", "err", err)
+		}
 	}
 	sup := suture.New("head", suture.Spec{EventHook: func(e suture.Event) { h.log.Warn("service", "event", e.String()) }})
 	add := func(name string, run func(context.Context) error) { sup.Add(service{name, run}) }
 	api := &api{head: h, now: time.Now}
 	add("registry", h.reg.Run)
 	if h.cfg.Socket != "" {
-		add("socket", func(ctx context.Context) error { return h.serveSocket(ctx, api.handler(true)) })
+		add("socket", func(ctx context.Context) error { return h.serveSocket(ctx, h.guard(api.handler(true))) })
 	}
-	add("https", func(ctx context.Context) error { return h.serveHTTPS(ctx, api.handler(false)) })
-	add("http", func(ctx context.Context) error { return h.serveHTTP(ctx, h.boot) })
-	if h.cfg.Interface != "" {
+	add("https", func(ctx context.Context) error {
+		return h.serveHTTPS(ctx, h.withPeers(h.guard(api.handler(false)), h.peerRoutes(api)...))
+	})
+	if h.member.phase() != phaseRemoved {
+		add("replica", h.replica.Run)
+		add("names", h.runNames)
+	}
+	add("heads", h.runMembership)
+	if serves {
+		add("images", h.keepImages)
+		add("files", h.keepFiles)
+		add("http", func(ctx context.Context) error { return h.serveHTTP(ctx, h.withInstall(h.boot)) })
+	}
+	if serves && h.cfg.Interface != "" {
 		add("tftp", h.serveTFTP)
 		add("dhcp", h.serveDHCP)
+		add("dns", h.serveDNS)
+		add("ntp", h.serveNTP)
 		// iPXE waits 15 s for an IPv6 router; the answer that there is none lets it boot at once.
 		add("ndp", func(ctx context.Context) error { return ndp.New(h.nic(), h.log).Run(ctx) })
 	}
 	err := sup.Serve(ctx)
+	h.closePeers()
+	if errors.Is(context.Cause(ctx), ErrRestart) {
+		return ErrRestart
+	}
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -227,24 +265,8 @@ func (h *Head) knowSelf(ctx context.Context) error {
 func (h *Head) complete(spec *wire.Spec) {
 	spec.Domain = h.cfg.Domain
 	spec.SSHKeys = h.cfg.SSHKeys
-	spec.DNS = h.cfg.DNS
-	if h.cfg.Address.IsValid() {
-		spec.Heads = []wire.Head{{Name: h.cfg.Name, URL: h.url()}}
-		spec.Hosts = append(spec.Hosts, wire.Host{Name: h.cfg.Name, Address: h.cfg.Address.Addr()})
-	}
-	nodes, err := h.reg.List("", time.Now())
-	if err != nil {
-		return
-	}
-	for _, n := range nodes {
-		address := n.Address
-		if !address.IsValid() {
-			address = n.Lease
-		}
-		if address.IsValid() && n.Approved && n.Name != h.cfg.Name {
-			spec.Hosts = append(spec.Hosts, wire.Host{Name: n.Name, Address: address})
-		}
-	}
+	spec.Heads = h.headsFor(spec.Name)
+	h.addNames(spec)
 }
 
 // url is the API as nodes reach it.
@@ -273,6 +295,7 @@ func (h *Head) status(now time.Time) (wire.Status, error) {
 		Name: h.cfg.Name, Version: h.cfg.Version, CA: h.authority.Digest(), Started: h.started,
 		DHCP: h.dhcpMode.String(), Nodes: nodes, Images: list, Events: h.reg.Log().Last(statusEvents),
 	}
+	h.addHeads(&s, now)
 	if h.cfg.Address.IsValid() {
 		s.Address = h.cfg.Address.String()
 		if nic := h.nic(); nic != "" {

@@ -179,15 +179,15 @@ func (h *Head) chooseDHCP(ctx context.Context) (dhcp.Mode, string, error) {
 	case DHCPOff:
 		return dhcp.ModeOff, "as configured", nil
 	}
-	if h.cfg.Leased {
-		return dhcp.ModeProxy, "this head's own address comes from a DHCP server of the network", nil
+	if server := h.cfg.LeasedFrom; server.IsValid() && !h.isHead(server) {
+		return dhcp.ModeProxy, fmt.Sprintf("this head's own address comes from a DHCP server of the network, %s", server), nil
 	}
 	offers, err := dhcp.Detect(ctx, h.nic(), detectTime)
 	if err != nil {
 		return dhcp.ModeOff, "", fmt.Errorf("look for other DHCP servers: %w", err)
 	}
 	for _, o := range offers {
-		if !o.Proxy {
+		if !o.Proxy && !h.isHead(o.Server) { // other heads give the same answers as this one
 			return dhcp.ModeProxy, fmt.Sprintf("%s (%s) serves DHCP on this network", o.Server, o.MAC), nil
 		}
 	}
@@ -217,18 +217,18 @@ func (h *Head) serveDHCP(ctx context.Context) error {
 func (h *Head) dhcpConfig(mode dhcp.Mode) dhcp.Config {
 	return dhcp.Config{
 		Interface: h.nic(), Mode: mode, Address: h.cfg.Address, Pool: h.cfg.Pool, Authoritative: mode == dhcp.ModeServer,
-		Router: h.cfg.Router, DNS: h.cfg.DNS, Domain: h.cfg.Domain, NTP: h.cfg.NTP, HTTPBase: h.plainURL(),
-		Relayed: h.cfg.Relayed,
+		Router: h.cfg.Router, DNS: h.cfg.DNS, Domain: h.cfg.Domain, NTP: h.cfg.NTP, Heads: h.servers,
+		HTTPBase: plainURL(h.cfg.Address.Addr(), h.cfg.HTTP),
+		Relayed:  h.cfg.Relayed,
 	}
 }
 
-// plainURL is the port for firmware as machines reach it.
-func (h *Head) plainURL() string {
-	host := h.cfg.Address.Addr().String()
-	if h.cfg.HTTP != wire.PortHTTP {
-		host = fmt.Sprintf("%s:%d", host, h.cfg.HTTP)
+// plainURL is a head's port for firmware as machines reach it.
+func plainURL(address netip.Addr, port uint16) string {
+	if port != wire.PortHTTP {
+		return fmt.Sprintf("http://%s:%d", address, port)
 	}
-	return "http://" + host
+	return "http://" + address.String()
 }
 
 // dhcpEvent makes a stage of a DHCP exchange. Only firmware's and iPXE's count, which say their architecture: that of

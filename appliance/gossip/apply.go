@@ -26,7 +26,7 @@ func (r *Replica) Apply(ctx context.Context, o state.Origin, ops ...state.Op) (s
 	return ack, nil
 }
 
-// mayWrite refuses writes that every other head would refuse for their versions' clock. Before it does, it looks at
+// mayWrite refuses writes that every other head would refuse or ignore for their versions' clock. Before it does, it looks at
 // their clocks anew: ours may have been set right just now.
 func (r *Replica) mayWrite(ctx context.Context) error {
 	if r.clockFits() == nil {
@@ -42,18 +42,25 @@ func (r *Replica) mayWrite(ctx context.Context) error {
 	return r.clockFits()
 }
 
-// clockFits compares our versions' clock with those of the heads that are there.
+// clockFits compares our versions' clock with those of the heads that are there, and with what they have forgotten.
 func (r *Replica) clockFits() error {
-	held := r.conf.Clock.Held()
-	now := time.Now()
+	ours, now := r.db.Summary(), time.Now()
+	held, wall := r.conf.Clock.Held(), r.conf.Clock.Now()
 	theirs := map[string]time.Duration{}
 	r.mu.Lock()
+	var late error
 	for _, p := range r.list {
 		if s, ok := p.clock.best(); ok && p.alive(now, r.conf.Timing) {
 			theirs[p.Name] = s.offset + held
 		}
+		if err := behind(ours, p.digest.Horizon, wall, p.Name); err != nil {
+			late = err
+		}
 	}
 	r.mu.Unlock()
+	if late != nil {
+		return late
+	}
 	return aheadOfAll(theirs)
 }
 

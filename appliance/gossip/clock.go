@@ -159,3 +159,28 @@ func aheadOfAll(theirs map[string]time.Duration) error {
 	}
 	return worst
 }
+
+// behind decides whether what we write would be taken for something that was deleted and forgotten: when we lack what
+// the others have, among it the versions that would keep ours above it, and our clock was set back. Pure.
+func behind(ours state.Summary, horizon state.HLC, wall time.Time, head string) error {
+	if ours.Complete || max(ours.Newest, state.HLCAt(wall)) > horizon {
+		return nil
+	}
+	return &behindError{horizon.Time().Sub(wall), head}
+}
+
+// behindError is why a head that is not complete does not write.
+type behindError struct {
+	by   time.Duration
+	head string
+}
+
+func (e *behindError) Error() string {
+	return fmt.Sprintf("this head lacks a part of the state, and its clock is %v behind what %s has forgotten: nothing was written",
+		e.by.Round(time.Millisecond), e.head)
+}
+
+func (e *behindError) Unwrap() error { return state.ErrClockAhead } // of the two clocks theirs is the one ahead
+
+// Try says what helps.
+func (e *behindError) Try() string { return (&clockError{}).Try() }

@@ -52,6 +52,7 @@ type Timing struct {
 	Settle    time.Duration // that two roots must differ before a walk
 	Walk      time.Duration // between two walks with one head
 	WalkMax   time.Duration // between two walks that moved nothing
+	WalkVain  time.Duration // the same where nothing changes that could make another one move something
 	Ack       time.Duration // for another head's word that it has a write
 	Push      time.Duration // for one push
 	Call      time.Duration // for any other call
@@ -73,6 +74,7 @@ func DefaultTiming() Timing {
 		Settle:    250 * time.Millisecond, // pushes are under way for milliseconds, a slow disk syncs within 100
 		Walk:      time.Second,            // under load roots differ whenever one looks; a walk takes about 10 ms
 		WalkMax:   3 * time.Second,        // a clock that is wrong is not set within seconds; once it is, all are equal within 5
+		WalkVain:  30 * time.Second,       // an hour of records from a clock that was an hour ahead is no hour of walks
 		Ack:       time.Second,            // what a person at a prompt hardly notices
 		Push:      time.Second,
 		Call:      2 * time.Second, // 4 MiB at 100 Mbit/s take 0.4 s
@@ -92,7 +94,7 @@ func (t Timing) withDefaults() Timing {
 	d := DefaultTiming()
 	for _, f := range []struct{ have, want *time.Duration }{
 		{&t.Digest, &d.Digest}, {&t.DigestMin, &d.DigestMin}, {&t.Settle, &d.Settle}, {&t.Walk, &d.Walk},
-		{&t.WalkMax, &d.WalkMax}, {&t.Ack, &d.Ack}, {&t.Push, &d.Push}, {&t.Call, &d.Call}, {&t.Retry, &d.Retry},
+		{&t.WalkMax, &d.WalkMax}, {&t.WalkVain, &d.WalkVain}, {&t.Ack, &d.Ack}, {&t.Push, &d.Push}, {&t.Call, &d.Call}, {&t.Retry, &d.Retry},
 		{&t.RetryMax, &d.RetryMax}, {&t.Probe, &d.Probe}, {&t.ProbeDark, &d.ProbeDark}, {&t.Alive, &d.Alive},
 		{&t.Rejoin, &d.Rejoin}, {&t.HorizonAge, &d.HorizonAge}, {&t.HorizonEvery, &d.HorizonEvery},
 	} {

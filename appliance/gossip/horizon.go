@@ -28,24 +28,31 @@ type sighting struct {
 
 // step looks at the heads and says the horizon to write, if any. now is of the monotonic clock, wall of the versions'.
 func (h *horizonRule) step(now, wall time.Time, own string, sum state.Summary, others []sighting, t Timing) (state.HLC, bool) {
-	var heads []string
+	ours := sum.Complete
 	for _, s := range others {
-		heads = append(heads, s.head)
+		ours = ours && own < s.head
 	}
-	slices.Sort(heads)
-	if !sum.Complete || (len(heads) > 0 && own > heads[0]) {
+	if !ours {
 		h.phase = 0
 		return 0, false
-	}
-	if !slices.Equal(heads, h.heads) {
-		h.phase, h.heads = 0, heads
 	}
 	if h.last.IsZero() {
 		h.last = now // not right after a start: a look at the others is worth more than memory
 	}
+	if h.phase == 0 && now.Sub(h.last) < t.HorizonEvery {
+		return 0, false
+	}
+	heads := make([]string, len(others))
+	for i, s := range others {
+		heads[i] = s.head
+	}
+	slices.Sort(heads)
+	if !slices.Equal(heads, h.heads) {
+		h.phase, h.heads = 0, heads
+	}
 	if h.phase == 0 {
 		m := min(sum.Newest, state.HLCAt(wall.Add(-t.HorizonAge)))
-		if now.Sub(h.last) < t.HorizonEvery || m <= sum.Horizon {
+		if m <= sum.Horizon {
 			return 0, false
 		}
 		h.phase, h.m, h.since = 1, m, now

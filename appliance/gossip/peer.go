@@ -31,6 +31,8 @@ type peer struct {
 	walked  time.Time // end of the last walk with it
 	visited time.Time // it walked with us
 	stuck   int       // walks that moved nothing, one after the other
+	vain    vainWalk  // the last of them
+	asleep  time.Time // until when who looks after it sleeps, unless woken
 
 	clock  offsets
 	probed time.Time
@@ -106,22 +108,46 @@ func (p *peer) probeEvery(now time.Time, t Timing) time.Duration {
 	return t.Probe
 }
 
-func (p *peer) probeDue(now time.Time, t Timing) bool {
-	return now.Sub(p.probed) >= p.probeEvery(now, t)
+// vainWalk is a walk that moved nothing since one of both refuses what differs for its clock. Another one moves nothing
+// either while both have what they had and our clock does not come to what we refused; of what they refused they know
+// themselves when its time has come.
+type vainWalk struct {
+	is           bool
+	ours, theirs state.Hash
+	ripe         time.Time // of our clock, from which we take some of it; zero: we refused nothing
 }
 
-// walkDue gives when a walk with it is due; zero: not. Of two heads that differ, the first by name begins.
-func (p *peer) walkDue(own string, t Timing) time.Time {
-	if p.differs.IsZero() {
-		return time.Time{}
+// holds reports whether it still is in vain.
+func (v vainWalk) holds(ours, theirs state.Hash, wall time.Time) bool {
+	return v.is && v.ours == ours && v.theirs == theirs && (v.ripe.IsZero() || wall.Before(v.ripe))
+}
+
+// due says what is due for the peer, and when the next thing is. wall is the clock of versions.
+func (p *peer) due(now, wall time.Time, ours state.Summary, own string, t Timing) (probe, walk bool, next time.Time) {
+	next = p.probed.Add(p.probeEvery(now, t))
+	probe = !next.After(now)
+	if p.reason != nil || p.differs.IsZero() {
+		return probe, false, next
 	}
+	at := p.walkDue(p.vain.holds(ours.Root, p.digest.Root, wall), own, t)
+	if at.Before(next) {
+		next = at
+	}
+	return probe, !at.After(now), next
+}
+
+// walkDue gives when a walk with a head that differs is due. Of two such heads, the first by name begins.
+func (p *peer) walkDue(vain bool, own string, t Timing) time.Time {
 	settle := t.Settle
 	if own > p.Name {
 		settle *= 3
 	}
 	due := p.differs.Add(settle)
 	wait := t.Walk
-	if p.stuck > 1 {
+	switch {
+	case vain:
+		wait = t.WalkVain
+	case p.stuck > 1:
 		wait = min(t.WalkMax, t.Walk*time.Duration(p.stuck))
 	}
 	if !p.walked.IsZero() && p.walked.Add(wait).After(due) {

@@ -116,6 +116,51 @@ func stamp(name string, hlc state.HLC, head string) state.Stamp {
 	return state.Stamp{Key: state.Key{Kind: state.KindNode, Name: name}, Version: state.Version{Epoch: 1, HLC: hlc, Head: head}, Hash: state.Hash{byte(hlc)}}
 }
 
+func TestBehind(t *testing.T) {
+	day := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	horizon := state.HLCAt(day)
+	for _, tc := range []struct {
+		name string
+		ours state.Summary
+		wall time.Time
+		want bool
+	}{
+		{"right clock", state.Summary{}, day.Add(time.Hour), false},
+		{"an hour behind", state.Summary{}, day.Add(-time.Hour), true},
+		{"an hour behind, complete", state.Summary{Complete: true}, day.Add(-time.Hour), false},
+		{"an hour behind, but it goes on from what it has", state.Summary{Newest: horizon + 1}, day.Add(-time.Hour), false},
+		{"just what is forgotten", state.Summary{Newest: horizon}, day.Add(-time.Hour), true},
+	} {
+		if err := behind(tc.ours, horizon, tc.wall, "b"); (err != nil) != tc.want {
+			t.Errorf("%s: %v, want an error: %t", tc.name, err, tc.want)
+		}
+	}
+}
+
+func TestVainWalk(t *testing.T) {
+	a, b, c := state.Hash{1}, state.Hash{2}, state.Hash{3}
+	noon := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	v := vainWalk{true, a, b, noon}
+	for _, tc := range []struct {
+		name         string
+		v            vainWalk
+		ours, theirs state.Hash
+		wall         time.Time
+		want         bool
+	}{
+		{"as it was", v, a, b, noon.Add(-time.Second), true},
+		{"its time has come", v, a, b, noon, false},
+		{"we have something new", v, c, b, noon.Add(-time.Second), false},
+		{"they have", v, a, c, noon.Add(-time.Second), false},
+		{"we refused nothing", vainWalk{true, a, b, time.Time{}}, a, b, noon, true},
+		{"no walk", vainWalk{}, state.Hash{}, state.Hash{}, noon, false},
+	} {
+		if got := tc.v.holds(tc.ours, tc.theirs, tc.wall); got != tc.want {
+			t.Errorf("%s: %t, want %t", tc.name, got, tc.want)
+		}
+	}
+}
+
 func TestCompare(t *testing.T) {
 	key := func(names ...string) (keys []state.Key) {
 		for _, n := range names {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +21,7 @@ type Replica struct {
 	link link
 
 	poked chan struct{} // one token: something changed, the others want a digest
+	said  atomic.Pointer[saying]
 
 	mu      sync.Mutex
 	peers   map[string]*peer
@@ -113,37 +114,37 @@ func (r *Replica) tick() {
 	r.refresh()
 	r.sendDigests()
 	now := time.Now()
-	held := r.conf.Clock.Held() > 0
-	for _, p := range r.all() {
-		r.watchOver(p, held, now)
-	}
+	r.watchOver(now)
 	r.forget(now)
 }
 
-// watchOver tells of heads that come and go, and wakes who looks after one whose digests stay away, or whose word on our
-// clock is wanted.
-func (r *Replica) watchOver(p *peer, held bool, now time.Time) {
-	t := r.conf.Timing
+// watchOver tells of heads that come and go, and wakes who looks after one for whom something is due earlier than it was
+// when he lay down: its digests stay away, or its word on our clock is wanted.
+func (r *Replica) watchOver(now time.Time) {
+	t, held, wall, ours := r.conf.Timing, r.conf.Clock.Held() > 0, r.conf.Clock.Now(), r.db.Summary()
+	var heard []func() // Event is not for us to call with the lock
 	r.mu.Lock()
-	p.urgent = held
-	before := p.told
-	switch {
-	case p.alive(now, t):
-		p.told = there
-	case before == there || now.Sub(p.since) > t.Alive:
-		p.told = gone
-	}
-	after, text, kick := p.told, "", p.probeDue(now, t)
-	if after != before && !(before == unheard && after == there) { // that it is there at the start is no news
-		text = p.describe(now, t)
+	for _, p := range r.list {
+		p.urgent = held
+		if _, _, next := p.due(now, wall, ours, r.conf.Name, t); next.Before(p.asleep) {
+			p.kick()
+		}
+		before := p.told
+		switch {
+		case p.alive(now, t):
+			p.told = there
+		case before == there || now.Sub(p.since) > t.Alive:
+			p.told = gone
+		}
+		after := p.told
+		if after != before && !(before == unheard && after == there) { // that it is there at the start is no news
+			text := p.describe(now, t)
+			heard = append(heard, func() { r.conf.Event(text, after == gone); r.conf.Log.Info(text) })
+		}
 	}
 	r.mu.Unlock()
-	if text != "" {
-		r.conf.Event(text, after == gone)
-		r.conf.Log.Info(text)
-	}
-	if kick {
-		p.kick()
+	for _, tell := range heard {
+		tell()
 	}
 }
 
@@ -170,8 +171,7 @@ func (r *Replica) forget(now time.Time) {
 
 // refresh takes over who is a configured head, and starts and ends what belongs to them.
 func (r *Replica) refresh() {
-	now := slices.Clone(r.conf.Peers())
-	slices.SortFunc(now, func(a, b Peer) int { return strings.Compare(a.Name, b.Name) })
+	now := r.conf.Peers()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.asked != nil && slices.Equal(now, r.asked) {

@@ -41,6 +41,10 @@ var kinds = []struct {
 // keyCount is small: writes of several heads meet on the same keys.
 const keyCount = 24
 
+// quiet is the longest time without a fault. Real clusters have years of it; what faults leave behind shows within
+// minutes, and what is forgotten after a while (deletions, late copies of messages) within hours.
+const quiet = 2 * time.Hour
+
 func newSchedule(seed uint64, length time.Duration) schedule {
 	rng := rand.New(rand.NewPCG(seed, 0x6d617374))
 	s := schedule{Seed: seed, Length: length, Heads: []string{"a", "b", "c", "d"}[:2+rng.IntN(3)]}
@@ -86,7 +90,7 @@ func newSchedule(seed uint64, length time.Duration) schedule {
 			s.Steps = append(s.Steps, st)
 			at += upTo(10 * time.Second)
 		}
-		at += upTo(30 * time.Minute)
+		at += upTo(quiet)
 	}
 	slices.SortStableFunc(s.Steps, func(a, b step) int { return int(a.At - b.At) })
 	return s

@@ -10,9 +10,21 @@ import (
 	"masthead/appliance/state"
 )
 
-// digest is ours, as of now.
+// saying is a digest and its bytes, which nobody changes.
+type saying struct {
+	of    state.Summary
+	bytes []byte
+}
+
+// digest is ours, as of now. Most of the time it is that of a second ago.
 func (r *Replica) digest() []byte {
-	return Digest{Protocol, r.conf.Name, r.conf.Version, r.db.Summary()}.encode()
+	sum := r.db.Summary()
+	s := r.said.Load()
+	if s == nil || s.of != sum {
+		s = &saying{sum, Digest{Protocol, r.conf.Name, r.conf.Version, sum}.encode()}
+		r.said.Store(s)
+	}
+	return s.bytes
 }
 
 func (r *Replica) sendDigests() {
@@ -109,8 +121,7 @@ func (r *Replica) serve(ctx context.Context, from, what string, body []byte) ([]
 	case callSummary:
 		return r.digest(), nil
 	case callMids:
-		mids := encodeHashes(r.db.Mids())
-		return append(mids, r.digest()...), nil
+		return append(encodeHashes(r.db.Mids()), r.digest()...), nil
 	case callLeaves:
 		return r.serveLeaves(body)
 	case callStamps:

@@ -48,7 +48,7 @@ type cluster struct {
 
 func newCluster(t testing.TB, seed uint64, timing Timing, names ...string) *cluster {
 	c := &cluster{t: t, timing: timing, log: slog.New(slog.DiscardHandler), events: func(string, string, bool) {}}
-	c.net = &network{seed: seed, heads: map[string]*simHead{}, cut: map[[2]string]bool{}, count: map[[2]string]uint64{}}
+	c.net = &network{seed: seed, heads: map[string]*simHead{}, cut: map[[2]string]bool{}, count: map[[2]string]uint64{}, latest: map[[2]string]time.Time{}}
 	if os.Getenv("MASTHEAD_DEBUG") != "" {
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

@@ -21,6 +21,7 @@ type network struct {
 	cut     map[[2]string]bool
 	weather weather
 	count   map[[2]string]uint64
+	latest  map[[2]string]time.Time // the last arrival on a link so far
 
 	ran faults
 }
@@ -34,7 +35,18 @@ type weather struct {
 
 // faults counts what really happened.
 type faults struct {
-	messages, blocked, lost, twice, delayed, late, refused, deaf atomic.Int64
+	blocked, lost, twice, overtaken, late, refused, deaf atomic.Int64
+}
+
+func (f *faults) counts() map[string]int {
+	m := map[string]int{}
+	for what, n := range map[string]*atomic.Int64{
+		"messages into a cut": &f.blocked, "messages lost": &f.lost, "messages twice": &f.twice, "messages overtaken": &f.overtaken,
+		"messages a minute late": &f.late, "calls refused": &f.refused, "answers lost": &f.deaf,
+	} {
+		m[what] = int(n.Load())
+	}
+	return m
 }
 
 var errRefused = errors.New("connection refused")
@@ -51,7 +63,6 @@ func (n *network) fate(from, to string) fate {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	link := [2]string{from, to}
-	n.ran.messages.Add(1)
 	if n.cut[link] {
 		n.ran.blocked.Add(1)
 		return fate{lost: true}
@@ -75,13 +86,14 @@ func (n *network) fate(from, to string) fate {
 	f := fate{lost: roll() < w.Loss, twice: roll() < w.Twice}
 	f.delay = time.Duration(roll() * float64(w.Delay))
 	f.late = time.Duration(roll() * float64(w.Late))
-	for _, c := range []struct {
-		is bool
-		n  *atomic.Int64
-	}{{f.lost, &n.ran.lost}, {f.twice, &n.ran.twice}, {f.delay > 0, &n.ran.delayed}, {f.twice && f.late > time.Minute, &n.ran.late}} {
-		if c.is {
-			c.n.Add(1)
-		}
+	if f.lost {
+		n.ran.lost.Add(1)
+		return f
+	}
+	if at := time.Now().Add(f.delay); at.Before(n.latest[link]) {
+		n.ran.overtaken.Add(1)
+	} else {
+		n.latest[link] = at
 	}
 	return f
 }
@@ -94,6 +106,21 @@ func (n *network) at(name string) *incarnation {
 		return h.now
 	}
 	return nil
+}
+
+// again delivers a message once more after a while.
+func (n *network) again(to string, late time.Duration, deliver func(*Replica)) {
+	time.AfterFunc(late, func() {
+		h := n.at(to)
+		if h == nil || h.off.Load() {
+			return
+		}
+		n.ran.twice.Add(1)
+		if late > time.Minute {
+			n.ran.late.Add(1)
+		}
+		deliver(h.r)
+	})
 }
 
 // simLink is a head's way into the network.
@@ -123,7 +150,7 @@ func (l *simLink) send(to string, digest []byte) {
 		time.AfterFunc(f.delay, deliver)
 	}
 	if f.twice {
-		time.AfterFunc(f.delay+f.late, deliver)
+		l.net.again(to, f.delay+f.late, func(r *Replica) { r.heard(digest) })
 	}
 }
 
@@ -150,11 +177,7 @@ func (l *simLink) call(ctx context.Context, to, what string, body []byte) ([]byt
 		return nil, errRefused
 	}
 	if f.twice && what == callPush {
-		time.AfterFunc(f.late, func() {
-			if h := l.net.at(to); h != nil && !h.off.Load() {
-				_, _ = h.r.serve(context.Background(), l.from.name, what, body)
-			}
-		})
+		l.net.again(to, f.late, func(r *Replica) { _, _ = r.serve(context.Background(), l.from.name, what, body) })
 	}
 	answer, err := h.r.serve(ctx, l.from.name, what, body)
 	back := l.net.fate(to, l.from.name)

@@ -11,14 +11,11 @@ import (
 func (r *Replica) tend(ctx context.Context, p *peer) {
 	t := r.conf.Timing
 	for ctx.Err() == nil {
-		now := time.Now()
+		now, wall, ours := time.Now(), r.conf.Clock.Now(), r.db.Summary()
 		r.mu.Lock()
-		probe, walk := p.probeDue(now, t), p.walkDue(r.conf.Name, t)
-		if p.reason != nil {
-			walk = time.Time{}
-		}
-		next := p.probed.Add(p.probeEvery(now, t))
-		rebuilt := p.equal && p.digest.Complete
+		probe, walk, next := p.due(now, wall, ours, r.conf.Name, t)
+		p.asleep = next
+		rebuilt := p.rebuilt(ours)
 		r.mu.Unlock()
 		if rebuilt {
 			r.rebuilt(p)
@@ -27,11 +24,9 @@ func (r *Replica) tend(ctx context.Context, p *peer) {
 		case probe:
 			r.probe(ctx, p)
 			continue
-		case !walk.IsZero() && !now.Before(walk):
+		case walk:
 			r.repair(ctx, p)
 			continue
-		case !walk.IsZero() && walk.Before(next):
-			next = walk
 		}
 		timer := time.NewTimer(next.Sub(now))
 		select {
@@ -95,6 +90,7 @@ func (r *Replica) repair(ctx context.Context, p *peer) {
 	case err != nil:
 	case w.moved() == 0:
 		p.stuck++
+		p.vain = vainWalk{!w.unsure, ours.Root, w.theirs.Root, w.ripe}
 	default:
 		p.stuck = 0
 	}

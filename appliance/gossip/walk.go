@@ -13,6 +13,9 @@ type walked struct {
 	theirs                  Digest // at the beginning
 	pulled, pushed, dropped int    // records that moved
 	refused                 int    // theirs that we did not take, for their clock
+	// ripe is when our clock comes to the first of those; unsure: it did meanwhile, or was set.
+	ripe   time.Time
+	unsure bool
 }
 
 func (w walked) moved() int { return w.pulled + w.pushed + w.dropped }
@@ -32,6 +35,9 @@ func (r *Replica) walk(ctx context.Context, p *peer, progress func(done, total i
 		}
 		if len(d.early) > 0 {
 			w.refused += len(d.early)
+			if at := oldest(d.early).HLC.Time().Add(-state.MaxSkew); w.ripe.IsZero() || at.Before(w.ripe) {
+				w.ripe = at
+			}
 			r.warnAhead(p.Name, len(d.early), newest(d.early))
 		}
 		if err := r.give(ctx, p, d.push, &w); err != nil {
@@ -65,6 +71,16 @@ func (r *Replica) clockOf(p *peer) time.Time {
 		return time.Time{}
 	}
 	return r.conf.Clock.raw().Add(s.offset + s.delay/2 + clockSlack)
+}
+
+func oldest(stamps []state.Stamp) state.Version {
+	v := stamps[0].Version
+	for _, s := range stamps[1:] {
+		if s.Version.HLC < v.HLC {
+			v = s.Version
+		}
+	}
+	return v
 }
 
 func newest(stamps []state.Stamp) state.Version {
@@ -152,6 +168,7 @@ func (r *Replica) pull(ctx context.Context, p *peer, keys []state.Key, w *walked
 		}
 		w.pulled += got.Taken
 		w.refused += got.Ahead
+		w.unsure = w.unsure || got.Ahead > 0
 		progress()
 		return nil
 	})

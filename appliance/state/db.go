@@ -158,7 +158,8 @@ func (d *DB) mend(records []Record) contents {
 	alone := len(records) > 0
 	for _, r := range records {
 		t.put(r, false)
-		if r.Key.Kind == KindHead && r.Key.Name != d.conf.Head && !r.Deleted {
+		// What another head wrote tells of others too: the records of the heads may be what is missing.
+		if r.Version.Head != d.conf.Head || r.Key.Kind == KindHead && r.Key.Name != d.conf.Head && !r.Deleted {
 			alone = false
 		}
 	}

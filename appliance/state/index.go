@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // index is the state in memory: what readers see. It changes only after the disk has the change, so nobody acts on
@@ -17,6 +18,28 @@ type index struct {
 	audit   []string // names, in order
 	newest  HLC
 	horizon HLC
+
+	short atomic.Pointer[brief] // of all this; nil: it changed; set with mu held
+}
+
+// brief is the index's part of a Summary.
+type brief struct {
+	root            Hash
+	newest, horizon HLC
+	records         int
+}
+
+// brief is asked for several times a second, so it takes no lock while nothing changes.
+func (x *index) brief() *brief {
+	if b := x.short.Load(); b != nil {
+		return b
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.tree.settle()
+	b := &brief{x.tree.root, x.newest, x.horizon, x.tree.count}
+	x.short.Store(b)
+	return b
 }
 
 func newIndex() *index { return &index{kinds: map[Kind]map[string]Record{}, tree: newTree()} }
@@ -86,6 +109,7 @@ func (x *index) apply(writes []Record, drops []Key) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.short.Store(nil)
 	for _, k := range drops {
 		x.tree.remove(k)
 		delete(x.kinds[k.Kind], k.Name)
@@ -144,6 +168,7 @@ func (x *index) replace(records []Record) (changed []Record) {
 	fresh.apply(records, nil)
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.short.Store(nil)
 	x.kinds, x.tree, x.audit, x.newest, x.horizon = fresh.kinds, fresh.tree, fresh.audit, fresh.newest, fresh.horizon
 	return changed
 }

@@ -23,11 +23,8 @@ type Summary struct {
 // Summary gives the state in short. It hashes what changed since the last time.
 func (d *DB) Summary() Summary {
 	s := Summary{Complete: d.complete.Load(), Epoch: d.epochNow.Load(), Seq: d.hub.position()}
-	x := d.index
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.tree.settle()
-	s.Root, s.Newest, s.Horizon, s.Records = x.tree.root, x.newest, x.horizon, x.tree.count
+	b := d.index.brief() // after Seq: all up to that is in it
+	s.Root, s.Newest, s.Horizon, s.Records = b.root, b.newest, b.horizon, b.records
 	return s
 }
 

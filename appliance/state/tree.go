@@ -22,11 +22,12 @@ type tree struct {
 	mids    [Fanout]Hash
 	root    Hash
 	dirty   [Fanout]uint64 // a bit for each leaf of a mid
+	changed bool           // some bit of dirty is set
 	count   int
 }
 
 func newTree() *tree {
-	t := &tree{}
+	t := &tree{changed: true}
 	for i := range t.dirty {
 		t.dirty[i] = ^uint64(0)
 	}
@@ -73,11 +74,16 @@ func (t *tree) remove(k Key) {
 	t.touch(leaf)
 }
 
-func (t *tree) touch(leaf int) { t.dirty[leaf/Fanout] |= 1 << (leaf % Fanout) }
+func (t *tree) touch(leaf int) {
+	t.dirty[leaf/Fanout] |= 1 << (leaf % Fanout)
+	t.changed = true
+}
 
 // settle brings the hashes up to date.
 func (t *tree) settle() {
-	changed := false
+	if !t.changed {
+		return
+	}
 	for mid := range t.dirty {
 		if t.dirty[mid] == 0 {
 			continue
@@ -87,12 +93,11 @@ func (t *tree) settle() {
 				t.leaves[mid*Fanout+i] = leafHash(t.buckets[mid*Fanout+i])
 			}
 		}
-		t.dirty[mid], changed = 0, true
+		t.dirty[mid] = 0
 		t.mids[mid] = hashAll(t.leaves[mid*Fanout : (mid+1)*Fanout])
 	}
-	if changed {
-		t.root = hashAll(t.mids[:])
-	}
+	t.root = hashAll(t.mids[:])
+	t.changed = false
 }
 
 func leafHash(stamps []Stamp) Hash {

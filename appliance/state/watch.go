@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Watch is one follower of changes. It never holds up a writer: a follower that is slow gets only the last record of
@@ -72,14 +73,14 @@ func (w *Watch) push(records []Record, seq uint64) {
 type hub struct {
 	mu      sync.Mutex
 	watches map[*Watch]bool
-	seq     uint64 // commits of this head's Apply so far
+	seq     atomic.Uint64 // commits of this head's Apply so far; changed with mu held
 }
 
 func (h *hub) add(kinds []Kind, own bool) *Watch {
 	w := &Watch{hub: h, kinds: kinds, own: own, pending: map[Key]Record{}, wake: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	w.seq = h.seq
+	w.seq = h.seq.Load()
 	h.watches[w] = true
 	return w
 }
@@ -94,20 +95,17 @@ func (h *hub) remove(w *Watch) {
 func (h *hub) publish(changed, own []Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	seq := h.seq.Load()
 	if len(own) > 0 {
-		h.seq++
+		seq = h.seq.Add(1)
 	}
 	for w := range h.watches {
 		if w.own {
-			w.push(own, h.seq)
+			w.push(own, seq)
 		} else {
-			w.push(changed, h.seq)
+			w.push(changed, seq)
 		}
 	}
 }
 
-func (h *hub) position() uint64 {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.seq
-}
+func (h *hub) position() uint64 { return h.seq.Load() }

@@ -18,15 +18,17 @@ import (
 
 func (a *app) headCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "head", Short: "Run and look after head nodes"}
-	cmd.AddCommand(a.headRunCommand(), a.headSettingsCommand())
+	cmd.AddCommand(a.headRunCommand(), a.headSettingsCommand(), a.headListCommand(), a.headTokenCommand(), a.headJoinCommand(),
+		a.headLeaveCommand(), a.headEjectCommand(), a.headRecoverCommand())
 	return cmd
 }
 
 // headFlags override what init found out.
 type headFlags struct {
 	name, state, iface, address, dhcp, pack, keyFile string
+	join                                             string
 	relayed                                          []string
-	http, https                                      uint16
+	http, https, gossip                              uint16
 }
 
 func (a *app) headRunCommand() *cobra.Command {
@@ -41,24 +43,21 @@ func (a *app) headRunCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			h, err := appliance.New(cfg)
-			if err != nil {
-				return err
-			}
-			err = h.Run(cmd.Context())
-			return errors.Join(err, h.Close())
+			return appliance.Serve(cmd.Context(), cfg)
 		},
 	}
 	cmd.Flags().StringVar(&f.name, "name", "", "name of this head (default: the host name)")
 	cmd.Flags().StringVar(&f.state, "state", "", "folder of the state (default "+images.StateDir+")")
 	cmd.Flags().StringVar(&f.iface, "interface", "", "NIC of the cluster network")
 	cmd.Flags().StringVar(&f.address, "address", "", "address of this head there, ADDRESS/PREFIX")
+	cmd.Flags().StringVar(&f.join, "join", "", "a head of the cluster that this one shall join: it serves nobody before 'masthead head join'")
 	cmd.Flags().StringVar(&f.dhcp, "dhcp", string(appliance.DHCPAuto), "auto, server, proxy (beside another server) or off")
 	cmd.Flags().StringArrayVar(&f.relayed, "relayed", nil, "network behind a DHCP relay, PREFIX[,FROM-TO][,ROUTER] (may be given several times)")
 	cmd.Flags().StringVar(&f.pack, "pack", "", "pack with images to serve (default: that of the boot medium)")
 	cmd.Flags().StringVar(&f.keyFile, "ssh-keys", "", "authorized_keys that root gets on every node (default: this machine's)")
 	cmd.Flags().Uint16Var(&f.http, "http", 0, "port for firmware (default 80)")
 	cmd.Flags().Uint16Var(&f.https, "https", 0, "port of the API (default 443)")
+	cmd.Flags().Uint16Var(&f.gossip, "gossip", 0, "port of the heads' membership protocol (default 7946)")
 	return cmd
 }
 
@@ -95,10 +94,16 @@ func (a *app) headConfig(f headFlags) (appliance.Config, error) {
 	if f.https != 0 {
 		cfg.HTTPS = f.https
 	}
+	if f.gossip != 0 {
+		cfg.Gossip = f.gossip
+	}
 	if f.address != "" {
 		if cfg.Address, err = netip.ParsePrefix(f.address); err != nil {
 			return cfg, usageError{fmt.Errorf("--address %s: want ADDRESS/PREFIX", f.address)}
 		}
+	}
+	if f.join != "" {
+		cfg.Join, cfg.JoinAddress = true, f.join
 	}
 	for _, s := range f.relayed {
 		n, err := appliance.ParseRelayed(s)
@@ -138,16 +143,16 @@ func fromInit(cfg *appliance.Config) error {
 	}
 	if n := left.Net; n != nil && n.Prefix.IsValid() {
 		cfg.Interface, cfg.Address, cfg.Router, cfg.DNS = n.Link.Name, n.Prefix, n.Gateway, n.DNS
-		cfg.Leased = n.Lease != nil
+		if n.Lease != nil {
+			cfg.LeasedFrom = n.Lease.Server
+		}
 		cfg.MAC = n.Link.MAC
 	}
 	pack := filepath.Join(images.MediumMount, images.MediumPack)
 	if _, err := os.Stat(pack); err == nil {
 		cfg.Pack = pack
 	}
-	token, err := os.ReadFile(filepath.Join(images.CredentialsDir, images.CredentialAdminToken))
-	if err == nil {
-		cfg.AdminToken = strings.TrimSpace(string(token))
-	}
+	cfg.AdminToken = credential(images.CredentialAdminToken)
+	joinWish(cfg)
 	return nil
 }

@@ -11,8 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"masthead/node/wire"
+	"masthead/images"
 	"masthead/vmtest"
+	"masthead/vmtest/cluster"
 )
 
 // Files in a lab's folder by which other commands find its head.
@@ -125,10 +126,17 @@ func (a *app) labDownCommand() *cobra.Command {
 	}
 }
 
-// rememberHead leaves word of a lab's head for other commands.
-func rememberHead(dir string, head *wire.Client) error {
+// rememberHeads leaves word of a lab's heads for other commands, one a line.
+func rememberHeads(dir string, c *cluster.Cluster, token string, ca images.Digest) error {
+	var urls strings.Builder
+	for _, name := range c.Named(images.RoleHead) {
+		if addr := c.Machine(name).Forward(cluster.HTTPS); addr != "" {
+			fmt.Fprintf(&urls, "https://%s\n", addr)
+		}
+	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(dir, labHeadFile), []byte(head.Base), 0o600),
-		os.WriteFile(filepath.Join(dir, labTokenFile), []byte(head.Token), 0o600),
+		os.WriteFile(filepath.Join(dir, labHeadFile), []byte(urls.String()), 0o600),
+		os.WriteFile(filepath.Join(dir, labTokenFile), []byte(token), 0o600),
+		os.WriteFile(filepath.Join(dir, labCAFile), []byte(ca), 0o600),
 	)
 }

@@ -99,7 +99,8 @@ func (a *app) labUp(ctx context.Context, file string, stay bool, timeout time.Du
 	return a.watchCluster(ctx, head, config.Name, sshCommand(c, dir), example)
 }
 
-// bootCluster boots the heads and then the workers, all workers at once, and gives a client of the first head.
+// bootCluster boots the first head, then the others, which join it, then all workers at once, and gives a client of the
+// first head.
 func (a *app) bootCluster(ctx context.Context, c *cluster.Cluster, show *board, dir string, timeout time.Duration) (*wire.Client, error) {
 	heads := c.Named(images.RoleHead)
 	if len(heads) == 0 {
@@ -122,10 +123,27 @@ func (a *app) bootCluster(ctx context.Context, c *cluster.Cluster, show *board, 
 		return nil, err
 	}
 	show.set(name, "api", head.Base)
-	if err := errors.Join(rememberHead(dir, head), os.WriteFile(filepath.Join(dir, labCAFile), []byte(ca), 0o600)); err != nil {
+	if err := rememberHeads(dir, c, head.Token, ca); err != nil {
 		return nil, fmt.Errorf("leave word of the lab: %w", err)
 	}
 	if err := c.Follow(headCtx, head, name, "", func(s wire.StageResult) { show.stage(name, s) }); err != nil {
+		return nil, err
+	}
+	var others errgroup.Group
+	for _, other := range heads[1:] {
+		others.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			show.set(other, "power", "on")
+			if err := c.Join(ctx, head, other); err != nil {
+				return err
+			}
+			show.set(other, "joined", "has the state of "+name)
+			return c.Follow(ctx, head, other, "", func(s wire.StageResult) { show.stage(other, s) })
+		})
+	}
+	// Workers want to boot from any head, so all of them are there first.
+	if err := others.Wait(); err != nil {
 		return nil, err
 	}
 	var workers errgroup.Group
@@ -146,7 +164,7 @@ func (a *app) bootCluster(ctx context.Context, c *cluster.Cluster, show *board, 
 
 // printBoots prints each machine's boot, stage by stage.
 func (a *app) printBoots(ctx context.Context, head *wire.Client, c *cluster.Cluster) error {
-	for _, name := range append(c.Named(images.RoleHead)[:1], c.Named(images.RoleWorker)...) {
+	for _, name := range append(c.Named(images.RoleHead), c.Named(images.RoleWorker)...) {
 		why, err := head.Why(ctx, name)
 		if err != nil {
 			return err

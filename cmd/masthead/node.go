@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -10,13 +10,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"masthead/appliance/registry"
 	"masthead/node/wire"
 )
 
 func (a *app) nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "List, add, approve and change the nodes of the cluster"}
 	cmd.AddCommand(a.nodeListCommand(), a.nodeShowCommand(), a.nodeWhyCommand(), a.nodeAddCommand(), a.nodeSetCommand(),
-		a.nodeApproveCommand(), a.nodeRemoveCommand())
+		a.nodeApproveCommand(), a.nodeRemoveCommand(), a.nodeGroupCommand())
+	cmd.AddCommand(a.nodeDoCommands()...)
 	return cmd
 }
 
@@ -32,12 +34,17 @@ func (a *app) nodeListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := c.Nodes(cmd.Context(), strings.Join(args, ","))
+			set := strings.Join(args, ",")
+			if a.output == "json" {
+				list, err := c.RawNodes(cmd.Context(), set)
+				if err != nil {
+					return err
+				}
+				return a.printJSON(list)
+			}
+			list, err := c.BriefNodes(cmd.Context(), set)
 			if err != nil {
 				return err
-			}
-			if a.output == "json" {
-				return a.printJSON(list)
 			}
 			return a.printNodes(list)
 		},
@@ -48,7 +55,7 @@ func (a *app) nodeListCommand() *cobra.Command {
 
 func (a *app) printNodes(list []wire.Node) error {
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "NODE\tPHASE\tSTAGE\tADDRESS\tMAC\tIMAGE\tROOT\tBOOTED IN\tSEEN")
+	fmt.Fprintln(w, "NODE\tPHASE\tSTAGE\tADDRESS\tMAC\tIMAGE\tROOT\tBOOTED IN\tSEEN\tHEAD")
 	for _, n := range list {
 		address, booted, root := "-", "-", "-"
 		if n.Address.IsValid() {
@@ -65,8 +72,8 @@ func (a *app) printNodes(list []wire.Node) error {
 				root = fmt.Sprintf("waits for %.0f s", r.Waiting)
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.Phase, orDash(string(n.Stage)), address, n.MAC,
-			orDash(imageText(n)), root, booted, ago(n.Seen))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.Phase, orDash(string(n.Stage)), address, n.MAC,
+			orDash(imageText(n)), root, booted, seenText(n), orDash(n.Head))
 	}
 	return w.Flush()
 }
@@ -77,6 +84,15 @@ func imageText(n wire.Node) string {
 		return strings.TrimSpace(n.Image + " " + n.Running.Short())
 	}
 	return n.Image
+}
+
+// seenText is when a node was last heard of. One that another head serves and calls up reports to that one, without a
+// word in the state each time.
+func seenText(n wire.Node) string {
+	if n.Phase == wire.PhaseUp && time.Since(n.Seen) > registry.DownAfter {
+		return "up to " + registry.DownAfter.String() + " ago"
+	}
+	return ago(n.Seen)
 }
 
 func ago(t time.Time) string {
@@ -158,7 +174,7 @@ func (a *app) printStages(why wire.Why) {
 // changeFlags are the fields of a node that can be set.
 type changeFlags struct {
 	mac, address, image, root, cmdline string
-	groups                             []string
+	groups, heads                      []string
 	attrs                              map[string]string
 	dryRun                             bool
 }
@@ -172,6 +188,7 @@ func (f *changeFlags) add(cmd *cobra.Command, mac bool) {
 	cmd.Flags().StringVar(&f.root, "root", "", "lazy or ram")
 	cmd.Flags().StringVar(&f.cmdline, "cmdline", "", "added to the kernel command line")
 	cmd.Flags().StringSliceVar(&f.groups, "group", nil, "groups of the node (all of them)")
+	cmd.Flags().StringSliceVar(&f.heads, "heads", nil, "heads in the order that the node tries them; empty: as its groups say, else spread evenly")
 	cmd.Flags().StringToStringVar(&f.attrs, "attr", nil, "attributes NAME=VALUE; an empty value removes one")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show the difference, and change nothing")
 }
@@ -191,6 +208,9 @@ func (f *changeFlags) change(cmd *cobra.Command) wire.NodeChange {
 	if cmd.Flags().Changed("group") {
 		ch.Groups = &f.groups
 	}
+	if cmd.Flags().Changed("heads") {
+		ch.Heads = &f.heads
+	}
 	return ch
 }
 
@@ -207,7 +227,12 @@ func (a *app) nodeAddCommand() *cobra.Command {
 			ch, yes := f.change(cmd), true
 			ch.Name, ch.Approved = &args[0], &yes
 			changed, err := c.AddNode(cmd.Context(), ch)
-			return a.sayChanged(changed, err)
+			if err != nil {
+				return err
+			}
+			a.sayChanged(changed, "add")
+			a.sayDegraded(changed.Degraded)
+			return nil
 		},
 	}
 	f.add(cmd, true)
@@ -254,50 +279,44 @@ func (a *app) nodeApproveCommand() *cobra.Command {
 	return cmd
 }
 
-// changeNodes applies one change to every node of a set. One that fails does not stop the rest.
+// changeNodes makes one change to every node of a set, or to none.
 func (a *app) changeNodes(ctx context.Context, set string, ch wire.NodeChange) error {
 	c, err := a.remote.client()
 	if err != nil {
 		return err
 	}
-	list, err := c.Nodes(ctx, set)
+	all, err := c.ChangeNodes(ctx, set, ch)
 	if err != nil {
 		return err
 	}
-	if len(list) == 0 {
-		return &hint{fmt.Errorf("no node matches %s", set), "masthead node list"}
+	why := ""
+	for _, changed := range all {
+		a.sayChanged(changed, "change")
+		why = cmp.Or(why, changed.Degraded)
 	}
-	if len(list) > 1 && (ch.Name != nil || ch.MAC != nil || (ch.Address != nil && *ch.Address != "")) {
-		return usageError{fmt.Errorf("%s is %d nodes: a name, a MAC or an address goes to one", set, len(list))}
-	}
-	var errs []error
-	for _, n := range list {
-		changed, err := c.ChangeNode(ctx, n.Name, ch)
-		if err := a.sayChanged(changed, err); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
+	a.sayDegraded(why)
+	return nil
 }
 
 // sayChanged shows what a change does or did.
-func (a *app) sayChanged(c wire.Changed, err error) error {
-	if err != nil {
-		return err
+func (a *app) sayChanged(c wire.Changed, verb string) {
+	a.sayDiff(c.Node.Name, verb, c.Diff, c.Applied)
+}
+
+// sayDiff shows what differs; verb is add, change or remove.
+func (a *app) sayDiff(name, verb string, diff []wire.Difference, applied bool) {
+	if len(diff) == 0 {
+		fmt.Fprintf(a.out, "%s: nothing to change\n", name)
+		return
 	}
-	if len(c.Diff) == 0 {
-		fmt.Fprintf(a.out, "%s: nothing to change\n", c.Node.Name)
-		return nil
+	how := "would " + verb
+	if applied {
+		how = strings.TrimSuffix(verb, "e") + "ed"
 	}
-	how := "would change"
-	if c.Applied {
-		how = "changed"
-	}
-	fmt.Fprintf(a.out, "%s: %s\n", c.Node.Name, how)
-	for _, d := range c.Diff {
+	fmt.Fprintf(a.out, "%s: %s\n", name, how)
+	for _, d := range diff {
 		fmt.Fprintf(a.out, "  %s: %s -> %s\n", d.Field, orDash(d.Old), orDash(d.New))
 	}
-	return nil
 }
 
 func (a *app) nodeRemoveCommand() *cobra.Command {
@@ -309,21 +328,17 @@ func (a *app) nodeRemoveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := c.Nodes(cmd.Context(), args[0])
+			all, err := c.RemoveNodes(cmd.Context(), args[0], dryRun)
 			if err != nil {
 				return err
 			}
-			if len(list) == 0 {
-				return &hint{fmt.Errorf("no node matches %s", args[0]), "masthead node list"}
+			why := ""
+			for _, removed := range all {
+				a.sayChanged(removed, "remove")
+				why = cmp.Or(why, removed.Degraded)
 			}
-			var errs []error
-			for _, n := range list {
-				fmt.Fprintf(a.out, "remove %s (%s)\n", n.Name, n.MAC)
-				if !dryRun {
-					errs = append(errs, c.RemoveNode(cmd.Context(), n.Name))
-				}
-			}
-			return errors.Join(errs...)
+			a.sayDegraded(why)
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed, and remove nothing")

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -24,7 +29,7 @@ type remote struct {
 }
 
 func (r *remote) flags(f *pflag.FlagSet) {
-	f.StringVar(&r.head, "head", os.Getenv("MASTHEAD_HEAD"), "URL of the head to talk to (default: this machine's)")
+	f.StringVar(&r.head, "head", os.Getenv("MASTHEAD_HEAD"), "URL of the head to talk to, or several with commas: the first that answers (default: this machine's)")
 	f.StringVar(&r.ca, "ca", os.Getenv("MASTHEAD_CA"), "digest of the cluster's CA, as 'masthead status' on a head shows it")
 	f.StringVar(&r.tokenFile, "token-file", os.Getenv("MASTHEAD_TOKEN_FILE"), "file with the administrator's token")
 	f.StringVar(&r.lab, "lab", os.Getenv("MASTHEAD_LAB"), "name of a running lab whose head to talk to")
@@ -50,7 +55,35 @@ func (r *remote) client() (*wire.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wire.NewClient(r.head, ca, token), nil
+	return firstOf(strings.Split(r.head, ","), ca, token), nil
+}
+
+// knock is how long a head may take to answer at all before the next of several is taken.
+const knock = time.Second
+
+// firstOf is a client of the first head that answers; of the last one if none does, so that its error is told.
+func firstOf(urls []string, ca images.Digest, token string) *wire.Client {
+	for i, u := range urls {
+		if i == len(urls)-1 || answers(u) {
+			return wire.NewClient(strings.TrimSpace(u), ca, token)
+		}
+	}
+	return nil // there is always a last one
+}
+
+func answers(base string) bool {
+	u, err := url.Parse(strings.TrimSpace(base))
+	if err != nil {
+		return false
+	}
+	addr := u.Host
+	if u.Port() == "" {
+		addr = net.JoinHostPort(u.Hostname(), strconv.Itoa(wire.PortHTTPS))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), knock)
+	defer cancel()
+	_, err = wire.PresentedCA(ctx, addr)
+	return err == nil
 }
 
 // labClient connects to the head of a lab by what 'lab up' left in its folder.
@@ -73,7 +106,7 @@ func (r *remote) labClient() (*wire.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lab %s: %w", r.lab, err)
 	}
-	return wire.NewClient(head, images.Digest(ca), token), nil
+	return firstOf(strings.Fields(head), images.Digest(ca), token), nil
 }
 
 func readToken(file string) (string, error) {

@@ -77,16 +77,6 @@ func (a *app) printSettings(s wire.Settings) error {
 
 // saySettings shows what a change does or did.
 func (a *app) saySettings(c wire.SettingsChanged) {
-	if len(c.Diff) == 0 {
-		fmt.Fprintln(a.out, "settings: nothing to change")
-		return
-	}
-	how := "would change"
-	if c.Applied {
-		how = "changed"
-	}
-	fmt.Fprintf(a.out, "settings: %s\n", how)
-	for _, d := range c.Diff {
-		fmt.Fprintf(a.out, "  %s: %s -> %s\n", d.Field, orDash(d.Old), orDash(d.New))
-	}
+	a.sayDiff("settings", "change", c.Diff, c.Applied)
+	a.sayDegraded(c.Degraded)
 }

@@ -35,7 +35,8 @@ const pollInterval = 500 * time.Millisecond
 // Cluster is a lab with masthead in it.
 type Cluster struct {
 	*vmtest.Lab
-	Token string // of the administrator, on every head
+	Token   string // of the administrator, on every head
+	secrets string // the folder that Prepare was given
 }
 
 // Prepare gives every head of a lab an administrator's token (through SMBIOS, as a machine's owner would), its name,
@@ -65,10 +66,8 @@ func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error)
 		return config, "", fmt.Errorf("prepare the cluster: %w", err)
 	}
 	config.Machines = maps.Clone(config.Machines)
-	for name, m := range config.Machines {
-		if m.Role != string(images.RoleHead) {
-			continue
-		}
+	for i, name := range named(config, images.RoleHead) {
+		m := config.Machines[name]
 		m.OEM = append([]string{images.KeyName + "=" + name}, m.OEM...)
 		if len(m.NICs) > 0 {
 			m.OEM = append(m.OEM, images.KeyNIC+"="+m.NICs[0].MAC)
@@ -77,6 +76,16 @@ func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error)
 			m.OEM = append(m.OEM, images.KeyUplink+"="+qemu.ForwardMAC(name))
 		}
 		m.OEMFiles = append(slices.Clone(m.OEMFiles), oem, key)
+		if i > 0 {
+			// The image gives its own address to one head; the others get the next ones, and are switched on when there is a
+			// cluster to join.
+			m.OEM = append(m.OEM, fmt.Sprintf("%s=10.77.0.%d/24", images.KeyIP, i+1))
+			m.OEMFiles = append(m.OEMFiles, joinFile(folder, name))
+			m.Off = true
+			if err := writeJoin(folder, name, ""); err != nil {
+				return config, "", err
+			}
+		}
 		config.Machines[name] = m
 	}
 	return config, token, nil
@@ -138,13 +147,15 @@ func Up(ctx context.Context, config vmtest.Config, folder string) (*Cluster, err
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{lab, token}, nil
+	return &Cluster{lab, token, folder}, nil
 }
 
 // Named lists the machines with a role, in the order of their names.
-func (c *Cluster) Named(role images.Role) []string {
+func (c *Cluster) Named(role images.Role) []string { return named(c.Config(), role) }
+
+func named(config vmtest.Config, role images.Role) []string {
 	var names []string
-	for name, m := range c.Config().Machines {
+	for name, m := range config.Machines {
 		if m.Role == string(role) {
 			names = append(names, name)
 		}
@@ -172,7 +183,7 @@ func (c *Cluster) Head(ctx context.Context, name string) (client *wire.Client, c
 			}
 		}
 		var p *wire.ProblemError
-		if errors.As(err, &p) {
+		if errors.As(err, &p) && p.Status != http.StatusServiceUnavailable {
 			return nil, "", err // it answers, and no: waiting does not help
 		}
 		if e := pause(ctx, m, err); e != nil {

@@ -1,0 +1,122 @@
+package appliance
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"masthead/appliance/state"
+	"masthead/node/wire"
+)
+
+// heads are the configured heads, this one too, as the state has them.
+func (h *Head) heads() map[string]wire.HeadRecord {
+	all := map[string]wire.HeadRecord{}
+	for _, rec := range h.db.List(state.KindHead, "") {
+		r, err := state.Decode[wire.HeadRecord](rec)
+		if err != nil {
+			h.log.Error("a head's record is not understood", "head", rec.Key.Name, "err", err)
+			continue
+		}
+		all[rec.Key.Name] = r
+	}
+	return all
+}
+
+// headAt names the head that has an address.
+func (h *Head) headAt(a netip.Addr) (name string, ok bool) {
+	if a == h.cfg.Address.Addr() {
+		return h.cfg.Name, true
+	}
+	for name, r := range h.heads() {
+		if r.Address == a {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func (h *Head) isHead(a netip.Addr) bool {
+	_, ok := h.headAt(a)
+	return ok
+}
+
+// headsFor are the configured heads in the order in which a node is to try them.
+func (h *Head) headsFor(node string) []wire.Head {
+	if !h.cfg.Address.IsValid() {
+		return nil // nobody can reach this head, so it is in a cluster with nobody
+	}
+	records := h.heads()
+	var all []wire.Head
+	for _, name := range h.reg.HeadOrder(node) {
+		if r, ok := records[name]; ok {
+			all = append(all, wire.Head{Name: name, URL: r.URL()})
+		}
+	}
+	if len(all) == 0 { // it is not in its own list yet
+		all = []wire.Head{{Name: h.cfg.Name, URL: h.url()}}
+	}
+	return all
+}
+
+// bootHeads are the URLs for the kernel command line of a node that this head boots: its own first, as it is alive.
+func (h *Head) bootHeads(node string) []string {
+	urls := []string{h.url()}
+	for _, head := range h.headsFor(node) {
+		if !slices.Contains(urls, head.URL) {
+			urls = append(urls, head.URL)
+		}
+	}
+	return urls
+}
+
+// otherPlain are the other heads as firmware reaches them, in the order in which a node is to try them, those that do not
+// answer last: firmware waits long. All heads of a cluster serve it on the same port.
+func (h *Head) otherPlain(node string) []string {
+	records := h.heads()
+	var alive, silent []string
+	for _, name := range h.reg.HeadOrder(node) {
+		r, ok := records[name]
+		switch url := plainURL(r.Address, h.cfg.HTTP); {
+		case !ok || name == h.cfg.Name:
+		case h.headAlive(name):
+			alive = append(alive, url)
+		default:
+			silent = append(silent, url)
+		}
+	}
+	return append(alive, silent...)
+}
+
+// addHeads adds to a status what concerns the heads together.
+func (h *Head) addHeads(s *wire.Status, now time.Time) {
+	s.Heads = h.headStatus(now)
+	s.Degraded = degraded(s.Heads)
+	s.Fetching, s.Files = h.fetching(), h.filesDiffer()
+	if aside, err := h.aside(); err == nil {
+		aside.Old = nil // image old lists them
+		s.Aside = aside
+	}
+	for _, d := range h.reg.Duplicates() {
+		s.Trouble = append(s.Trouble, d.String())
+	}
+}
+
+// degraded is why a write is on one head only: others are configured, and none of them answers. Pure.
+func degraded(heads []wire.HeadStatus) string {
+	var dead []string
+	for _, head := range heads {
+		switch {
+		case head.Self:
+		case head.Alive:
+			return ""
+		default:
+			dead = append(dead, head.Name)
+		}
+	}
+	if len(dead) == 0 {
+		return ""
+	}
+	return "only this head has what is written now: " + strings.Join(dead, ", ") + " does not answer"
+}
