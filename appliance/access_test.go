@@ -389,8 +389,8 @@ func TestOneDamagedImageStopsNoOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if list, err := h.images(); err != nil || len(list) != 1 || list[0].Tag != "worker" {
-			t.Errorf("images: %+v, %v; want the whole one", list, err)
+		if list, err := h.images(); err != nil || len(list) != 2 || list[0].Tag != "bad" || !strings.Contains(list[0].Note, "cannot be used") || list[1].Note != "" {
+			t.Errorf("images: %+v, %v; want the whole one, and the other with why it is none", list, err)
 		}
 	}
 	if h.defaultImage() != "worker" {

@@ -174,6 +174,9 @@ type problem struct {
 
 func (p *problem) Error() string { return p.detail }
 
+// Try is what to type.
+func (p *problem) Try() string { return p.try }
+
 // writeProblem answers with what went wrong. An error that is nobody's mistake but ours is a 500.
 func writeProblem(w http.ResponseWriter, err error) {
 	p := wire.Problem{Status: http.StatusInternalServerError, Detail: err.Error()}

@@ -132,6 +132,10 @@ func (a *api) rollbackImage(ctx context.Context, c caller, r *http.Request) (any
 			return t, &problem{http.StatusConflict, "image " + name + " has had only one version", "masthead image show " + name}
 		}
 		before := t.Versions[len(t.Versions)-2]
+		if err := a.head.library.usable(before.Digest); err != nil {
+			return t, &problem{http.StatusConflict, fmt.Sprintf("image %s: its version before, %s, cannot be used: %v", name, before.Digest.Short(), err),
+				"masthead image import FILE"}
+		}
 		before.Time = a.now().UTC().Truncate(time.Second)
 		t.Versions = append(t.Versions, before)
 		return t, nil
@@ -144,30 +148,40 @@ func (a *api) removeImage(ctx context.Context, c caller, r *http.Request) (any, 
 		if _, ok := t.Now(); !ok {
 			return t, noTag(name)
 		}
-		if users := a.head.usersOf(name); len(users) > 0 {
-			return t, &problem{http.StatusConflict, fmt.Sprintf("image %s is what %s boots", name, strings.Join(users, ", ")), "masthead node set NODESET --image OTHER"}
+		if users, try := a.head.usersOf(name); len(users) > 0 {
+			return t, &problem{http.StatusConflict, fmt.Sprintf("image %s is in use: %s", name, strings.Join(users, ", ")), try}
 		}
 		return wire.ImageTag{Removed: a.now().UTC().Truncate(time.Second)}, nil
 	})
 }
 
-// usersOf names what boots a tag by name: nodes, groups and the setting.
-func (h *Head) usersOf(tag string) []string {
-	var users []string
+// usersOf names what boots a tag by name, the setting, groups and nodes, and the command that gives the first of them
+// another image.
+func (h *Head) usersOf(tag string) (users []string, try string) {
+	use := func(user, command string) {
+		if users = append(users, user); try == "" {
+			try = command + " OTHER"
+		}
+	}
 	if h.reg.Settings().DefaultImage == tag {
-		users = append(users, "the cluster by default (masthead head settings --default-image OTHER)")
+		use("by every node that names no image", "masthead head settings --default-image")
 	}
 	for _, kind := range []state.Kind{state.KindGroup, state.KindNode} {
 		for _, rec := range h.db.List(kind, "") {
-			if v, err := state.Decode[struct{ Image string }](rec); err == nil && v.Image == tag {
-				users = append(users, string(kind)+" "+rec.Key.Name)
+			if v, err := state.Decode[struct{ Image string }](rec); err != nil || v.Image != tag {
+				continue
 			}
+			command := "masthead node set "
+			if kind == state.KindGroup {
+				command = "masthead node group set "
+			}
+			use(fmt.Sprintf("by %s %s", kind, rec.Key.Name), command+rec.Key.Name+" --image")
 		}
 	}
 	if more := len(users) - 5; more > 0 {
-		users = append(users[:5], fmt.Sprintf("and %d more", more))
+		users = append(users[:5], fmt.Sprintf("and by %d more", more))
 	}
-	return users
+	return users, try
 }
 
 // changeTag makes a change of a tag, again if somebody else has changed it meanwhile.

@@ -136,6 +136,9 @@ func (h *Head) guard(next http.Handler) http.Handler {
 			return
 		}
 		text := "this head joins a cluster and does not have its whole state yet"
+		if h.member.rebuilds() {
+			text = "this head has lost its state, and fetches it from the other heads"
+		}
 		if now.State == wire.MemberLeaving {
 			text = "this head is leaving its cluster: ask another one"
 		}

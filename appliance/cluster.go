@@ -1,6 +1,8 @@
 package appliance
 
 import (
+	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -101,6 +103,28 @@ func (h *Head) addHeads(s *wire.Status, now time.Time) {
 	for _, d := range h.reg.Duplicates() {
 		s.Trouble = append(s.Trouble, d.String())
 	}
+	s.Trouble = append(s.Trouble, clockTrouble(s.Heads)...)
+}
+
+// maxQuietSkew is how much the clocks of two heads may differ before people are told. NTP keeps them within
+// milliseconds; what is written is refused above state.MaxSkew.
+const maxQuietSkew = time.Second
+
+// clockTrouble names the heads whose clocks differ from this one's, and what to type. Pure.
+func clockTrouble(heads []wire.HeadStatus) []string {
+	var all []string
+	for _, head := range heads {
+		if head.Self || !head.Alive || math.Abs(head.Skew) <= maxQuietSkew.Seconds() {
+			continue
+		}
+		how := "ahead of"
+		if head.Skew < 0 {
+			how = "behind"
+		}
+		all = append(all, fmt.Sprintf("%s's clock is %.1f s %s this one's (above %.0f s changes are refused); try: chronyc makestep, or date -s TIME, on the one that is wrong",
+			head.Name, math.Abs(head.Skew), how, state.MaxSkew.Seconds()))
+	}
+	return all
 }
 
 // degraded is why a write is on one head only: others are configured, and none of them answers. Pure.
@@ -118,5 +142,9 @@ func degraded(heads []wire.HeadStatus) string {
 	if len(dead) == 0 {
 		return ""
 	}
-	return "only this head has what is written now: " + strings.Join(dead, ", ") + " does not answer"
+	verb := "does"
+	if len(dead) > 1 {
+		verb = "do"
+	}
+	return fmt.Sprintf("only this head has what is written now: %s %s not answer", strings.Join(dead, ", "), verb)
 }

@@ -32,10 +32,6 @@ type versioned[T any] struct {
 	deleted bool
 }
 
-// settingForwarders is the setting with the resolvers that heads ask, addresses with commas between them; empty: those of
-// the head's own machine.
-const settingForwarders = "forwarders"
-
 // directoryKinds are what take wants to be told of.
 var directoryKinds = []state.Kind{state.KindHead, state.KindNode, state.KindLease, state.KindSetting}
 
@@ -63,7 +59,7 @@ func (d *directory) take(rec state.Record) error {
 		}
 		return takeRecord(d.leases, ip, rec)
 	case state.KindSetting:
-		if rec.Key.Name != settingForwarders {
+		if rec.Key.Name != registry.SettingForwarders {
 			return nil
 		}
 		one := map[string]versioned[string]{"": d.forwarders}

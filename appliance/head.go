@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -207,6 +208,7 @@ func (h *Head) Run(ctx context.Context) error {
 	})
 	if h.member.phase() != phaseRemoved {
 		add("replica", h.replica.Run)
+		add("keys", h.runKeys)
 		add("names", h.runNames)
 	}
 	add("heads", h.runMembership)
@@ -248,16 +250,25 @@ func (h *Head) knowSelf(ctx context.Context) error {
 	if h.cfg.Self == nil || h.cfg.Self.MAC == "" {
 		return nil
 	}
-	if _, known := h.reg.ByMAC(h.cfg.Self.MAC); !known {
-		yes := true
-		_, err := h.reg.Add(ctx, state.Origin{Who: "head", Where: "local"}, wire.NodeChange{
-			Name: &h.cfg.Name, MAC: &h.cfg.Self.MAC, Approved: &yes, Attrs: map[string]string{"role": string(images.RoleHead)},
-		})
-		if err != nil {
-			return err
-		}
+	// The address is reserved for it: a head that starts again while others serve DHCP asks them, as any machine does.
+	address := ""
+	if h.cfg.Address.IsValid() {
+		address = h.cfg.Address.Addr().String()
 	}
-	_, err := h.reg.Hello(ctx, *h.cfg.Self, h.cfg.Address.Addr(), time.Now())
+	rec, known := h.reg.ByMAC(h.cfg.Self.MAC)
+	var err error
+	if !known {
+		yes := true
+		_, err = h.reg.Add(ctx, ownOrigin, wire.NodeChange{
+			Name: &h.cfg.Name, MAC: &h.cfg.Self.MAC, Address: &address, Approved: &yes, Attrs: map[string]string{"role": string(images.RoleHead)},
+		})
+	} else if rec.Name == h.cfg.Name && rec.Address != h.cfg.Address.Addr() {
+		_, err = h.reg.Set(ctx, ownOrigin, []string{rec.Name}, wire.NodeChange{Address: &address})
+	}
+	if err != nil {
+		return err
+	}
+	_, err = h.reg.Hello(ctx, *h.cfg.Self, h.cfg.Address.Addr(), time.Now())
 	return err
 }
 
@@ -311,12 +322,13 @@ func (h *Head) status(now time.Time) (wire.Status, error) {
 // images lists the images that are whole. Each one that is not is an event, once.
 func (h *Head) images() ([]wire.Image, error) {
 	list, broken, err := h.library.list()
-	for tag, e := range broken {
-		if _, told := h.told.LoadOrStore(tag+e.Error(), true); !told {
-			h.reg.Event(wire.Event{Time: time.Now(), Kind: "image", Failed: true,
-				Text: fmt.Sprintf("image %s cannot be used: %v; import it again, or: masthead image rm %s", tag, e, tag)})
+	for _, b := range broken {
+		if _, told := h.told.LoadOrStore(b.Tag+b.err.Error(), true); !told {
+			h.reg.Event(wire.Event{Time: time.Now(), Kind: "image", Failed: true, Text: fmt.Sprintf("image %s %s", b.Tag, b.Note)})
 		}
+		list = append(list, b.Image)
 	}
+	slices.SortFunc(list, byTag)
 	return list, err
 }
 

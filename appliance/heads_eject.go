@@ -49,17 +49,52 @@ func (h *Head) eject(ctx context.Context, o state.Origin, name string, c wire.He
 		return wire.HeadChanged{}, err
 	}
 	rec, ok := h.peerRecords()[name]
+	again := "masthead head eject " + name
+	if c.Stolen {
+		again += " --stolen"
+	}
+	gone := map[string]wire.HeadRecord{name: rec}
 	switch {
 	case name == h.cfg.Name:
-		return wire.HeadChanged{}, &problem{http.StatusConflict, name + " is the head that you are asking", "masthead head leave; or masthead head eject " + name + " on another head"}
+		return wire.HeadChanged{}, &problem{http.StatusConflict, name + " is the head that you are asking", "masthead head leave; or " + again + " on another head"}
+	case !ok && c.Stolen && h.wasRemoved(name): // somebody found out later
+		gone = nil
 	case !ok:
 		return wire.HeadChanged{}, &problem{http.StatusNotFound, name + " is not a configured head", "masthead head list"}
 	}
-	if !c.Force && h.views(ctx, map[string]wire.HeadRecord{name: rec})[name].alive() {
+	if len(gone) > 0 && !c.Force && h.views(ctx, gone)[name].alive() {
 		return wire.HeadChanged{}, &problem{http.StatusConflict, "head " + name + " answers: it is not dead",
-			"masthead head leave on " + name + "; or masthead head eject " + name + " --force, which loses what only it knows"}
+			"masthead head leave on " + name + "; or " + again + " --force, which loses what only it knows"}
 	}
-	return h.remove(ctx, o, map[string]wire.HeadRecord{name: rec}, removedEjected, c.DryRun)
+	if !c.DryRun && c.Confirm != name {
+		return wire.HeadChanged{}, &problem{http.StatusBadRequest, "eject takes the name of the head that goes, as a confirmation: " + name, again + " --yes"}
+	}
+	var more []state.Op
+	if c.Stolen {
+		var err error
+		if more, err = h.newKeys(); err != nil {
+			return wire.HeadChanged{}, err
+		}
+	}
+	done, err := h.remove(ctx, o, gone, removedEjected, c.DryRun, more...)
+	if err != nil {
+		return done, err
+	}
+	if !c.Stolen {
+		done.Steps = append(done.Steps, "its disk has the cluster's keys and the administrator's token: if it is in wrong hands, "+again+" --stolen")
+		return done, nil
+	}
+	done.Steps = append(done.Steps, h.newKeysSteps()...)
+	if c.DryRun {
+		return done, nil
+	}
+	return done, h.takeKeys()
+}
+
+// wasRemoved reports whether there was a head of that name that was taken out.
+func (h *Head) wasRemoved(name string) bool {
+	_, err := h.db.Get(state.Key{Kind: state.KindSetting, Name: removedPrefix + name})
+	return err == nil
 }
 
 // remove does or describes a removal by an operator.
@@ -79,8 +114,11 @@ func (h *Head) remove(ctx context.Context, o state.Origin, gone map[string]wire.
 		done.Steps = append(done.Steps, fmt.Sprintf("head %s (%s) is no head of the cluster any more: its certificate counts no more, and %s takes its %d slots",
 			name, gone[name].Address, h.cfg.Name, slots))
 	}
-	done.Steps = append(done.Steps, "the key of the heads' membership protocol changes",
-		"what only a removed head knows is lost; it says so when it comes back, and can join again with a token")
+	done.Steps = append(done.Steps, "the key of the heads' membership protocol changes")
+	if len(gone) > 0 {
+		done.Steps = append(done.Steps, "what only a removed head knows is lost; it says so when it comes back, and can join again with a token",
+			"make sure that it is off: if it runs behind a network that is cut, it goes on there with the same keys, and addresses are given twice")
+	}
 	if dryRun {
 		return done, nil
 	}
@@ -90,7 +128,7 @@ func (h *Head) remove(ctx context.Context, o state.Origin, gone map[string]wire.
 	}
 	done.Applied, done.Degraded = true, ack.Degraded
 	for _, name := range slices.Sorted(maps.Keys(gone)) {
-		h.event(fmt.Sprintf("head %s %s from the cluster", name, how), false)
+		h.event(fmt.Sprintf("%s %s from the cluster", name, how), false)
 	}
 	return done, nil
 }

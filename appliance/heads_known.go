@@ -72,7 +72,7 @@ func (h *Head) settleKnown(ctx context.Context) error {
 		return nil
 	}
 	h.log.Error("the state of this head is not whole: it is fetched from the other heads")
-	return h.setPhase(memberFile{Phase: phaseSyncing, Since: time.Now().UTC()})
+	return h.setPhase(memberFile{Phase: phaseSyncing, Since: time.Now().UTC(), Rebuild: true})
 }
 
 // missing are the records that the state does not have, not even as ones that were removed.

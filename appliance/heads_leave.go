@@ -125,6 +125,6 @@ func (h *Head) farewell(ctx context.Context, name string) (wire.HeadChanged, err
 	if _, err := h.store().Apply(ctx, state.Origin{Who: "head " + name, Where: rec.Address.String()}, ops...); err != nil {
 		return wire.HeadChanged{}, fmt.Errorf("remove head %s: %w", name, err)
 	}
-	h.event("head "+name+" has left the cluster", false)
+	h.event(name+" has left the cluster", false)
 	return wire.HeadChanged{Applied: true}, nil
 }

@@ -20,6 +20,7 @@ type membership struct {
 	wants       bool          // to join the cluster that the configuration names
 	closing     bool          // it is about to leave: what it took now would be lost
 	busy        sync.Mutex    // held by whoever changes the set of heads
+	keys        sync.Mutex    // held while the cluster's keys are taken over
 }
 
 // ErrRestart is what Run returns when the head has to be opened anew: it has another cluster.
@@ -29,6 +30,13 @@ func (m *membership) phase() phase {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.file.Phase
+}
+
+// rebuilds reports whether the state is fetched that this head had before.
+func (m *membership) rebuilds() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.file.Rebuild
 }
 
 // note tells what is done at the moment.

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -383,12 +384,14 @@ func TestEjectAndReturn(t *testing.T) {
 	for _, h := range []*liveHead{one, two, three} {
 		h.untilEqual(make([]*liveHead, 2)...)
 	}
-	_, err := one.EjectHead(t.Context(), "head2", wire.HeadChange{})
+	_, err := one.EjectHead(t.Context(), "head2", wire.HeadChange{Confirm: "head2"})
 	refused(t, "a head that answers", err, http.StatusConflict, "it is not dead", "leave", "--force")
 	_, err = one.EjectHead(t.Context(), "head1", wire.HeadChange{})
 	refused(t, "oneself", err, http.StatusConflict, "leave")
 	_, err = one.EjectHead(t.Context(), "head9", wire.HeadChange{})
 	refused(t, "a stranger", err, http.StatusNotFound, "head9")
+	_, err = one.EjectHead(t.Context(), "head9", wire.HeadChange{Confirm: "head9", Stolen: true})
+	refused(t, "a stolen stranger", err, http.StatusNotFound, "head9")
 
 	two.off()
 	three.off() // a second one that is off, and comes back after the key has changed
@@ -399,7 +402,9 @@ func TestEjectAndReturn(t *testing.T) {
 	if heads, _ := one.Heads(t.Context()); len(heads) != 3 {
 		t.Errorf("after a dry run: %+v", heads)
 	}
-	done, err := one.EjectHead(t.Context(), "head2", wire.HeadChange{})
+	_, err = one.EjectHead(t.Context(), "head2", wire.HeadChange{Confirm: "head3"})
+	refused(t, "another name", err, http.StatusBadRequest, "head2", "--yes")
+	done, err := one.EjectHead(t.Context(), "head2", wire.HeadChange{Confirm: "head2"})
 	if err != nil || !done.Applied || done.Degraded == "" {
 		t.Fatalf("%+v, %v; want it done, and degraded", done, err)
 	}
@@ -666,9 +671,17 @@ func TestStateFileLost(t *testing.T) {
 		if err := harm(); err != nil {
 			t.Fatal(err)
 		}
+		var told bytes.Buffer
+		two.cfg.Log = slog.New(slog.NewTextHandler(&told, nil))
 		two.on()
 		two.untilState(wire.MemberHead)
 		two.untilNode("n01")
+		two.off() // nobody writes any more
+		if text := told.String(); !strings.Contains(text, "is whole again: it was fetched from head1") || strings.Contains(text, "has joined") {
+			t.Errorf("%s: it tells\n%s", what, text)
+		}
+		two.cfg.Log = slog.New(slog.DiscardHandler)
+		two.on()
 		one.untilEqual(two)
 		if got := one.holders(); got["head1"] != 32 || got["head2"] != 32 {
 			t.Errorf("%s: slots %v", what, got)
@@ -686,7 +699,7 @@ func TestLeaveAnswerLost(t *testing.T) {
 	if err := writeMember(two.cfg.StateDir, memberFile{Phase: phaseLeaving}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := one.EjectHead(t.Context(), "head2", wire.HeadChange{}); err != nil {
+	if _, err := one.EjectHead(t.Context(), "head2", wire.HeadChange{Confirm: "head2"}); err != nil {
 		t.Fatal(err)
 	}
 	two.on()
@@ -712,7 +725,7 @@ func TestKeysLost(t *testing.T) {
 	if err != nil || !strings.Contains(m.Reason, "key") {
 		t.Errorf("%+v, %v", m, err)
 	}
-	if _, err := one.EjectHead(t.Context(), "head2", wire.HeadChange{}); err != nil {
+	if _, err := one.EjectHead(t.Context(), "head2", wire.HeadChange{Confirm: "head2"}); err != nil {
 		t.Fatal(err)
 	}
 	two.join(one)

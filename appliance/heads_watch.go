@@ -47,7 +47,7 @@ func (h *Head) runMembership(ctx context.Context) error {
 				h.restart()
 				return nil
 			}
-		case p == phaseNone && h.wantsToJoin():
+		case h.wantsToJoin():
 			pause = joinRetry
 			err = h.joinBySelf(ctx)
 		case p == phaseNone:
@@ -78,13 +78,21 @@ func (h *Head) kickMembership() {
 	}
 }
 
-// wantsToJoin reports whether this head was told at its start to join a cluster, and had nothing of its own then that
-// speaks against it.
-func (h *Head) wantsToJoin() bool { return h.member.wants && h.member.phase() == phaseNone && h.solo() }
+// wantsToJoin reports whether this head was told at its start to join a cluster, and has nothing of its own that speaks
+// against it: a head that was taken out of its cluster has nothing that counts.
+func (h *Head) wantsToJoin() bool {
+	p := h.member.phase()
+	return h.member.wants && (p == phaseRemoved || p == phaseNone && h.solo())
+}
 
 // settleWish decides whether the wish to join holds: not for a head that has been in use.
 func (h *Head) settleWish() error {
-	if !h.cfg.Join || h.member.phase() != phaseNone || !h.solo() {
+	removed := h.member.phase() == phaseRemoved
+	if !h.cfg.Join || !removed && (h.member.phase() != phaseNone || !h.solo()) {
+		return nil
+	}
+	if removed {
+		h.member.wants = h.cfg.JoinToken != ""
 		return nil
 	}
 	own, err := h.givesUp()

@@ -135,7 +135,8 @@ func (h *Head) runningImages() []images.Digest {
 }
 
 // needed is what must stay in the store. An image whose manifest cannot be read here keeps everything if a tag names it:
-// what it consists of is not known. One that only runs somewhere keeps what is known of it.
+// what it consists of is not known. One that only runs somewhere, and one that a tag has meant before and that no other
+// head can give, keep what is known of them.
 func (l *library) needed() images.Roots {
 	var roots images.Roots
 	add := func(d images.Digest, tagged bool) {
@@ -147,9 +148,15 @@ func (l *library) needed() images.Roots {
 			roots.Images = append(roots.Images, d)
 		}
 	}
-	tagged := l.images()
+	tagged, alone := l.images(), !l.elsewhere()
+	now := map[images.Digest]bool{}
+	for _, tag := range l.state.tags() {
+		if v, ok := tag.Now(); ok {
+			now[v.Digest] = true
+		}
+	}
 	for d := range tagged {
-		add(d, true)
+		add(d, now[d] || !alone)
 	}
 	for _, d := range l.roots() {
 		if _, twice := tagged[d]; !twice {
@@ -320,7 +327,7 @@ func (k *keeper) bring(ctx context.Context) bool {
 	tags := l.state.tags()
 	names := slices.Sorted(maps.Keys(tags))
 	all, here := true, map[images.Digest]bool{}
-	get := func(name string, v wire.ImageVersion) {
+	get := func(name string, v wire.ImageVersion, now bool) {
 		if here[v.Digest] || ctx.Err() != nil {
 			return
 		}
@@ -335,7 +342,15 @@ func (k *keeper) bring(ctx context.Context) bool {
 			}
 			return
 		}
+		lost := l.lost(err)
+		if lost && !now && !l.elsewhere() { // what came from a medium that is gone: nobody can be asked for it
+			l.setProgress(wire.Fetching{Digest: v.Digest})
+			return
+		}
 		all = false
+		if lost && now {
+			h.succeed(ctx, name)
+		}
 		if ctx.Err() == nil && !errors.Is(err, errUnwanted) && time.Since(k.stuck[v.Digest]) > tellAgain {
 			if k.stuck == nil {
 				k.stuck = map[images.Digest]time.Time{}
@@ -346,7 +361,7 @@ func (k *keeper) bring(ctx context.Context) bool {
 	}
 	for _, name := range names {
 		if v, ok := tags[name].Now(); ok {
-			get(name, v)
+			get(name, v, true)
 			if here[v.Digest] {
 				h.mirror(name, tags[name])
 			}
@@ -355,7 +370,7 @@ func (k *keeper) bring(ctx context.Context) bool {
 	for _, name := range names {
 		if _, ok := tags[name].Now(); ok {
 			for _, v := range slices.Backward(tags[name].Versions) {
-				get(name, v)
+				get(name, v, false)
 			}
 		}
 	}

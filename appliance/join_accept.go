@@ -134,7 +134,7 @@ func (c joinCheck) check(r wire.JoinRequest, key images.Digest) error {
 		}
 	}
 	if c.worker(r.Name) {
-		return conflict("masthead node rename "+r.Name+" NEW, or another --name", "a node is named %s", r.Name)
+		return conflict("masthead node set "+r.Name+" --name NEW; or join under another --name", "a node is named %s", r.Name)
 	}
 	if node, ok := c.owner(r.Address); ok && node != r.Name {
 		return conflict("masthead node set "+node+" --address NEW", "the address %s is reserved for node %s", r.Address, node)
@@ -209,7 +209,7 @@ func (h *Head) acceptJoin(ctx context.Context, r wire.JoinRequest, from netip.Ad
 		return wire.JoinAnswer{}, err
 	}
 	answer.Records = state.EncodeBatch(h.joinedRecords())
-	h.event(fmt.Sprintf("head %s (%s) joins the cluster", r.Name, r.Address), false)
+	h.event(fmt.Sprintf("%s (%s) joins the cluster", r.Name, r.Address), false)
 	return answer, nil
 }
 

@@ -32,8 +32,10 @@ func (h *Head) finishJoin(ctx context.Context) error {
 			"if all others are gone for good: masthead head recover"}
 	}
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
+	var from string
 	var err error
 	for _, peer := range peers {
+		from = peer
 		h.member.note("fetches the state from "+peer, 0, 0)
 		err = h.syncFrom(ctx, peer, func(done, total int) { h.member.note("fetches the state from "+peer, done, total) })
 		if err == nil || ctx.Err() != nil {
@@ -51,10 +53,16 @@ func (h *Head) finishJoin(ctx context.Context) error {
 		return err
 	}
 	h.takeShare(ctx, peers)
+	rebuilt := h.member.rebuilds()
 	if err := h.setPhase(memberFile{}); err != nil {
 		return err
 	}
-	h.event(fmt.Sprintf("this head has joined the cluster of %s", listText(peers)), false)
+	if rebuilt {
+		h.event("the state of this head is whole again: it was fetched from "+from, false)
+	} else {
+		slices.Sort(peers)
+		h.event("this head has joined the cluster of "+listText(peers), false)
+	}
 	return nil
 }
 

@@ -53,6 +53,7 @@ type memberFile struct {
 	Records []byte    `json:"records,omitempty"` // accepted: heads and gossip key of the cluster
 	Reason  string    `json:"reason,omitempty"`  // removed: in words
 	Export  string    `json:"export,omitempty"`  // where the state before was saved
+	Rebuild bool      `json:"rebuild,omitempty"` // syncing: it was a head of this cluster before, and lost its state
 }
 
 func readMember(dir string) (memberFile, error) {

@@ -53,7 +53,7 @@ func TestJoinCheck(t *testing.T) {
 		{"again", with(func(r *wire.JoinRequest) { r.Name, r.Address = "head1", ip("10.77.0.1") }), keyA, 200, nil},
 		{"under another name", good, keyA, 409, []string{"as head1"}},
 		{"name of a head", with(func(r *wire.JoinRequest) { r.Name = "head1" }), keyB, 409, []string{"head1", "eject head1"}},
-		{"name of a node", with(func(r *wire.JoinRequest) { r.Name = "n09" }), keyB, 409, []string{"node is named n09"}},
+		{"name of a node", with(func(r *wire.JoinRequest) { r.Name = "n09" }), keyB, 409, []string{"node is named n09", "masthead node set n09 --name NEW"}},
 		{"address of a head", with(func(r *wire.JoinRequest) { r.Address = ip("10.77.0.1") }), keyB, 409, []string{"head1", "10.77.0.1"}},
 		{"address of a node", with(func(r *wire.JoinRequest) { r.Address = ip("10.77.0.9") }), keyB, 409, []string{"n09"}},
 		{"no address", with(func(r *wire.JoinRequest) { r.Address = netip.Addr{} }), keyB, 400, []string{"no address"}},

@@ -26,12 +26,9 @@ func (l leases) Reservation(mac dhcp.MAC) (dhcp.Reservation, bool) {
 }
 
 func (l leases) ReservedBy(ip netip.Addr) (dhcp.MAC, bool) {
-	if l.reg.IsHead(ip) {
-		return dhcp.MAC{}, true
-	}
 	rec, ok := l.reg.ByAddress(ip)
 	if !ok {
-		return dhcp.MAC{}, false
+		return dhcp.MAC{}, l.reg.IsHead(ip) // a head that is no node: nobody else's
 	}
 	return parseMAC(rec.MAC), true
 }

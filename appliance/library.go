@@ -272,18 +272,16 @@ func (l *library) usable(d images.Digest) error {
 // elsewhere reports whether there are other heads to ask.
 func (l *library) elsewhere() bool { return l.fetch != nil && l.fetch.HasPeers() }
 
-// list describes all tagged images, by tag. One that cannot be used does not take the others along: it is in broken, by
-// tag.
-func (l *library) list() (all []wire.Image, broken map[string]error, err error) {
-	broken = map[string]error{}
-	known := l.state.tags()
-	for name, tag := range known {
+// list describes all tagged images that can be used, by tag. One that cannot does not take the others along: it is in
+// broken.
+func (l *library) list() (all []wire.Image, broken []brokenImage, err error) {
+	for name, tag := range l.state.tags() {
 		v, ok := tag.Now()
 		if !ok {
 			continue
 		}
 		if err := l.usable(v.Digest); err != nil {
-			broken[name] = err
+			broken = append(broken, l.broken(name, tag, err))
 			continue
 		}
 		image := v.Image(name, len(tag.Versions))
@@ -294,13 +292,14 @@ func (l *library) list() (all []wire.Image, broken map[string]error, err error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	add := func(tag string, d images.Digest, history int) {
+	add := func(tag string, history ...images.Digest) {
+		d := history[len(history)-1]
 		m, err := images.ReadManifest(&l.shelf, d)
 		if err != nil {
-			broken[tag] = err
+			broken = append(broken, l.broken(tag, wire.ImageTag{Versions: []wire.ImageVersion{{Digest: d}}}, err))
 			return
 		}
-		all = append(all, wire.ImageOf(tag, d, m, history))
+		all = append(all, wire.ImageOf(tag, d, m, len(history)))
 	}
 	for _, tag := range tags {
 		if l.state.had(tag) {
@@ -308,34 +307,30 @@ func (l *library) list() (all []wire.Image, broken map[string]error, err error) 
 		}
 		history, err := l.store.History(tag)
 		if err != nil {
-			broken[tag] = err
+			broken = append(broken, l.broken(tag, wire.ImageTag{}, err))
 			continue
 		}
-		add(tag, history[len(history)-1], len(history))
+		add(tag, history...)
 	}
 	if l.pack != nil {
 		for tag, d := range l.pack.Tags() {
 			if !slices.Contains(tags, tag) && !l.state.had(tag) {
-				add(tag, d, 1)
+				add(tag, d)
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b wire.Image) int { return strings.Compare(a.Tag, b.Tag) })
+	slices.SortFunc(all, byTag)
 	return all, broken, nil
 }
+
+func byTag(a, b wire.Image) int { return strings.Compare(a.Tag, b.Tag) }
 
 // note says where the store or the medium of this head has another image under a tag of the state. That is no update by
 // itself: a head that was started from an old medium must not undo one.
 func (l *library) note(name string, tag wire.ImageTag) string {
-	differs := func(d images.Digest) bool {
-		return !slices.ContainsFunc(tag.Versions, func(v wire.ImageVersion) bool { return v.Digest == d })
-	}
-	if d, err := l.store.Resolve(name); err == nil && differs(d) {
-		return fmt.Sprintf("the store of this head has %s: masthead image tag %s %s", d.Short(), d, name)
-	}
-	if l.pack != nil {
-		if d, ok := l.pack.Tags()[name]; ok && differs(d) {
-			return fmt.Sprintf("the medium of this head has %s: masthead image tag %s %s", d.Short(), d, name)
+	for _, o := range l.offers(name, "") {
+		if !meant(tag, o.digest) {
+			return o.note(name)
 		}
 	}
 	return ""

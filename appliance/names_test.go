@@ -68,7 +68,7 @@ func bookRecords(t testing.TB) []state.Record {
 		stateRecord(t, state.KindLease, "10.77.0.136", 1, lease(mac(6), dhcp.Bound, -time.Minute, time.Hour)),
 		stateRecord(t, state.KindLease, "10.88.0.6", 1, lease(mac(6), dhcp.Bound, 0, time.Hour)),
 		stateRecord(t, state.KindLease, "10.77.0.137", 1, lease("", dhcp.Quarantined, 0, time.Hour)),
-		stateRecord(t, state.KindSetting, settingForwarders, 1, "192.0.2.53, 192.0.2.54,x"),
+		stateRecord(t, state.KindSetting, registry.SettingForwarders, 1, "192.0.2.53, 192.0.2.54,x"),
 		stateRecord(t, state.KindSetting, "auto-approve", 1, true),
 	}
 }

@@ -309,6 +309,11 @@ func (e *MissingError) Error() string {
 // Unwrap makes it an images.ErrNotFound.
 func (e *MissingError) Unwrap() error { return images.ErrNotFound }
 
+// Nowhere reports whether every head has said that it does not have the blob. One that did not answer may have it.
+func (e *MissingError) Nowhere() bool {
+	return !slices.ContainsFunc(e.Said, func(err error) bool { return !errors.Is(err, errAbsent) })
+}
+
 // Try says what helps.
 func (e *MissingError) Try() string {
 	return "masthead head list; switch on a head that has the image, or import it again: masthead image import FILE"

@@ -45,6 +45,9 @@ const keyCount = 24
 // minutes, and what is forgotten after a while (deletions, late copies of messages) within hours.
 const quiet = 2 * time.Hour
 
+// longest is more than what any fault lasts. After that and some time to spare all must be well.
+const longest = 12 * time.Minute
+
 func newSchedule(seed uint64, length time.Duration) schedule {
 	rng := rand.New(rand.NewPCG(seed, 0x6d617374))
 	s := schedule{Seed: seed, Length: length, Heads: []string{"a", "b", "c", "d"}[:2+rng.IntN(3)]}
@@ -83,14 +86,18 @@ func newSchedule(seed uint64, length time.Duration) schedule {
 				st.By = []time.Duration{time.Hour, -time.Hour, 12 * time.Second, -12 * time.Second, 8 * time.Second}[rng.IntN(5)]
 				st.For = upTo(10 * time.Minute)
 			case "weather":
-				st.Net = weather{Loss: rng.Float64() * 0.3, Twice: rng.Float64() * 0.5, Delay: upTo(400 * time.Millisecond), Late: upTo(3 * time.Hour)}
+				st.Net = weather{Loss: rng.Float64() * 0.3, Twice: rng.Float64() * 0.5, Delay: upTo(400 * time.Millisecond), Late: upTo(length)}
 			case "concurrent":
 				st.Key = fmt.Sprintf("c%04d", len(s.Steps))
 			}
 			s.Steps = append(s.Steps, st)
 			at += upTo(10 * time.Second)
 		}
+		last := at
 		at += upTo(quiet)
+		if gap := at - last; gap > longest && at < length {
+			s.Steps = append(s.Steps, step{At: at - time.Second, What: "look"})
+		}
 	}
 	slices.SortStableFunc(s.Steps, func(a, b step) int { return int(a.At - b.At) })
 	return s

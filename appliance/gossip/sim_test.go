@@ -42,6 +42,8 @@ type run struct {
 	*cluster
 	s    schedule
 	over time.Time
+	// limit is how long after the last fault all are equal.
+	limit time.Duration
 
 	mu       sync.Mutex
 	attempts []*attempt
@@ -50,6 +52,7 @@ type run struct {
 
 	writers  sync.WaitGroup // writes and timed ends of faults
 	settled  bool           // all heads were equal after the last reset
+	problems []string       // play's own
 	clockEnd map[string]int
 }
 
@@ -151,7 +154,33 @@ func (r *run) do(i int, st step) {
 		r.reset(st)
 	case "damage":
 		r.damage(st)
+	case "look":
+		r.look(st)
 	}
+}
+
+// look is what an administrator would see at a quiet hour: all is on, and as it should be. At the end of a schedule later
+// writes may have covered what went wrong.
+func (r *run) look(st step) {
+	if r.ahead() > 0 {
+		r.happened("no look, since a clock was wrong")
+		return
+	}
+	r.happened("look")
+	if took, ok := r.awaitEqual(r.limit); !ok {
+		r.problem("not equal %v after the last fault, at %v: %s", took, st.At, r.describe())
+		return
+	}
+	r.mu.Lock()
+	problems, _ := r.audit()
+	r.mu.Unlock()
+	for _, p := range problems {
+		r.problem("at %v: %s", st.At, p)
+	}
+}
+
+func (r *run) problem(format string, args ...any) {
+	r.problems = append(r.problems, fmt.Sprintf(format, args...))
 }
 
 // remote has one head write at another, as for allocations.
@@ -201,15 +230,8 @@ func (r *run) cutLinks(st step) {
 		return
 	}
 	r.happened(st.What)
-	set := func(is bool) {
-		r.net.mu.Lock()
-		defer r.net.mu.Unlock()
-		for _, l := range links {
-			r.net.cut[l] = is
-		}
-	}
-	set(true)
-	r.later(st.For, func() { set(false) })
+	r.net.cutLinks(1, links...)
+	r.later(st.For, func() { r.net.cutLinks(-1, links...) })
 }
 
 // off turns a machine off for a while.
@@ -286,21 +308,12 @@ func (r *run) concurrent(st step, value string) {
 			}
 		}
 	}
-	r.net.mu.Lock()
-	was := map[[2]string]bool{}
-	for _, l := range both {
-		was[l], r.net.cut[l] = r.net.cut[l], true
-	}
-	r.net.mu.Unlock()
+	r.net.cutLinks(1, both...)
 	var wg sync.WaitGroup
 	wg.Go(func() { p.a = r.write(st.A, st.Key, value+"-first") })
 	wg.Go(func() { p.b = r.write(st.B, st.Key, value+"-second") })
 	wg.Wait()
-	r.net.mu.Lock()
-	for _, l := range both {
-		r.net.cut[l] = was[l]
-	}
-	r.net.mu.Unlock()
+	r.net.cutLinks(-1, both...)
 	if p.a != nil && p.b != nil && p.a.err == nil && p.b.err == nil {
 		r.mu.Lock()
 		r.pairs = append(r.pairs, p)
@@ -411,16 +424,16 @@ func (r *run) damage(st step) {
 // play runs a schedule and gives what happened and what went wrong.
 func play(t *testing.T, s schedule, ran map[string]int) (problems []string) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &run{s: s, seen: ran, clockEnd: map[string]int{}, settled: true}
 		timing, limit := simTiming(s)
+		r := &run{s: s, limit: limit, seen: ran, clockEnd: map[string]int{}, settled: true}
 		r.cluster = newCluster(t, s.Seed, timing, s.Heads...)
 		defer r.stopAll()
 		defer func() {
+			problems = r.problems
 			for what, n := range r.net.ran.counts() {
 				ran[what] += n
 			}
 		}()
-		fail := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 		start := time.Now()
 		r.over = start.Add(s.Length)
 		for _, n := range s.Heads { // by which a damaged state knows that it is not alone
@@ -429,39 +442,47 @@ func play(t *testing.T, s schedule, ran map[string]int) (problems []string) {
 		for i, st := range s.Steps {
 			time.Sleep(time.Until(start.Add(st.At)))
 			r.do(i, st)
+			if len(r.problems) > 0 {
+				r.writers.Wait()
+				return
+			}
 		}
 		time.Sleep(time.Until(r.over))
 		r.writers.Wait()
-		// The end: all on, all connected, all clocks right.
-		r.net.mu.Lock()
-		r.net.weather = weather{}
-		clear(r.net.cut)
-		r.net.mu.Unlock()
-		for _, n := range r.s.Heads {
-			r.net.heads[n].skew.Store(0)
-			r.on(n)
-		}
-		if ahead := r.ahead(); ahead > 0 {
-			limit += ahead + 5*time.Second // for what a clock that was wrong wrote, whose time must come
-		}
-		took, ok := r.awaitEqual(limit)
-		if !ok {
-			fail("not equal %v after the last fault: %s", took, r.describe())
-			return
-		}
-		ran["heals"]++
-		if r.at(s.Heads[0]).db.Summary().Horizon > 0 {
-			ran["horizon moved"]++
-		}
-		for _, problem := range r.audit() {
-			fail("%s", problem)
-		}
-		// And one more write reaches all within 2 s.
-		if err := r.lastWrite(); err != nil {
-			fail("%v", err)
-		}
+		r.end()
 	})
 	return problems
+}
+
+// end has all on, all connected and all clocks right, and looks what is left of it all.
+func (r *run) end() {
+	r.net.mu.Lock()
+	r.net.weather = weather{}
+	r.net.mu.Unlock()
+	for _, n := range r.s.Heads {
+		r.net.heads[n].skew.Store(0)
+		r.on(n)
+	}
+	limit := r.limit
+	if ahead := r.ahead(); ahead > 0 {
+		limit += ahead + 5*time.Second // for what a clock that was wrong wrote, whose time must come
+	}
+	took, ok := r.awaitEqual(limit)
+	if !ok {
+		r.problem("not equal %v after the last fault: %s", took, r.describe())
+		return
+	}
+	r.seen["heals"]++
+	db := r.at(r.s.Heads[0]).db
+	if db.Summary().Horizon > 0 {
+		r.seen["horizon moved"]++
+	}
+	problems, final := r.audit()
+	r.problems = append(problems, r.auditConflicts(db, final)...)
+	// And one more write reaches all within 2 s.
+	if err := r.lastWrite(); err != nil {
+		r.problem("%v", err)
+	}
 }
 
 // simTiming gives the times that production has to one schedule of four, and slower ones to the others: what the pushes
@@ -514,12 +535,11 @@ func (r *run) describe() string {
 	return b.String()
 }
 
-// audit compares the books with what the heads have. All have the same.
-func (r *run) audit() (problems []string) {
+// audit compares the books with what the heads have, which it gives too. All have the same.
+func (r *run) audit() (problems []string, final map[string]state.Record) {
 	fail := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
-	db := r.at(r.s.Heads[0]).db
-	final := map[string]state.Record{}
-	for _, rec := range db.List(state.KindNode, "") {
+	final = map[string]state.Record{}
+	for _, rec := range r.at(r.s.Heads[0]).db.List(state.KindNode, "") {
 		final[rec.Key.Name] = rec
 	}
 	byKey := map[string][]*attempt{}
@@ -555,7 +575,7 @@ func (r *run) audit() (problems []string) {
 			fail("%s is lost: %v", key, last)
 		}
 	}
-	return append(problems, r.auditConflicts(db, final)...)
+	return problems, final
 }
 
 // auditConflicts looks for the loser of each pair in the audit log.
@@ -650,7 +670,7 @@ func TestSimulation(t *testing.T) {
 
 // mustRun is what some schedules of a run must have had, or it shows nothing.
 var mustRun = []string{
-	"cut", "cut one way", "isolate", "cross", "crash", "crash in a commit", "lost an unsynced write", "leave", "eject", "damaged file", "deleted", "horizon moved",
+	"look", "cut", "cut one way", "isolate", "cross", "crash", "crash in a commit", "lost an unsynced write", "leave", "eject", "damaged file", "deleted", "horizon moved",
 	"clock by 1h0m0s", "clock by -1h0m0s", "clock by 12s", "clock by -12s", "remote",
 	"acknowledged", "degraded", "unanswered", "refused for the clock", "lost writes in the audit log",
 	"messages lost", "messages twice", "messages overtaken", "messages a minute late", "messages into a cut", "calls refused", "answers lost",

@@ -48,7 +48,7 @@ type cluster struct {
 
 func newCluster(t testing.TB, seed uint64, timing Timing, names ...string) *cluster {
 	c := &cluster{t: t, timing: timing, log: slog.New(slog.DiscardHandler), events: func(string, string, bool) {}}
-	c.net = &network{seed: seed, heads: map[string]*simHead{}, cut: map[[2]string]bool{}, count: map[[2]string]uint64{}, latest: map[[2]string]time.Time{}}
+	c.net = &network{seed: seed, heads: map[string]*simHead{}, cut: map[[2]string]int{}, count: map[[2]string]uint64{}, latest: map[[2]string]time.Time{}}
 	if os.Getenv("MASTHEAD_DEBUG") != "" {
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
@@ -190,9 +190,11 @@ func (c *cluster) awaitEqual(limit time.Duration) (time.Duration, bool) {
 
 // cut cuts the link between two heads, or heals it, both ways.
 func (c *cluster) cut(a, b string, is bool) {
-	c.net.mu.Lock()
-	defer c.net.mu.Unlock()
-	c.net.cut[[2]string{a, b}], c.net.cut[[2]string{b, a}] = is, is
+	by := -1
+	if is {
+		by = 1
+	}
+	c.net.cutLinks(by, [2]string{a, b}, [2]string{b, a})
 }
 
 // peersOf gives who is configured besides a head, and remembers the answer as long as it is right.

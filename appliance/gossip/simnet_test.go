@@ -18,7 +18,7 @@ type network struct {
 
 	mu      sync.Mutex
 	heads   map[string]*simHead
-	cut     map[[2]string]bool
+	cut     map[[2]string]int // how many faults cut it now
 	weather weather
 	count   map[[2]string]uint64
 	latest  map[[2]string]time.Time // the last arrival on a link so far
@@ -63,7 +63,7 @@ func (n *network) fate(from, to string) fate {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	link := [2]string{from, to}
-	if n.cut[link] {
+	if n.cut[link] > 0 {
 		n.ran.blocked.Add(1)
 		return fate{lost: true}
 	}
@@ -96,6 +96,15 @@ func (n *network) fate(from, to string) fate {
 		n.latest[link] = at
 	}
 	return f
+}
+
+// cutLinks has one more fault cut some links, or one less.
+func (n *network) cutLinks(by int, links ...[2]string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range links {
+		n.cut[l] += by
+	}
 }
 
 // at gives the head of that name as it runs now, or nil.

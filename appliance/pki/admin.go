@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -10,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 const adminPrefix = "mha_"
@@ -17,7 +17,9 @@ const adminPrefix = "mha_"
 // Admin is the administrator's token: whoever can read its file is the administrator.
 type Admin struct {
 	path string
-	sum  [sha256.Size]byte
+
+	mu  sync.RWMutex
+	sum [sha256.Size]byte
 }
 
 // OpenAdmin reads the token from dir, and makes it where there is none. To change it, remove the file and restart.
@@ -27,21 +29,37 @@ func OpenAdmin(dir string) (*Admin, error) {
 	}
 	a := &Admin{path: filepath.Join(dir, "admin.token")}
 	data, err := loadOrMake(a.path, func() ([]byte, error) {
-		secret := make([]byte, 32)
-		if _, err := rand.Read(secret); err != nil {
-			return nil, fmt.Errorf("pki: make the administrator's token: %w", err)
-		}
-		return []byte(adminPrefix + base64.RawURLEncoding.EncodeToString(secret) + "\n"), nil
+		token, err := newAdminToken()
+		return []byte(token + "\n"), err
 	})
 	if err != nil {
 		return nil, err
 	}
 	token := strings.TrimSpace(string(data))
-	if raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(token, adminPrefix)); err != nil || len(raw) < 32 {
-		return nil, fmt.Errorf("pki: %s: %w", a.path, errors.New("damaged; remove it to make a new one"))
+	if err := checkAdmin(token); err != nil {
+		return nil, fmt.Errorf("pki: %s: %w; remove it to make a new one", a.path, err)
 	}
 	a.sum = sha256.Sum256([]byte(token))
 	return a, nil
+}
+
+func checkAdmin(token string) error {
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(token, adminPrefix))
+	if err != nil || len(raw) < 32 {
+		return errors.New("damaged")
+	}
+	return nil
+}
+
+// replace makes another token the administrator's, which was found whole.
+func (a *Admin) replace(token string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := writeSecret(a.path, []byte(token+"\n")); err != nil {
+		return err
+	}
+	a.sum = sha256.Sum256([]byte(token))
+	return nil
 }
 
 // Path is the file that holds the token.
@@ -50,6 +68,8 @@ func (a *Admin) Path() string { return a.path }
 // Verify reports whether token is the administrator's, in a time that does not depend on either.
 func (a *Admin) Verify(token string) bool {
 	sum := sha256.Sum256([]byte(token)) // equal lengths, whatever was sent
+	a.mu.RLock()
+	defer a.mu.RUnlock()
 	return subtle.ConstantTimeCompare(sum[:], a.sum[:]) == 1
 }
 

@@ -1,7 +1,9 @@
 package pki
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -12,6 +14,13 @@ var bundleFiles = []string{"ca.key", "ca.crt", "token.keys", "admin.token"}
 // Bundle reads the secrets that all heads of a cluster share, by the name of their file.
 func Bundle(dir string) (map[string][]byte, error) {
 	files := map[string][]byte{}
+	// First of all: if the secrets change while they are read, the other head takes them again.
+	switch taken, err := readSecret(filepath.Join(dir, takenFile)); {
+	case err == nil:
+		files[takenFile] = taken
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
 	for _, name := range bundleFiles {
 		data, err := readSecret(filepath.Join(dir, name))
 		if err != nil {
@@ -31,6 +40,11 @@ func WriteBundle(dir string, files map[string][]byte) (*Authority, error) {
 			return nil, fmt.Errorf("pki: the cluster's keys: no %s in them", name)
 		}
 		if err := writeSecret(filepath.Join(dir, name), data); err != nil {
+			return nil, err
+		}
+	}
+	if taken, ok := files[takenFile]; ok && len(taken) <= maxFile {
+		if err := writeSecret(filepath.Join(dir, takenFile), taken); err != nil {
 			return nil, err
 		}
 	}

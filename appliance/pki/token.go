@@ -96,18 +96,22 @@ func newTokenKey(number byte) (tokenKey, error) {
 
 func parseTokenKeys(data []byte) ([]tokenKey, error) {
 	var keys []tokenKey
-	if json.Unmarshal(data, &keys) != nil || len(keys) < 1 || len(keys) > 2 {
-		return nil, errors.New("damaged")
-	}
-	for _, k := range keys {
-		if len(k.Secret) != sha256.Size {
-			return nil, errors.New("damaged")
-		}
-	}
-	if len(keys) == 2 && keys[0].Number == keys[1].Number {
+	if json.Unmarshal(data, &keys) != nil || checkTokenKeys(keys) != nil {
 		return nil, errors.New("damaged")
 	}
 	return keys, nil
+}
+
+func checkTokenKeys(keys []tokenKey) error {
+	if len(keys) < 1 || len(keys) > 2 || len(keys) == 2 && keys[0].Number == keys[1].Number {
+		return errors.New("damaged")
+	}
+	for _, k := range keys {
+		if len(k.Secret) != sha256.Size {
+			return errors.New("damaged")
+		}
+	}
+	return nil
 }
 
 // Rotate makes a new key to sign with. The one that signed until now stays valid, the one before it does not.
@@ -118,7 +122,18 @@ func (t *Tokens) Rotate() error {
 	if err != nil {
 		return err
 	}
-	keys := []tokenKey{key, t.keys[0]}
+	return t.set([]tokenKey{key, t.keys[0]})
+}
+
+// replace makes keys that were found whole the only ones.
+func (t *Tokens) replace(keys []tokenKey) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.set(keys)
+}
+
+// set writes the keys down, and then uses them. The caller holds mu.
+func (t *Tokens) set(keys []tokenKey) error {
 	data, err := json.Marshal(keys)
 	if err != nil {
 		return fmt.Errorf("pki: token keys: %w", err)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +24,13 @@ const (
 	settingNamePattern  = "name-pattern"
 	settingDefaultImage = "default-image"
 )
+
+// SettingForwarders is the setting with the resolvers that heads ask, addresses with commas between them; empty: those of
+// each head's own machine.
+const SettingForwarders = "forwarders"
+
+// maxForwarders is more than anybody can wait for: they are asked one after the other.
+const maxForwarders = 8
 
 var patternNumber = regexp.MustCompile(`%(?:0?([1-9]))?d`)
 
@@ -53,13 +62,21 @@ func (r *Registry) ChangeSettings(ctx context.Context, o state.Origin, c wire.Se
 	if err := r.checkSettings(c); err != nil {
 		return wire.SettingsChanged{}, err
 	}
+	if c.Forwarders != nil {
+		tidy, err := r.parseForwarders(*c.Forwarders)
+		if err != nil {
+			return wire.SettingsChanged{}, err
+		}
+		c.Forwarders = &tidy
+	}
 	before := r.Settings()
 	after := withSettings(before, c)
 	changed := wire.SettingsChanged{Settings: after, Diff: diffSettings(before, after), Applied: !c.DryRun}
 	if c.DryRun || len(changed.Diff) == 0 {
 		return changed, nil
 	}
-	values := map[string]any{settingAutoApprove: after.AutoApprove, settingNamePattern: after.NamePattern, settingDefaultImage: after.DefaultImage}
+	values := map[string]any{settingAutoApprove: after.AutoApprove, settingNamePattern: after.NamePattern, settingDefaultImage: after.DefaultImage,
+		SettingForwarders: after.Forwarders}
 	var ops []state.Op
 	text := "settings:"
 	for _, d := range changed.Diff {
@@ -95,7 +112,38 @@ func (r *Registry) checkSettings(c wire.SettingsChange) error {
 			errs = append(errs, &Refusal{Kind: ErrInvalid, Field: settingDefaultImage, Value: *c.DefaultImage, Reason: "no such image: " + err.Error(), Fix: "masthead image list"})
 		}
 	}
+	if c.Forwarders != nil {
+		_, err := r.parseForwarders(*c.Forwarders)
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
+}
+
+// parseForwarders gives the list in the one way in which it is written. A head is no forwarder of heads: they would ask
+// each other for ever.
+func (r *Registry) parseForwarders(list string) (string, error) {
+	refuse := func(reason, fix string) (string, error) {
+		return "", &Refusal{Kind: ErrInvalid, Field: SettingForwarders, Value: list, Reason: reason, Fix: fix}
+	}
+	var all []string
+	for _, text := range strings.FieldsFunc(list, func(c rune) bool { return c == ',' || c == ' ' }) {
+		a, err := netip.ParseAddr(text)
+		if a = a.Unmap(); err != nil || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
+			return refuse(text+" is not the address of a resolver: want addresses with commas between them, such as 192.0.2.53,192.0.2.54", "")
+		}
+		if r.conf.Taken != nil {
+			if head, ok := r.conf.Taken(a); ok {
+				return refuse(text+" is head "+head+", and heads do not ask each other", "masthead head list")
+			}
+		}
+		if !slices.Contains(all, a.String()) {
+			all = append(all, a.String())
+		}
+	}
+	if len(all) > maxForwarders {
+		return refuse(fmt.Sprintf("at most %d", maxForwarders), "")
+	}
+	return strings.Join(all, ","), nil
 }
 
 // withSettings gives the settings after a change that was found valid.
@@ -108,6 +156,9 @@ func withSettings(s wire.Settings, c wire.SettingsChange) wire.Settings {
 	}
 	if c.DefaultImage != nil {
 		s.DefaultImage = *c.DefaultImage
+	}
+	if c.Forwarders != nil {
+		s.Forwarders = *c.Forwarders
 	}
 	return s
 }
@@ -127,6 +178,7 @@ func diffSettings(before, after wire.Settings) []wire.Difference {
 func settingFields(s wire.Settings) []field {
 	return []field{
 		{settingAutoApprove, strconv.FormatBool(s.AutoApprove)}, {settingNamePattern, s.NamePattern}, {settingDefaultImage, s.DefaultImage},
+		{SettingForwarders, s.Forwarders},
 	}
 }
 
@@ -162,5 +214,8 @@ func (s *settingsBook) take(rec state.Record) {
 		}
 	case settingDefaultImage:
 		into(&s.DefaultImage)
+	case SettingForwarders:
+		s.Forwarders = "" // after a deletion the heads ask their own machines' again
+		into(&s.Forwarders)
 	}
 }

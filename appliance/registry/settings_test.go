@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"errors"
+	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 
@@ -89,5 +91,32 @@ func TestSettingsTakeOldLate(t *testing.T) {
 	}
 	if s.DefaultImage != "new" {
 		t.Errorf("default image %q, want the newer", s.DefaultImage)
+	}
+}
+
+func TestForwarders(t *testing.T) {
+	r := newRegistry(t, openState(t, t.TempDir()))
+	r.conf.Taken = func(a netip.Addr) (string, bool) { return "head2", a == netip.MustParseAddr("10.77.0.2") }
+	for list, want := range map[string]string{
+		"": "", "192.0.2.53": "192.0.2.53", "192.0.2.54, 192.0.2.53,192.0.2.54": "192.0.2.54,192.0.2.53",
+		"2001:DB8::53,::ffff:192.0.2.53": "2001:db8::53,192.0.2.53",
+	} {
+		got, err := r.ChangeSettings(t.Context(), admin, wire.SettingsChange{Forwarders: &list})
+		if err != nil || got.Settings.Forwarders != want || r.Settings().Forwarders != want {
+			t.Errorf("%q: %q, %v; want %q", list, got.Settings.Forwarders, err, want)
+		}
+	}
+	before := r.Settings()
+	for list, say := range map[string]string{
+		"dns.example": "not the address", "192.0.2.53:53": "not the address", "0.0.0.0": "not the address", "fe80::1%eth0": "not the address",
+		"224.0.0.1": "not the address", "192.0.2.53,10.77.0.2": "is head head2", "1.1.1.1,1.1.1.2,1.1.1.3,1.1.1.4,1.1.1.5,1.1.1.6,1.1.1.7,1.1.1.8,1.1.1.9": "at most 8",
+	} {
+		_, err := r.ChangeSettings(t.Context(), admin, wire.SettingsChange{Forwarders: &list})
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), say) {
+			t.Errorf("%q: %v, want %q", list, err, say)
+		}
+	}
+	if diff := cmp.Diff(before, r.Settings()); diff != "" {
+		t.Error(diff)
 	}
 }

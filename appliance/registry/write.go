@@ -38,7 +38,11 @@ func (r *Registry) nameOwner(name string) (string, error) {
 // maxSecond is how often an address is asked for, for a node whose name its head may not have heard of yet.
 const maxSecond = 5
 
-func newAddress(e edit) bool { return e.after.Address.IsValid() && e.after.Address != e.before.Address }
+// newAddress tells whether an edit gives away an address. That of a head is its own. The caller holds mu.
+func (r *Registry) newAddress(e edit) bool {
+	a := e.after.Address
+	return a.IsValid() && a != e.before.Address && r.heads[e.after.Name].Address != a
+}
 
 // reachOwners refuses edits that give away what no head that answers can. The caller holds mu.
 func (r *Registry) reachOwners(edits []edit) error {
@@ -56,7 +60,7 @@ func (r *Registry) reachOwners(edits []edit) error {
 				refuse("name", e.after.Name, err)
 			}
 		}
-		if newAddress(e) {
+		if r.newAddress(e) {
 			if _, err := r.owner(state.SlotOf(e.after.Address.String())); err != nil {
 				refuse("address", e.after.Address.String(), err)
 			}
@@ -123,7 +127,7 @@ func (r *Registry) writers(edits []edit) (at, names, addresses string, err error
 			}
 			at = names
 		}
-		if newAddress(e) {
+		if r.newAddress(e) {
 			if addresses, err = r.owner(state.SlotOf(e.after.Address.String())); err != nil {
 				return "", "", "", err
 			}
@@ -153,7 +157,7 @@ func (r *Registry) editOps(e edit) ([]state.Op, error) {
 	if err != nil || e.before.Address == e.after.Address {
 		return ops, err
 	}
-	if newAddress(e) {
+	if r.newAddress(e) {
 		op, err := r.meet(e.after.Address)
 		if err != nil {
 			return nil, err

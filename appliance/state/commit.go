@@ -18,11 +18,13 @@ const retryEvery = time.Second
 // request is a change that waits for the writer.
 type request struct {
 	change func(*draft) error // an error is of this request alone, which then has changed nothing; may be called again
-	frees  bool               // it makes the state smaller
+	frees  func() bool        // it makes the state smaller than it is now; asked with turn held; nil: never
 	done   bool               // set by the writer; read with turn held
 	seq    uint64             // of the commits of this head, after this one
 	err    error
 }
+
+func (r *request) mayFree() bool { return r.frees != nil && r.frees() }
 
 // queue holds the requests that no writer has taken yet.
 type queue struct {
@@ -89,7 +91,11 @@ func (d *DB) setReadOnly(reason error) { d.readOnly.Store(&readOnlyError{reason}
 // Apply implements Store.
 func (d *DB) Apply(ctx context.Context, o Origin, ops ...Op) (Ack, error) {
 	var v Version
-	r := &request{frees: !slices.ContainsFunc(ops, func(op Op) bool { return op.Value != nil })}
+	r := &request{frees: func() bool {
+		return !slices.ContainsFunc(ops, func(op Op) bool {
+			return op.Value != nil && !d.index.shrinks(Record{Key: op.Key, Value: op.Value})
+		})
+	}}
 	r.change = func(t *draft) (err error) {
 		v, err = t.apply(o, ops)
 		return err
@@ -101,11 +107,31 @@ func (d *DB) Apply(ctx context.Context, o Origin, ops ...Op) (Ack, error) {
 }
 
 // Merge takes over records of other heads, in one transaction. When it returns without error all that it counts as
-// taken survives a power cut. It blocks as Apply does. Errors to tell apart: ErrReadOnly; a batch that only deletes
-// still works then.
+// taken survives a power cut. It blocks as Apply does. Errors to tell apart: ErrReadOnly. If the disk is full, what makes
+// the state smaller is taken nevertheless, and counted; the error then says that the rest was not.
 func (d *DB) Merge(ctx context.Context, records []Record) (Merged, error) {
+	m, err := d.mergeAll(ctx, records)
+	if err == nil || !errors.Is(err, ErrReadOnly) || !noSpace(err) {
+		return m, err
+	}
+	// A removal made elsewhere must come in between writes that have no room.
+	part := slices.DeleteFunc(slices.Clone(records), func(r Record) bool { return !d.index.smaller(r) })
+	if len(part) == 0 || len(part) == len(records) {
+		return m, err
+	}
+	if freed, partErr := d.mergeAll(ctx, part); partErr == nil {
+		m = freed
+	}
+	return m, err
+}
+
+func (d *DB) mergeAll(ctx context.Context, records []Record) (Merged, error) {
 	var m Merged
-	r := &request{frees: !slices.ContainsFunc(records, func(r Record) bool { return !r.Deleted })}
+	r := &request{frees: func() bool {
+		// The entry of the audit log that comes with a removal is paid for by the reserve, as that of one made here.
+		rest := slices.DeleteFunc(slices.Clone(records), func(r Record) bool { return r.Key.Kind == KindAudit })
+		return len(rest) > 0 && !slices.ContainsFunc(rest, func(r Record) bool { return !d.index.smaller(r) })
+	}}
 	r.change = func(t *draft) (err error) {
 		m, err = t.merge(records)
 		return err
@@ -119,7 +145,7 @@ func (d *DB) Merge(ctx context.Context, records []Record) (Merged, error) {
 // Drop forgets records that are here at exactly these versions, without a tombstone: they were deleted elsewhere before
 // the horizon. Who watches hears of them as deleted.
 func (d *DB) Drop(stamps []Stamp) error {
-	return d.do(context.Background(), &request{frees: true, change: func(t *draft) error {
+	return d.do(context.Background(), &request{frees: func() bool { return true }, change: func(t *draft) error {
 		t.drop(stamps)
 		return nil
 	}})
@@ -161,10 +187,10 @@ func (d *DB) commit(batch []*request) {
 	d.recover()
 	allowed := batch
 	if err := d.ReadOnly(); err != nil {
-		// Deleting is what helps against a full disk, so it goes on, in the space that was kept back.
+		// What makes the state smaller helps against a full disk, so it goes on, in the space that was kept back.
 		allowed = nil
 		for _, r := range batch {
-			if r.frees && d.bolt != nil {
+			if d.bolt != nil && r.mayFree() {
 				allowed = append(allowed, r)
 			} else {
 				r.err = err
@@ -178,7 +204,7 @@ func (d *DB) commit(batch []*request) {
 	d.failed(err)
 	var deletes []*request
 	for _, r := range allowed {
-		if r.err = d.ReadOnly(); noSpace(err) && r.frees && d.bolt != nil {
+		if r.err = d.ReadOnly(); noSpace(err) && d.bolt != nil && r.mayFree() {
 			deletes = append(deletes, r)
 		}
 	}

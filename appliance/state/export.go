@@ -118,7 +118,7 @@ func ReadExport(data []byte) (Export, error) {
 // who allocates what, and what happened here.
 var bound = []string{
 	string(KindAudit) + "/", string(KindHead) + "/", string(KindSlot) + "/",
-	string(KindSecret) + "/gossip-keys", string(KindSecret) + "/join-token/",
+	string(KindSecret) + "/gossip-keys", string(KindSecret) + "/shared-keys", string(KindSecret) + "/join-token/",
 	string(KindSetting) + "/" + SettingHorizon, string(KindSetting) + "/removed-head/", string(KindSetting) + "/generation",
 }
 

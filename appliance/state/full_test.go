@@ -61,6 +61,8 @@ func TestFullDisk(t *testing.T) {
 	}
 	defer d.Close()
 	apply(t, d, put(t, KindNode, "keep", "old"), put(t, KindNode, "victim", 1))
+	long := strings.Repeat("version ", 20)
+	apply(t, d, put(t, KindTag, "mine", long), put(t, KindTag, "theirs", long), put(t, KindTag, "mixed", long))
 	hogged := hog(t, dir)
 	var acked []string
 	for i := 0; d.ReadOnly() == nil; i++ {
@@ -91,6 +93,35 @@ func TestFullDisk(t *testing.T) {
 	}
 	if m, err := d.Merge(t.Context(), []Record{recordOf(KindNode, "victim", "", theirs)}); err != nil || m.Taken != 1 {
 		t.Errorf("merging a deletion on a full disk: %+v, %v", m, err)
+	}
+	// A shorter value helps too, from here and from elsewhere with what the audit log says of it, or among others.
+	if _, err := d.Apply(t.Context(), admin, put(t, KindTag, "mine", "gone")); err != nil {
+		t.Errorf("a shorter value on a full disk: %v", err)
+	}
+	if _, err := d.Apply(t.Context(), admin, put(t, KindTag, "mine", "away")); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("one as long as before: %v", err)
+	}
+	if _, err := d.Apply(t.Context(), admin, put(t, KindTag, "mixed", "gone"), put(t, KindNode, "new", 1)); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("a shorter value and a new one: %v", err)
+	}
+	said := recordOf(KindAudit, auditName(theirs), `{"time":"2026-01-02T03:04:05Z","head":"head-2","who":"admin","where":"local","changes":[]}`, theirs)
+	if m, err := d.Merge(t.Context(), []Record{recordOf(KindTag, "theirs", `"gone"`, theirs), said}); err != nil || m.Taken != 2 {
+		t.Errorf("merging a shorter value with its audit entry: %+v, %v", m, err)
+	}
+	m, err := d.Merge(t.Context(), []Record{
+		recordOf(KindNode, "more", `"`+strings.Repeat("x", 10_000)+`"`, theirs), recordOf(KindTag, "mixed", `"gone"`, theirs),
+		recordOf(KindNode, "keep", `"o"`, Version{1, 1, "head-2"}),
+	})
+	if !errors.Is(err, ErrReadOnly) || m.Taken != 1 {
+		t.Errorf("merging a shorter value among others: %+v, %v; want it taken, and ErrReadOnly for the rest", m, err)
+	}
+	if _, err := d.Merge(t.Context(), []Record{said}); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("merging an audit entry alone: %v", err)
+	}
+	for name, r := range values(d, KindTag, "") {
+		if r != `"gone"` {
+			t.Errorf("tag %s is %s", name, r)
+		}
 	}
 	for _, name := range append([]string{"victim"}, acked...) {
 		if _, err := d.Apply(t.Context(), admin, Delete(KindNode, name)); err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // reserve is disk space kept back in a file of its own. When the disk is full the file goes, and what it held is room
-// enough to write that something was deleted.
+// enough to write what makes the state smaller.
 type reserve struct {
 	path string
 	size int64
@@ -80,4 +80,20 @@ func fillZero(f *os.File, size int64) error {
 
 func noSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
+
+// shrinks reports whether r, as a Put, is shorter than the value that it replaces. Equal is not shorter: what is written
+// all the time, such as what a machine reports, would use up the reserve.
+func (x *index) shrinks(r Record) bool {
+	now, ok := x.lookup(r.Key)
+	return ok && !now.Deleted && len(r.Value) < len(now.Value)
+}
+
+// smaller reports whether taking over r of another head makes the state smaller.
+func (x *index) smaller(r Record) bool {
+	if r.Deleted {
+		return true
+	}
+	now, ok := x.lookup(r.Key)
+	return ok && now.Version.Compare(r.Version) < 0 && x.shrinks(r)
 }

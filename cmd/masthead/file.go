@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -91,8 +92,7 @@ func readFileChange(path, from string) (wire.FileChange, []byte, error) {
 		return ch, nil, err
 	}
 	if st.Mode()&fs.ModeSymlink != 0 {
-		to, _ := filepath.EvalSymlinks(from)
-		return ch, nil, &hint{fmt.Errorf("%s is a link", from), "masthead file add " + to}
+		return ch, nil, linkError(from)
 	}
 	if !st.Mode().IsRegular() {
 		return ch, nil, fmt.Errorf("%s is no regular file; only files are kept the same, not folders", from)
@@ -116,6 +116,27 @@ func readFileChange(path, from string) (wire.FileChange, []byte, error) {
 		}
 	}
 	return ch, content, nil
+}
+
+// linkError refuses a link and names the file that it means, if that can be kept the same.
+func linkError(link string) error {
+	to, err := filepath.EvalSymlinks(link)
+	if err != nil {
+		return fmt.Errorf("%s is a link to nothing: %w", link, err)
+	}
+	for _, own := range []string{"/proc/", "/sys/", "/dev/", "/run/"} {
+		if strings.HasPrefix(to, own) {
+			text, err := os.Readlink(link)
+			if err != nil {
+				return err
+			}
+			return fmt.Errorf("%s is a link to %s, below %s, which every machine makes anew", link, text, strings.TrimSuffix(own, "/"))
+		}
+	}
+	if st, err := os.Stat(to); err != nil || !st.Mode().IsRegular() {
+		return fmt.Errorf("%s is a link to %s, which is no regular file", link, to)
+	}
+	return &hint{fmt.Errorf("%s is a link", link), "masthead file add " + to}
 }
 
 // setOwner takes USER[:GROUP]. A name that this machine does not know may be known to the heads; numbers are given as
@@ -278,6 +299,7 @@ func (a *app) writeContent(ctx context.Context, c *wire.Client, v wire.FileVersi
 func (a *app) fileDiffCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "diff [PATH]", Short: "Say what differs where, asked of all heads now", Args: cobra.MaximumNArgs(1),
+		Long: "Asks every configured head for its files. The exit code is 1 unless all answer and all files are as the cluster has\nthem.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()
 			if err != nil {
@@ -287,18 +309,32 @@ func (a *app) fileDiffCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.output == "json" {
-				return a.printJSON(list)
-			}
-			if len(list) == 0 {
+			switch {
+			case a.output == "json":
+				if err := a.printJSON(list); err != nil {
+					return err
+				}
+			case len(list) == 0:
 				fmt.Fprintln(a.out, "the same on all heads")
+			default:
+				a.printFileDifferences(list)
 			}
-			a.printFileDifferences(list)
-			return nil
+			return filesVerdict(list)
 		},
 	}
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// filesVerdict is nil if the files of all heads are as the cluster has them.
+func filesVerdict(list []wire.FileDifference) error {
+	if slices.ContainsFunc(list, func(d wire.FileDifference) bool { return d.Path != "" }) {
+		return &hint{errors.New("the files differ"), "masthead file add PATH, or masthead file restore PATH"}
+	}
+	if len(list) > 0 {
+		return &hint{errors.New("not all heads have answered"), "masthead head list"}
+	}
+	return nil
 }
 
 func (a *app) printFileDifferences(list []wire.FileDifference) {

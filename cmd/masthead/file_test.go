@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -131,7 +132,13 @@ func TestImagesAndFilesOfAHead(t *testing.T) {
 	says(must("file", "add", path), "nothing to change")
 	says(must("file", "list"), path, "0640", "right")
 	write("two\n")
-	says(must("file", "diff"), "head1: "+path, "content", "try: masthead file add")
+	for _, args := range [][]string{{"file", "diff"}, {"file", "diff", path, "-o", "json"}} {
+		stdout, stderr, code := command(args...)
+		if code != exitFailed || !strings.Contains(stderr, "error: the files differ") {
+			t.Errorf("%v: exit code %d, %s", args, code, stderr)
+		}
+		says(stdout, "head1", path, "content", "masthead file add")
+	}
 	says(must("file", "add", path), "changed")
 	says(must("file", "diff", path), "the same on all heads")
 	says(must("file", "history", path), "0640", "admin", "head1")
@@ -149,10 +156,16 @@ func TestImagesAndFilesOfAHead(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
+	nothing, mtab := filepath.Join(t.TempDir(), "nothing"), filepath.Join(t.TempDir(), "mtab")
+	if err := errors.Join(os.Symlink("absent", nothing), os.Symlink("/proc/self/mounts", mtab)); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		args []string
 		want string
 	}{
+		{[]string{"file", "add", nothing}, "is a link to nothing"},
+		{[]string{"file", "add", mtab}, "mtab is a link to /proc/self/mounts, below /proc, which every machine makes anew\n"},
 		{[]string{"file", "show", path}, "try: masthead file list"},
 		{[]string{"file", "add", link}, "try: masthead file add " + path},
 		{[]string{"file", "add", "/proc/version"}, "/proc"},
@@ -161,6 +174,8 @@ func TestImagesAndFilesOfAHead(t *testing.T) {
 	} {
 		if _, stderr, code := command(tt.args...); code == 0 || !strings.Contains(stderr, tt.want) {
 			t.Errorf("%v: %d %s", tt.args, code, stderr)
+		} else if strings.Contains(stderr, "try: masthead file add /proc") {
+			t.Errorf("%v advises what is refused: %s", tt.args, stderr)
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"text/tabwriter"
 	"time"
 
@@ -27,12 +29,33 @@ func (a *app) headListCommand() *cobra.Command {
 			if a.output == "json" {
 				return a.printJSON(heads)
 			}
+			if len(heads) == 0 {
+				own, err := c.Membership(cmd.Context())
+				if err != nil {
+					return err
+				}
+				a.sayWaits(own)
+				return nil
+			}
 			return a.printHeads(heads, long)
 		},
 	}
 	cmd.Flags().BoolVarP(&long, "long", "l", false, "show version, key, clock and state of each")
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// sayWaits tells why a head knows of none, not even of itself.
+func (a *app) sayWaits(m wire.Membership) {
+	if m.State != wire.MemberJoining {
+		fmt.Fprintln(a.out, "no heads yet")
+		return
+	}
+	fmt.Fprintf(a.out, "head %s waits to join a cluster, and serves nobody", m.Name)
+	if m.Reason != "" {
+		fmt.Fprintf(a.out, ": %s", m.Reason)
+	}
+	fmt.Fprintf(a.out, "\ntry: %s\n", cmp.Or(m.Try, "masthead head join ADDRESS --token-file FILE"))
 }
 
 func (a *app) printHeads(heads []wire.HeadStatus, long bool) error {
@@ -107,27 +130,36 @@ func (a *app) headLeaveCommand() *cobra.Command {
 
 func (a *app) headEjectCommand() *cobra.Command {
 	var change wire.HeadChange
+	var yes bool
 	cmd := &cobra.Command{
 		Use: "eject HOST", Short: "Take a dead head out of the cluster", Args: exactArgs(1),
 		Long: "Takes a head that is dead out of the cluster: its certificate counts no more, the key of the heads' membership\n" +
 			"protocol changes, and this head takes over what it allocated. When it comes back it says that it was ejected,\n" +
-			"serves nothing, and can join again with a token.",
+			"serves nothing, and can join again with a token.\n\n" +
+			"Do not eject a head that runs behind a network that is cut: it would go on there, as a cluster with the same keys\n" +
+			"that gives the same addresses. So it asks for the name of the head once more.\n\n" +
+			"With --stolen the keys of boot tokens and the administrator's token change too, on all heads, also if the head was\n" +
+			"ejected before. The CA stays: what that means is in docs/security.md.",
+		Example: "  masthead head eject head2 --dry-run\n  masthead head eject head2 --stolen",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()
 			if err != nil {
 				return err
 			}
-			changed, err := c.EjectHead(cmd.Context(), args[0], change)
-			if err != nil {
-				return err
+			try := "masthead head eject " + args[0]
+			if change.Stolen {
+				try += " --stolen"
 			}
-			if a.output == "json" {
-				return a.printJSON(changed)
+			if change.Force {
+				try += " --force"
 			}
-			a.saySteps(changed)
-			return nil
+			return a.changeHeads(headQuestion{
+				ask: fmt.Sprintf("Type the name of the head that goes, %s, to go on: ", args[0]), name: args[0], yes: yes, try: try + " --yes",
+			}, change, func(h wire.HeadChange) (wire.HeadChanged, error) { return c.EjectHead(cmd.Context(), args[0], h) })
 		},
 	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it without asking")
+	cmd.Flags().BoolVar(&change.Stolen, "stolen", false, "somebody may have its disk: change the keys that it holds")
 	cmd.Flags().BoolVar(&change.Force, "force", false, "also a head that answers: what only it knows is lost")
 	cmd.Flags().BoolVar(&change.DryRun, "dry-run", false, "say what would happen, and change nothing")
 	a.outputFlag(cmd)
@@ -150,36 +182,9 @@ func (a *app) headRecoverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if yes {
-				change.Confirm = own.Name
-			} else if !change.DryRun {
-				dry := change
-				dry.DryRun = true
-				would, err := c.RecoverHead(cmd.Context(), dry)
-				if err != nil {
-					return err
-				}
-				a.saySteps(would)
-				if !terminalIn(a.in) {
-					return &hint{errors.New("nobody is there to confirm it"), "masthead head recover --yes"}
-				}
-				if change.Confirm, err = a.askLine(fmt.Sprintf("Type the name of this head, %s, to go on: ", own.Name)); err != nil {
-					return err
-				}
-			}
-			changed, err := c.RecoverHead(cmd.Context(), change)
-			if err != nil {
-				return err
-			}
-			if a.output == "json" {
-				return a.printJSON(changed)
-			}
-			if yes || change.DryRun {
-				a.saySteps(changed)
-			} else {
-				fmt.Fprintln(a.out, "done")
-			}
-			return nil
+			return a.changeHeads(headQuestion{
+				ask: fmt.Sprintf("Type the name of this head, %s, to go on: ", own.Name), name: own.Name, yes: yes, try: "masthead head recover --yes",
+			}, change, func(h wire.HeadChange) (wire.HeadChanged, error) { return c.RecoverHead(cmd.Context(), h) })
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it without asking")
@@ -189,17 +194,65 @@ func (a *app) headRecoverCommand() *cobra.Command {
 	return cmd
 }
 
+// headQuestion asks a person for a name before heads are given up.
+type headQuestion struct {
+	ask, name string
+	yes       bool   // it was answered on the command line
+	try       string // what to type where nobody can be asked
+}
+
+// changeHeads makes a change of the heads that cannot be taken back, after a person has seen what it does.
+func (a *app) changeHeads(q headQuestion, change wire.HeadChange, do func(wire.HeadChange) (wire.HeadChanged, error)) error {
+	asked := !q.yes && !change.DryRun
+	if !asked {
+		change.Confirm = q.name
+	} else {
+		dry := change
+		dry.DryRun = true
+		would, err := do(dry)
+		if err != nil {
+			return err
+		}
+		saySteps(a.err, would)
+		if !terminalIn(a.in) {
+			return &hint{errors.New("nobody is there to confirm it"), q.try}
+		}
+		if change.Confirm, err = a.askLine(q.ask); err != nil {
+			return err
+		}
+		if change.Confirm != q.name {
+			return &hint{fmt.Errorf("%q is not %s: nothing was changed", change.Confirm, q.name), q.try}
+		}
+	}
+	changed, err := do(change)
+	if err != nil {
+		return err
+	}
+	switch {
+	case a.output == "json":
+		return a.printJSON(changed)
+	case asked:
+		fmt.Fprintln(a.out, "done")
+		a.sayDegraded(changed.Degraded)
+	default:
+		a.saySteps(changed)
+	}
+	return nil
+}
+
 // saySteps shows what a change of the heads does or did.
 func (a *app) saySteps(c wire.HeadChanged) {
+	saySteps(a.out, c)
+	a.sayDegraded(c.Degraded)
+}
+
+func saySteps(w io.Writer, c wire.HeadChanged) {
 	how := "would change"
 	if c.Applied {
 		how = "changes"
 	}
-	fmt.Fprintf(a.out, "heads: %s\n", how)
+	fmt.Fprintf(w, "heads: %s\n", how)
 	for _, step := range c.Steps {
-		fmt.Fprintf(a.out, "  %s\n", step)
-	}
-	if c.Degraded != "" {
-		fmt.Fprintf(a.out, "degraded: %s\n", c.Degraded)
+		fmt.Fprintf(w, "  %s\n", step)
 	}
 }

@@ -133,7 +133,7 @@ func (a *app) printImages(list []wire.Image) error {
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "IMAGE\tDIGEST\tROLE\tKERNEL\tROOT\tSTORED\tVERSIONS")
 	for _, i := range list {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", i.Tag, i.Digest.Short(), i.Role, i.Kernel, bytesText(i.Size), bytesText(i.Stored), i.History)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", i.Tag, i.Digest.Short(), orDash(string(i.Role)), orDash(i.Kernel), bytesText(i.Size), bytesText(i.Stored), i.History)
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -98,7 +98,7 @@ func (a *app) sayTag(c wire.ImageChanged) {
 // sayDegraded warns of a change that no other head has yet.
 func (a *app) sayDegraded(why string) {
 	if why != "" {
-		fmt.Fprintf(a.err, "warning: degraded: no other head has this yet: %s\n", why)
+		fmt.Fprintf(a.err, "warning: degraded: %s\n", why)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 func (a *app) headSettingsCommand() *cobra.Command {
 	var auto bool
-	var pattern, image string
+	var pattern, image, forwarders string
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "settings", Short: "Show or change what holds for all nodes", Args: exactArgs(0),
@@ -20,7 +20,8 @@ func (a *app) headSettingsCommand() *cobra.Command {
 			"of the pattern: only for a network where nobody else can plug in.",
 		Example: "  masthead head settings\n" +
 			"  masthead head settings --default-image worker --dry-run\n" +
-			"  masthead head settings --auto-approve=true --name-pattern 'n%03d'",
+			"  masthead head settings --auto-approve=true --name-pattern 'n%03d'\n" +
+			"  masthead head settings --forwarders 192.0.2.53,192.0.2.54",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.remote.client()
 			if err != nil {
@@ -35,6 +36,9 @@ func (a *app) headSettingsCommand() *cobra.Command {
 			}
 			if cmd.Flags().Changed("default-image") {
 				change.DefaultImage = &image
+			}
+			if cmd.Flags().Changed("forwarders") {
+				change.Forwarders = &forwarders
 			}
 			if change == (wire.SettingsChange{DryRun: dryRun}) {
 				s, err := c.Settings(cmd.Context())
@@ -60,6 +64,7 @@ func (a *app) headSettingsCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&auto, "auto-approve", false, "unknown machines become nodes without being approved")
 	cmd.Flags().StringVar(&pattern, "name-pattern", "", "names of machines that are approved so: one %d in it, with a width if wanted")
 	cmd.Flags().StringVar(&image, "default-image", "", "image of nodes that name none; empty: the only worker image that is there")
+	cmd.Flags().StringVar(&forwarders, "forwarders", "", "resolvers that the heads ask for names of others, ADDRESS,ADDRESS; empty: those of each head's machine")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show the difference, and change nothing")
 	a.outputFlag(cmd)
 	return cmd
@@ -71,7 +76,11 @@ func (a *app) printSettings(s wire.Settings) error {
 	if image == "" {
 		image = "- (the only worker image, if there is one)"
 	}
-	fmt.Fprintf(w, "auto-approve\t%t\nname-pattern\t%s\ndefault-image\t%s\n", s.AutoApprove, s.NamePattern, image)
+	forwarders := s.Forwarders
+	if forwarders == "" {
+		forwarders = "- (those of each head's machine)"
+	}
+	fmt.Fprintf(w, "auto-approve\t%t\nname-pattern\t%s\ndefault-image\t%s\nforwarders\t%s\n", s.AutoApprove, s.NamePattern, image, forwarders)
 	return w.Flush()
 }
 

@@ -63,15 +63,18 @@ func startHead(t *testing.T) []string {
 
 func TestHeadSettings(t *testing.T) {
 	to := startHead(t)
-	fresh := "auto-approve   false\nname-pattern   n%02d\ndefault-image  - (the only worker image, if there is one)\n"
+	fresh := "auto-approve   false\nname-pattern   n%02d\ndefault-image  - (the only worker image, if there is one)\nforwarders     - (those of each head's machine)\n"
 	for _, tc := range []struct{ args, want, err string }{
 		{args: "", want: fresh},
 		{args: "--auto-approve --dry-run", want: "settings: would change\n  auto-approve: false -> true\n"},
 		{args: "", want: fresh},
 		{args: "--auto-approve=true --name-pattern c%d", want: "settings: changed\n  auto-approve: false -> true\n  name-pattern: n%02d -> c%d\n"},
 		{args: "--auto-approve=true", want: "settings: nothing to change\n"},
-		{args: "--auto-approve=false -o json", want: `{"settings":{"auto_approve":false,"name_pattern":"c%d","default_image":""},"diff":[{"field":"auto-approve","old":"true","new":"false"}],"applied":true}`},
-		{args: "-o json", want: `{"auto_approve":false,"name_pattern":"c%d","default_image":""}`},
+		{args: "--auto-approve=false -o json", want: `{"settings":{"auto_approve":false,"name_pattern":"c%d","default_image":"","forwarders":""},"diff":[{"field":"auto-approve","old":"true","new":"false"}],"applied":true}`},
+		{args: "-o json", want: `{"auto_approve":false,"name_pattern":"c%d","default_image":"","forwarders":""}`},
+		{args: "--forwarders 192.0.2.54,192.0.2.53", want: "settings: changed\n  forwarders: - -> 192.0.2.54,192.0.2.53\n"},
+		{args: "--forwarders dns.example", err: `forwarders "dns.example": dns.example is not the address of a resolver`},
+		{args: "--forwarders=", want: "settings: changed\n  forwarders: 192.0.2.54,192.0.2.53 -> -\n"},
 		{args: "--default-image nosuch", err: `default-image "nosuch": no such image`},
 		{args: "--name-pattern x", err: "want a host name with one number in it"},
 	} {

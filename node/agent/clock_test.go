@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,6 +95,7 @@ func TestClockKeeper(t *testing.T) {
 // world is a machine whose clock is wrong, and its heads.
 type world struct {
 	clock
+	mu       sync.Mutex      // over what follows
 	offset   time.Duration   // of the heads' clocks from ours
 	dead     map[string]bool // heads that do not answer
 	asked    []string
@@ -122,7 +124,13 @@ func newWorld() *world {
 		other: func() string { return w.keeper },
 		slew:  func(d time.Duration) error { w.slewed = append(w.slewed, d); w.offset -= d; return w.slowly },
 		step:  func(d time.Duration) error { w.stepped = append(w.stepped, d); w.offset -= d; return w.slowly },
-		wait:  waitFor, log: slog.New(slog.DiscardHandler),
+		log:   slog.New(slog.DiscardHandler),
+	}
+	// The world stands still but while the clock waits: that is when a test may change it.
+	w.clock.wait = func(ctx context.Context, d time.Duration) error {
+		w.mu.Unlock()
+		defer w.mu.Lock()
+		return waitFor(ctx, d)
 	}
 	return w
 }
@@ -133,11 +141,17 @@ func (w *world) live(t *testing.T, happens ...func()) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		done := make(chan error, 1)
-		go func() { done <- w.run(ctx) }()
+		go func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			done <- w.run(ctx)
+		}()
 		for _, happen := range append(happens, func() {}) {
 			time.Sleep(30 * time.Minute)
 			synctest.Wait()
+			w.mu.Lock()
 			happen()
+			w.mu.Unlock()
 		}
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {

@@ -66,10 +66,11 @@ const (
 	MemberRemoved = "removed" // was ejected, and serves nothing
 )
 
-// HeadChange asks for a change of the set of heads. Confirm is the name of the head that stays, for recover.
+// HeadChange asks for a change of the set of heads.
 type HeadChange struct {
 	Force   bool   `json:"force,omitempty"`
-	Confirm string `json:"confirm,omitempty"`
+	Confirm string `json:"confirm,omitempty"` // recover: name of the head that stays; eject: of the one that goes
+	Stolen  bool   `json:"stolen,omitempty"`  // eject: somebody may have the keys that it holds, so new ones are made
 	DryRun  bool   `json:"dry_run,omitempty"`
 }
 

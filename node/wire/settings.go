@@ -5,6 +5,7 @@ type Settings struct {
 	AutoApprove  bool   `json:"auto_approve"`  // unknown machines become nodes by themselves
 	NamePattern  string `json:"name_pattern"`  // of the names that they get: one %d, with a width if wanted
 	DefaultImage string `json:"default_image"` // of nodes that name none; empty: the only worker image that is there
+	Forwarders   string `json:"forwarders"`    // resolvers that the heads ask, addresses with commas; empty: those of each head's machine
 }
 
 // SettingsChange asks for a change of the settings. Nil fields stay as they are.
@@ -12,6 +13,7 @@ type SettingsChange struct {
 	AutoApprove  *bool   `json:"auto_approve,omitempty"`
 	NamePattern  *string `json:"name_pattern,omitempty"`
 	DefaultImage *string `json:"default_image,omitempty"` // "" takes it away
+	Forwarders   *string `json:"forwarders,omitempty"`    // "" takes them away
 	DryRun       bool    `json:"dry_run,omitempty"`
 }
 

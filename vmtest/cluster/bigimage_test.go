@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // bigImage is an archive with Debian and more than 1 GiB of data.
@@ -29,11 +28,11 @@ const (
 	bigFileSize = 64 << 20
 )
 
-// bigRoot lays data over the Debian tree of the shipped worker. The archive stays in the cache.
+// bigRoot lays data over the Debian tree of the shipped worker with curl in it. The archive stays in the cache.
 func bigRoot(t *testing.T) bigImage {
 	t.Helper()
-	mustRun(t, "image", "build", definition(t, "worker")) // bootstraps, if nobody has yet
-	debian := newestArchive(t, cacheFolder(t))
+	mustRun(t, "image", "build", workerWithCurl(t)) // bootstraps, if nobody has yet
+	debian := archiveWithCurl(t, cacheFolder(t))
 	big := bigImage{last: fmt.Sprintf("/srv/data/%02d", bigFiles-1)}
 	sum := sha256.New()
 	_, err := io.Copy(sum, bigFile(bigFiles-1))
@@ -56,26 +55,52 @@ func bigRoot(t *testing.T) bigImage {
 	return big
 }
 
-// newestArchive is the Debian archive in the cache that was made last.
-func newestArchive(t *testing.T, cache string) string {
+// workerWithCurl is the shipped worker's definition with what an administrator would install a head by.
+func workerWithCurl(t *testing.T) string {
 	t.Helper()
-	var newest string
-	var at time.Time
+	text, err := os.ReadFile(definition(t, "worker"))
+	must(t, err)
+	with := strings.Replace(string(text), "      - less\n", "      - less\n      - curl\n", 1)
+	with = strings.Replace(with, "name: worker\n", "name: worker-curl\n", 1)
+	if strings.Count(with, "curl") != 2 {
+		t.Fatalf("the worker's definition is not what this test expects:\n%s", text)
+	}
+	file := filepath.Join(t.TempDir(), "worker-curl.yaml")
+	must(t, os.WriteFile(file, []byte(with), 0o644))
+	return file
+}
+
+// archiveWithCurl is a Debian archive in the cache that has curl in it.
+func archiveWithCurl(t *testing.T, cache string) string {
+	t.Helper()
 	for _, pattern := range []string{"debian/*.tar", "debian/debian/*.tar"} {
 		files, err := filepath.Glob(filepath.Join(cache, pattern))
 		must(t, err)
 		for _, f := range files {
-			st, err := os.Stat(f)
-			must(t, err)
-			if newest == "" || st.ModTime().After(at) {
-				newest, at = f, st.ModTime()
+			if hasFile(t, f, "usr/bin/curl") {
+				return f
 			}
 		}
 	}
-	if newest == "" {
-		t.Fatalf("no Debian archive in %s", cache)
+	t.Fatalf("no Debian archive with curl in %s", cache)
+	return ""
+}
+
+func hasFile(t *testing.T, archive, name string) bool {
+	t.Helper()
+	f, err := os.Open(archive)
+	must(t, err)
+	defer f.Close()
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return false
+		}
+		must(t, err)
+		if strings.TrimPrefix(h.Name, "./") == name {
+			return true
+		}
 	}
-	return newest
 }
 
 // writeBig copies an archive and adds the data.

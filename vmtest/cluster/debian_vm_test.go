@@ -2,9 +2,12 @@ package cluster
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,6 +72,7 @@ func TestVMDebian(t *testing.T) {
 			t.Logf("%s, %.1f s after its kernel started:\n%s", name, why.Node.BootedIn, run(t, node, "free -m; findmnt -t erofs,overlay"))
 			if name == "n02" {
 				c.checkBig(t, node, big)
+				c.becomesHead(t, node, address[0])
 			}
 			// An orderly end, with the root's server alive to the last.
 			_, _ = output(node, "systemctl poweroff") // the connection may end before the command does
@@ -106,6 +110,45 @@ func (c *trial) checkBig(t *testing.T, node *ssh.Client, big bigImage) {
 	if out := run(t, node, "cat /proc/cmdline; sha256sum "+big.last); !strings.Contains(out, big.sum) || strings.Contains(out, "root=ram") {
 		t.Errorf("on n02:\n%swant %s", out, big.sum)
 	}
+}
+
+// becomesHead makes a second head of a Debian with the one command of the documentation. A worker stands in for a server
+// with Debian on its disk: systemd, curl and the network are the same.
+func (c *trial) becomesHead(t *testing.T, node *ssh.Client, address netip.Addr) {
+	t.Helper()
+	token, err := c.head.HeadToken(t.Context())
+	must(t, err)
+	run(t, node, "mv /run/masthead/node.json /run/node.json; umask 077; echo '"+token.Token+"' > /root/join-token")
+	began := time.Now()
+	t.Logf("on n02, in %.1f s:\n%s", time.Since(began).Seconds(),
+		run(t, node, "curl -fsSL http://"+headAddress+"/install/head | MASTHEAD_TOKEN_FILE=/root/join-token MASTHEAD_NAME=head2 sh 2>&1"))
+	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+	defer cancel()
+	for {
+		heads, err := c.head.Heads(ctx)
+		i := slices.IndexFunc(heads, func(h wire.HeadStatus) bool { return h.Name == "head2" && h.Address == address && h.Alive && h.Equal })
+		if i >= 0 {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("head2 is not a head of the cluster: %+v, %v\n%s", heads, err, run(t, node, "journalctl -u masthead-head --no-pager | tail -40"))
+		}
+		time.Sleep(pollInterval)
+	}
+	if out := run(t, node, "systemctl is-enabled masthead-head; masthead state verify; masthead head list; mv /run/node.json /run/masthead/node.json"); !contains(out, "enabled", "equal", "head1", "head2") {
+		t.Errorf("on head2:\n%s", out)
+	}
+	if out := run(t, node, "ls /usr/local/bin/masthead && sha256sum /usr/local/bin/masthead"); !strings.Contains(out, fileSum(t, program(t))) {
+		t.Errorf("the program on head2 is not that of head1:\n%s", out)
+	}
+}
+
+func fileSum(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	must(t, err)
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 // checkSystem looks whether systemd is content with a machine, and our units run in it.

@@ -48,16 +48,25 @@ func startSeveral(t *testing.T, guests int64, config vmtest.Config) *several {
 	s.clients["head1"] = s.head
 	for _, name := range s.Named(images.RoleHead)[1:] {
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(t.Context(), bootTime)
-		if err := s.Join(ctx, s.head, name); err != nil {
-			cancel()
-			t.Fatalf("%v\n%s", err, s.Report(t.Context()))
+		if stick := bootStick(s.Machine(name).Config); stick != "" {
+			s.joinByStick(t, name, stick)
+		} else {
+			s.join(t, s.head, name)
 		}
-		cancel()
 		t.Logf("%s was a head of the cluster %.1f s after power-on", name, time.Since(began).Seconds())
 		s.reconnect(t, name)
 	}
 	return s
+}
+
+// join lets a head join through another one.
+func (s *several) join(t *testing.T, through *wire.Client, name string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+	defer cancel()
+	if err := s.Join(ctx, through, name); err != nil {
+		t.Fatalf("%v\n%s", err, s.Report(t.Context()))
+	}
 }
 
 // reconnect makes a client of a head that has started, and waits until its API answers.
@@ -168,7 +177,7 @@ func TestVMHeads(t *testing.T) {
 		{"rolling restart", s.rollingRestart},
 		{"partition", s.partition},
 		{"eject and join again", s.ejectAndRejoin},
-		{"leave and recover", s.leaveAndRecover},
+		{"leave", s.leave},
 	} {
 		if !t.Run(step.name, step.run) {
 			t.FailNow() // the next steps would only find what this one left
@@ -329,13 +338,13 @@ func (s *several) partition(t *testing.T) {
 
 // ejectAndRejoin takes a dead head out, which must not count when it comes back, and lets it join again.
 func (s *several) ejectAndRejoin(t *testing.T) {
-	if out, err := s.at(t, "head1", "head", "eject", "head2"); err == nil {
+	if out, err := s.at(t, "head1", "head", "eject", "head2", "--yes"); err == nil {
 		t.Errorf("a head that lives was ejected:\n%s", out)
 	}
 	must(t, s.PowerCut("head2"))
 	s.add(t, "head1", "e01", 0x21)
 	eventually(t, replyTime, "head2 is ejected", func(context.Context) error {
-		out, err := s.at(t, "head1", "head", "eject", "head2")
+		out, err := s.at(t, "head1", "head", "eject", "head2", "--yes")
 		if err != nil {
 			err = fmt.Errorf("%w\n%s", err, out)
 		}
@@ -349,9 +358,7 @@ func (s *several) ejectAndRejoin(t *testing.T) {
 		t.Errorf("head2 came back by itself:\n%s", out)
 	}
 	must(t, s.PowerCut("head2"))
-	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
-	defer cancel()
-	must(t, s.Join(ctx, s.clients["head1"], "head2"))
+	s.join(t, s.clients["head1"], "head2")
 	s.reconnect(t, "head2")
 	s.equal(t, "head2", afterHeal)
 	if !s.has(t, "head2", "e01") {
@@ -359,8 +366,8 @@ func (s *several) ejectAndRejoin(t *testing.T) {
 	}
 }
 
-func (s *several) leaveAndRecover(t *testing.T) {
-	s.mustAt(t, "head1", "head", "leave", "--yes")
+func (s *several) leave(t *testing.T) {
+	s.mustAt(t, "head1", "head", "leave")
 	if out := s.mustAt(t, "head2", "head", "list"); strings.Contains(out, "head1") {
 		t.Errorf("head1 has left:\n%s", out)
 	}

@@ -20,7 +20,7 @@ func TestVMThreeHeads(t *testing.T) {
 	s := startSeveral(t, 4, vmtest.Config{
 		Name: "three",
 		Machines: map[string]vmtest.MachineConfig{
-			"head1": minimalHead(t), "head2": minimalHead(t), "head3": minimalHead(t),
+			"head1": minimalHead(t), "head2": minimalHead(t), "head3": headOnStick(t),
 			"n01": minimalWorker(320, qemu.UEFI),
 		},
 	})
@@ -74,9 +74,7 @@ func (s *several) changeWithOneOff(t *testing.T) {
 	})
 	s.servedBy(t, "head2", "n01", "head2")
 	must(t, s.PowerCut("head3"))
-	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
-	defer cancel()
-	must(t, s.Join(ctx, s.clients["head2"], "head3"))
+	s.joinByStick(t, "head3", bootStick(s.Machine("head3").Config))
 	s.reconnect(t, "head3")
 	s.mustAt(t, "head3", "node", "set", "t01", "--attr", "rack=7")
 }
@@ -125,4 +123,7 @@ func (s *several) recover(t *testing.T) {
 		}
 		return fmt.Errorf("no answer: %w", err)
 	})
+	for _, head := range []string{"head1", "head2", "head3"} {
+		s.keepsSecrets(t, head)
+	}
 }
