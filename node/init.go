@@ -265,7 +265,7 @@ func (in *Init) openMedium(ctx context.Context) (string, error) {
 	if err := in.loader.Load(ctx, "isofs", ""); err != nil {
 		return "", fmt.Errorf("load module isofs: %w", err)
 	}
-	device, pack, err := openMedium(ctx)
+	device, pack, err := openMedium(ctx, in.wishToJoin)
 	if tryOf(err) != "" {
 		return "", err
 	}
@@ -273,7 +273,7 @@ func (in *Init) openMedium(ctx context.Context) (string, error) {
 		return "", &hint{err, "check that the stick or CD is still in the machine, or add masthead.head= and masthead.ca= to boot from the network"}
 	}
 	in.medium, in.pack = device, pack
-	return device, in.wishToJoin(ctx)
+	return device, nil
 }
 
 func (in *Init) network(ctx context.Context) (string, error) {

@@ -112,13 +112,17 @@ func checkWhole(device string) error {
 }
 
 // openMedium mounts the boot medium and opens the pack on it. The mount moves with /run into the root and stays for
-// as long as the machine runs.
-func openMedium(ctx context.Context) (device string, pack *images.Pack, err error) {
+// as long as the machine runs. before is called while the medium is there and not mounted: from then on the kernel lets
+// nobody mount a partition of it.
+func openMedium(ctx context.Context, before func(context.Context) error) (device string, pack *images.Pack, err error) {
 	device, err = findMedium(ctx, "/sys", "/dev")
 	if err != nil {
 		return "", nil, err
 	}
 	if err := checkWhole(device); err != nil {
+		return "", nil, err
+	}
+	if err := before(ctx); err != nil {
 		return "", nil, err
 	}
 	if err := os.MkdirAll(images.MediumMount, 0o755); err != nil {

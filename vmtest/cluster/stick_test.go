@@ -15,22 +15,26 @@ import (
 	"masthead/vmtest/qemu"
 )
 
-// headOnStick is a head that boots from a USB stick, and is told by its kernel command line to join.
+// stickFile is the image of a stick in a test's folder.
+const stickFile = "stick.img"
+
+// headOnStick is a head that boots from a stick, and is told by its kernel command line to join. For the kernel it is a
+// virtio disk: that of the minimal images knows no USB.
 func headOnStick(t *testing.T) vmtest.MachineConfig {
 	t.Helper()
 	m := minimalHead(t)
-	stick := filepath.Join(t.TempDir(), "stick.img")
+	stick := filepath.Join(t.TempDir(), stickFile)
 	copyFile(t, stick, m.ISO)
 	m.ISO = ""
 	m.Boot = vmtest.Boot{qemu.FromDisk}
-	m.Disks = append([]vmtest.DiskConfig{{Path: stick, Bus: qemu.USB}}, m.Disks...)
+	m.Disks = append([]vmtest.DiskConfig{{Path: stick}}, m.Disks...)
 	m.OEM = append(m.OEM, "masthead.join=10.77.0.1")
 	return m
 }
 
 // bootStick is the stick that a machine boots from; empty: none.
 func bootStick(m vmtest.MachineConfig) string {
-	if len(m.Disks) > 0 && m.Disks[0].Bus == qemu.USB {
+	if len(m.Disks) > 0 && filepath.Base(m.Disks[0].Path) == stickFile {
 		return m.Disks[0].Path
 	}
 	return ""
