@@ -305,3 +305,38 @@ func TestVerifyAndDiff(t *testing.T) {
 		}
 	})
 }
+
+// A head whose machine is set back to a snapshot takes nothing from the others that it has not had then.
+func TestDiskSetBack(t *testing.T) {
+	simulate(t, []string{"a", "b"}, func(t *testing.T, c *cluster) {
+		file := c.net.heads["b"].dir + "/state.db"
+		apply(t, c.at("a").r, put(t, state.KindNode, "before", 1), put(t, state.KindNode, "gone", 1))
+		time.Sleep(10 * time.Second)
+		snapshot, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply(t, c.at("a").r, put(t, state.KindNode, "after", 1), state.Delete(state.KindNode, "gone"))
+		time.Sleep(14 * time.Hour)
+		if sum := c.at("a").db.Summary(); sum.Horizon == 0 {
+			t.Fatal("the horizon did not move")
+		}
+		c.crash("b")
+		if err := os.WriteFile(file, snapshot, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.start("b")
+		if took, ok := c.awaitEqual(10 * time.Second); !ok {
+			t.Errorf("not equal after %v", took)
+		}
+		for _, head := range []string{"a", "b"} {
+			var names []string
+			for _, r := range c.at(head).r.List(state.KindNode, "") {
+				names = append(names, r.Key.Name)
+			}
+			if got := strings.Join(names, " "); got != "after before" {
+				t.Errorf("%s has %q", head, got)
+			}
+		}
+	})
+}

@@ -52,7 +52,8 @@ type run struct {
 
 	writers  sync.WaitGroup // writes and timed ends of faults
 	settled  bool           // all heads were equal after the last reset
-	problems []string       // play's own
+	wrongs   sync.Mutex     // over problems
+	problems []string
 	clockEnd map[string]int
 }
 
@@ -177,9 +178,25 @@ func (r *run) look(st step) {
 	for _, p := range problems {
 		r.problem("at %v: %s", st.At, p)
 	}
+	for _, n := range r.s.Heads {
+		h := r.net.heads[n]
+		data, err := os.ReadFile(h.dir + "/state.db")
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		h.old = append(h.old[max(0, len(h.old)-1):], data)
+	}
+}
+
+func (r *run) failed() bool {
+	r.wrongs.Lock()
+	defer r.wrongs.Unlock()
+	return len(r.problems) > 0
 }
 
 func (r *run) problem(format string, args ...any) {
+	r.wrongs.Lock()
+	defer r.wrongs.Unlock()
 	r.problems = append(r.problems, fmt.Sprintf(format, args...))
 }
 
@@ -386,8 +403,9 @@ func (r *run) mayLose(head string) {
 	}
 }
 
-// damage turns a machine off and overwrites a part of its file. What is found whole, old versions among it, is taken
-// over when it starts; the rest comes from the others.
+// damage turns a machine off and overwrites a part of its file; where its disk had lied about what it wrote for long,
+// what it wrote since is gone too. What is found whole, old versions among it, is taken over when it starts; the rest
+// comes from the others, and what they deleted and forgot since goes.
 func (r *run) damage(st step) {
 	if r.at(st.A) == nil || len(*r.names.Load()) < 2 || !r.configured(st.A) {
 		return
@@ -407,7 +425,12 @@ func (r *run) damage(st step) {
 		r.t.Fatal(err)
 	}
 	page := 2 + int(st.For)%(len(data)/4096-2) // not the two that say where everything is
-	for i := page * 4096; i < (page+1)*4096; i++ {
+	if h := r.net.heads[st.A]; len(h.old) == 2 && st.For%2 == 0 {
+		r.happened("old file")
+		data = slices.Clone(h.old[0])
+		page = 0
+	}
+	for i := page * 4096; i < (page+2)*4096 && i < len(data); i++ {
 		data[i] ^= 0x55
 	}
 	if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -427,6 +450,7 @@ func play(t *testing.T, s schedule, ran map[string]int) (problems []string) {
 		timing, limit := simTiming(s)
 		r := &run{s: s, limit: limit, seen: ran, clockEnd: map[string]int{}, settled: true}
 		r.cluster = newCluster(t, s.Seed, timing, s.Heads...)
+		r.wrong = r.problem
 		defer r.stopAll()
 		defer func() {
 			problems = r.problems
@@ -442,7 +466,7 @@ func play(t *testing.T, s schedule, ran map[string]int) (problems []string) {
 		for i, st := range s.Steps {
 			time.Sleep(time.Until(start.Add(st.At)))
 			r.do(i, st)
-			if len(r.problems) > 0 {
+			if r.failed() {
 				r.writers.Wait()
 				return
 			}
@@ -478,7 +502,9 @@ func (r *run) end() {
 		r.seen["horizon moved"]++
 	}
 	problems, final := r.audit()
-	r.problems = append(problems, r.auditConflicts(db, final)...)
+	for _, p := range append(problems, r.auditConflicts(db, final)...) {
+		r.problem("%s", p)
+	}
 	// And one more write reaches all within 2 s.
 	if err := r.lastWrite(); err != nil {
 		r.problem("%v", err)
@@ -670,7 +696,7 @@ func TestSimulation(t *testing.T) {
 
 // mustRun is what some schedules of a run must have had, or it shows nothing.
 var mustRun = []string{
-	"look", "cut", "cut one way", "isolate", "cross", "crash", "crash in a commit", "lost an unsynced write", "leave", "eject", "damaged file", "deleted", "horizon moved",
+	"look", "cut", "cut one way", "isolate", "cross", "crash", "crash in a commit", "lost an unsynced write", "leave", "eject", "damaged file", "old file", "deleted", "horizon moved",
 	"clock by 1h0m0s", "clock by -1h0m0s", "clock by 12s", "clock by -12s", "remote",
 	"acknowledged", "degraded", "unanswered", "refused for the clock", "lost writes in the audit log",
 	"messages lost", "messages twice", "messages overtaken", "messages a minute late", "messages into a cut", "calls refused", "answers lost",

@@ -21,6 +21,7 @@ type simHead struct {
 	dir  string
 	skew atomic.Int64 // nanoseconds that its wall clock is off
 	now  *incarnation // network.mu; nil: the machine is off
+	old  [][]byte     // its file as it was at quiet hours, the latest last
 }
 
 // incarnation is one run of the process.
@@ -42,12 +43,13 @@ type cluster struct {
 	timing Timing
 	log    *slog.Logger
 	events func(head, text string, failed bool)
+	wrong  func(format string, args ...any) // what must never be seen was
 
 	names atomic.Pointer[[]string] // configured heads
 }
 
 func newCluster(t testing.TB, seed uint64, timing Timing, names ...string) *cluster {
-	c := &cluster{t: t, timing: timing, log: slog.New(slog.DiscardHandler), events: func(string, string, bool) {}}
+	c := &cluster{t: t, timing: timing, log: slog.New(slog.DiscardHandler), events: func(string, string, bool) {}, wrong: t.Errorf}
 	c.net = &network{seed: seed, heads: map[string]*simHead{}, cut: map[[2]string]int{}, count: map[[2]string]uint64{}, latest: map[[2]string]time.Time{}}
 	if os.Getenv("MASTHEAD_DEBUG") != "" {
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -115,12 +117,38 @@ func (c *cluster) start(name string) {
 	c.net.mu.Lock()
 	h.now = inc
 	c.net.mu.Unlock()
+	watched := make(chan struct{})
+	watch := inc.db.Watch(state.KindNode)
+	go func() { // ends with ctx
+		defer close(watched)
+		defer watch.Close()
+		c.onlyForward(ctx, name, watch)
+	}()
 	go func() {
 		defer close(inc.done)
+		defer func() { <-watched }()
 		if err := inc.r.Run(ctx); err != nil {
 			c.t.Errorf("%s: Run: %v", name, err)
 		}
 	}()
+}
+
+// onlyForward sees to it that who reads on one head never sees an older version of a key after a later one: what was
+// deleted does not come back even for a moment.
+func (c *cluster) onlyForward(ctx context.Context, head string, watch *state.Watch) {
+	seen := map[state.Key]state.Record{}
+	for {
+		records, err := watch.Next(ctx)
+		if err != nil {
+			return
+		}
+		for _, r := range records {
+			if old, ok := seen[r.Key]; ok && r.Version.Compare(old.Version) < 0 {
+				c.wrong("%s shows %v %s (deleted %t) after %v %s (deleted %t)", head, r.Version, r.Value, r.Deleted, old.Version, old.Value, old.Deleted)
+			}
+			seen[r.Key] = r
+		}
+	}
 }
 
 // crash turns a machine off. What is durable stays.

@@ -2,7 +2,9 @@ package gossip
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"masthead/appliance/state"
@@ -25,7 +27,15 @@ func (w walked) moved() int { return w.pulled + w.pushed + w.dropped }
 func (r *Replica) walk(ctx context.Context, p *peer, progress func(done, total int)) (walked, error) {
 	var w walked
 	var err error
+	var pullLast, giveLast []state.Key
+	var drop []state.Stamp
 	w.theirs, err = r.explore(ctx, p, func(theirs Digest, d difference) error {
+		if theirs.Complete {
+			d.pull, pullLast = horizonLast(d.pull, pullLast)
+		}
+		if r.db.Summary().Complete {
+			d.push, giveLast = horizonLast(d.push, giveLast)
+		}
 		if err := r.pull(ctx, p, d.pull, &w, func() {
 			if progress != nil {
 				progress(min(r.db.Summary().Records, theirs.Records), theirs.Records)
@@ -43,13 +53,30 @@ func (r *Replica) walk(ctx context.Context, p *peer, progress func(done, total i
 		if err := r.give(ctx, p, d.push, &w); err != nil {
 			return err
 		}
-		if len(d.drop) == 0 {
-			return nil
-		}
-		w.dropped += len(d.drop)
-		return r.db.Drop(d.drop)
+		drop = append(drop, d.drop...)
+		return nil
 	})
-	return w, err
+	if err == nil {
+		err = errors.Join(r.pull(ctx, p, pullLast, &w, func() {}), r.give(ctx, p, giveLast, &w))
+	}
+	if err != nil || len(drop) == 0 {
+		return w, err
+	}
+	// Only after the horizon: a deletion that is dropped before keeps nobody from bringing back what was deleted.
+	w.dropped += len(drop)
+	return w, r.db.Drop(drop)
+}
+
+// horizonLast takes the horizon out of keys and adds it to last. What a complete head has beside its horizon is not
+// forgotten, however old, and who lacks it takes it only as long as its own horizon is an earlier one. That happens to a
+// head whose disk was set back, by a snapshot of a virtual machine for one.
+func horizonLast(keys, last []state.Key) (rest, horizon []state.Key) {
+	at := slices.IndexFunc(keys, state.Key.IsHorizon)
+	if at < 0 {
+		return keys, last
+	}
+	k := keys[at]
+	return slices.Delete(keys, at, at+1), append(last, k)
 }
 
 // explore finds what differs, part by part.

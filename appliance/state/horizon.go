@@ -29,3 +29,6 @@ func (d *DB) SetHorizon(ctx context.Context, h HLC) (Ack, error) {
 	}
 	return d.Apply(ctx, Origin{Who: d.conf.Head, Where: "local"}, op)
 }
+
+// IsHorizon tells whether this is the record with the horizon.
+func (k Key) IsHorizon() bool { return k == horizonKey }
