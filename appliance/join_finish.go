@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -20,6 +21,13 @@ func (h *Head) joinBySelf(ctx context.Context) error {
 	}
 	h.member.note("asks to be taken in", 0, 0)
 	_, err := h.join(ctx, wire.JoinStart{Token: h.cfg.JoinToken, Address: h.cfg.JoinAddress})
+	var p *problem
+	if h.cfg.JoinAddress != "" && errors.As(err, &p) && p.status == http.StatusBadGateway {
+		// Nobody watches, and the word on a stick is older than the token, which names all heads of its cluster.
+		if _, again := h.join(ctx, wire.JoinStart{Token: h.cfg.JoinToken}); again == nil {
+			return nil
+		}
+	}
 	return err
 }
 

@@ -87,6 +87,10 @@ func newSchedule(seed uint64, length time.Duration) schedule {
 				st.For = upTo(10 * time.Minute)
 			case "weather":
 				st.Net = weather{Loss: rng.Float64() * 0.3, Twice: rng.Float64() * 0.5, Delay: upTo(400 * time.Millisecond), Late: upTo(length)}
+			case "cut", "cut one way", "isolate", "cross", "crash":
+				if rng.IntN(6) == 0 { // longer than it takes until deletions may be forgotten
+					st.For = upTo(10 * time.Minute)
+				}
 			case "concurrent":
 				st.Key = fmt.Sprintf("c%04d", len(s.Steps))
 			}

@@ -175,6 +175,7 @@ func TestVMHeads(t *testing.T) {
 		{"the dead head returns", s.deadReturns},
 		{"commands", s.commands},
 		{"rolling restart", s.rollingRestart},
+		{"a damaged state file", s.damagedState},
 		{"partition", s.partition},
 		{"eject and join again", s.ejectAndRejoin},
 		{"leave", s.leave},
@@ -201,6 +202,15 @@ func (s *several) oneState(t *testing.T) {
 	if s.has(t, "head2", "a01") {
 		t.Error("a01, removed on head1, is still known to head2")
 	}
+	// An ordinary file is the same on all heads, at once and with its mode.
+	s.mustSh(t, "head1", "echo 'shared by all' > /etc/shared.conf; chmod 640 /etc/shared.conf; masthead file add /etc/shared.conf")
+	eventually(t, replyTime, "head2 has the file", func(context.Context) error {
+		out, status := s.sh(t, "head2", "cat /etc/shared.conf; ls -l /etc/shared.conf")
+		if status != "0" || !contains(out, "shared by all", "-rw-r-----") {
+			return errors.New(out)
+		}
+		return nil
+	})
 	// Every head has the images, without being told.
 	eventually(t, replyTime, "head2 has the worker's image", func(ctx context.Context) error {
 		list, err := s.clients["head2"].Images(ctx)
@@ -302,6 +312,22 @@ func (s *several) rollingRestart(t *testing.T) {
 	read := s.expect(t, "n02", replyTime, `(?s)^(.*)allread`)[1]
 	if got := strings.Count(read, s.worker.root); got != 6 {
 		t.Errorf("n02 read its root right %d times of 6:\n%s", got, read)
+	}
+}
+
+// damagedState spoils the state file of head2: it is found, kept, and rebuilt from head1.
+func (s *several) damagedState(t *testing.T) {
+	s.mustSh(t, "head2", `ps | grep 'masthead head ru[n]' | while read pid rest; do kill -9 $pid; done; `+
+		`echo damaged > `+images.StateDir+`/state/state.db`)
+	began := time.Now()
+	eventually(t, replyTime, "head2 is whole again", func(ctx context.Context) error {
+		_, err := s.clients["head2"].Status(ctx)
+		return err
+	})
+	s.equal(t, "head2", afterHeal)
+	t.Logf("the state of head2 was whole again after %.1f s", time.Since(began).Seconds())
+	if out := s.mustSh(t, "head2", "ls "+images.StateDir+"/state"); !strings.Contains(out, "state.db.old.00") {
+		t.Errorf("the damaged file was not kept:\n%s", out)
 	}
 }
 
