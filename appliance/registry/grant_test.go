@@ -486,3 +486,24 @@ func TestNumbering(t *testing.T) {
 		t.Errorf("with no slot: %s", got)
 	}
 }
+
+// A head is a node too: its own address is reserved for it, so that it gets it from other heads when it starts again.
+func TestHeadReservesItsAddress(t *testing.T) {
+	dirs := []string{t.TempDir(), t.TempDir()}
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, dirs...)
+		defer c.stop()
+		one := c.reg["head1"]
+		one.conf.Taken = func(a netip.Addr) (string, bool) { return "head1", a == netip.MustParseAddr("10.0.0.1") }
+		c.part("head2") // which may hold the slot: nobody is asked for an address of one's own
+		if _, err := one.Add(t.Context(), admin, wire.NodeChange{Name: ptr("head1"), MAC: ptr(mac(1)), Address: ptr("10.0.0.1")}); err != nil {
+			t.Fatal(err)
+		}
+		if rec, ok := one.ByAddress(netip.MustParseAddr("10.0.0.1")); !ok || rec.Name != "head1" {
+			t.Errorf("10.0.0.1 is of %+v", rec)
+		}
+		if _, err := one.Add(t.Context(), admin, wire.NodeChange{Name: ptr("rack-x"), MAC: ptr(mac(2)), Address: ptr("10.0.0.1")}); !errors.Is(err, ErrConflict) {
+			t.Errorf("the address of a head for another machine: %v", err)
+		}
+	})
+}

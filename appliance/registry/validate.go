@@ -44,6 +44,9 @@ const (
 func Validate(self string, c wire.NodeChange, o Others) error {
 	v := validator{self: self, others: o}
 	if c.Name != nil {
+		v.named = *c.Name
+	}
+	if c.Name != nil {
 		v.name(*c.Name)
 	} else if self == "" {
 		v.refuse(ErrInvalid, "name", "", "a node needs a name", "masthead node add NAME --mac MAC")
@@ -79,6 +82,7 @@ func Validate(self string, c wire.NodeChange, o Others) error {
 
 type validator struct {
 	self   string
+	named  string // as the change says; empty: it keeps its name
 	others Others
 	errs   []error
 }
@@ -129,7 +133,7 @@ func (v *validator) address(s string) {
 			return
 		}
 	}
-	if who, ok := v.others.ByAddress(addr); ok && who != v.self {
+	if who, ok := v.others.ByAddress(addr); ok && who != v.self && !v.ownHead(who) {
 		v.refuse(ErrConflict, "address", s, "it is the address of "+who, "masthead node show "+who)
 	}
 }
@@ -152,6 +156,12 @@ func (v *validator) heads(heads []string) {
 			v.refuse(ErrInvalid, "heads", h, "is named twice", "")
 		}
 	}
+}
+
+// ownHead tells whether who holds an address is the head that a new node is: its address is the node's.
+func (v *validator) ownHead(who string) bool {
+	_, node := v.others.ByName(v.named)
+	return who == v.named && !node
 }
 
 func (v *validator) groups(groups []string) {
