@@ -96,7 +96,7 @@ func (a *app) labUp(ctx context.Context, file string, stay bool, timeout time.Du
 	if workers := c.Named(images.RoleWorker); len(workers) > 0 {
 		example = workers[0]
 	}
-	return a.watchCluster(ctx, head, config.Name, sshCommand(c, dir), example)
+	return a.watchCluster(ctx, c.Done(), head, config.Name, sshCommand(c, dir), example)
 }
 
 // bootCluster boots the first head, then the others, which join it, then all workers at once, and gives a client of the
@@ -178,8 +178,8 @@ func (a *app) printBoots(ctx context.Context, head *wire.Client, c *cluster.Clus
 // watchInterval is how often the live table is drawn.
 const watchInterval = 2 * time.Second
 
-// watchCluster shows the cluster until ctx ends, with what there is to play with.
-func (a *app) watchCluster(ctx context.Context, head *wire.Client, lab, ssh, example string) error {
+// watchCluster shows the cluster until ctx ends or the lab is down, with what there is to play with.
+func (a *app) watchCluster(ctx context.Context, down <-chan struct{}, head *wire.Client, lab, ssh, example string) error {
 	for {
 		status, err := head.Status(ctx)
 		if ctx.Err() != nil {
@@ -200,14 +200,16 @@ func (a *app) watchCluster(ctx context.Context, head *wire.Client, lab, ssh, exa
 			"  %[1]s --lab %[2]s lab fault cut-link %[4]s:0\n"+
 			"  %[1]s --lab %[2]s lab status              the hardware\n"+
 			"%[3]sCtrl-C takes the cluster down.\n", os.Args[0], lab, ssh, example)
-		if !terminal(a.out) {
-			<-ctx.Done()
-			return nil
+		var again <-chan time.Time // on a terminal the table is drawn anew
+		if terminal(a.out) {
+			again = time.After(watchInterval)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(watchInterval):
+		case <-down:
+			return nil
+		case <-again:
 		}
 	}
 }
