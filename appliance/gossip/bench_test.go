@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -197,11 +198,13 @@ func benchRepair(b *testing.B) {
 	reportTimes(b, "", took)
 }
 
-// benchFirstSync is the time until an empty head has everything.
+// benchFirstSync is the time until an empty head has everything, and the memory that it takes on each head.
 func benchFirstSync(b *testing.B) {
 	c := ready(b)
+	empty := heap()
 	fill(b, c.heads["a"].db, manyRecords)
 	c.await("equal with many", c.equal)
+	held := float64(heap()-empty) / float64(len(c.heads))
 	y := c.heads["b"]
 	for b.Loop() {
 		b.StopTimer()
@@ -219,8 +222,17 @@ func benchFirstSync(b *testing.B) {
 		if !c.equal() {
 			b.Fatal("not equal after Sync")
 		}
-		b.ReportMetric(float64(y.in.Load()+y.out.Load()+c.heads["a"].in.Load()+c.heads["a"].out.Load()-before)/1e6, "MB")
+		b.ReportMetric(float64(y.in.Load()+y.out.Load()+c.heads["a"].in.Load()+c.heads["a"].out.Load()-before)/1e6, "MB-moved")
 		c.run("b")
 		b.StartTimer()
 	}
+	b.ReportMetric(held/1e6, "MB-memory")
+}
+
+// heap is the memory in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

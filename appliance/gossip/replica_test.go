@@ -276,7 +276,7 @@ func TestSync(t *testing.T) {
 			last = done
 			calls++
 		})
-		if err != nil || last != 3000 || calls < 3 || !c.equal() {
+		if err != nil || last != 3000 || calls == 0 || !c.equal() { // a may push some of it meanwhile, in fewer steps
 			t.Errorf("Sync: %v, %d records in %d steps, equal %t", err, last, calls, c.equal())
 		}
 		if err := c.at("b").r.Sync(ctx, "x", nil); err == nil || !strings.Contains(err.Error(), "no other configured head") {

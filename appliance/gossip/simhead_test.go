@@ -122,7 +122,7 @@ func (c *cluster) start(name string) {
 	go func() { // ends with ctx
 		defer close(watched)
 		defer watch.Close()
-		c.onlyForward(ctx, name, watch)
+		c.onlyForward(ctx, name, clock, watch)
 	}()
 	go func() {
 		defer close(inc.done)
@@ -134,8 +134,8 @@ func (c *cluster) start(name string) {
 }
 
 // onlyForward sees to it that who reads on one head never sees an older version of a key after a later one: what was
-// deleted does not come back even for a moment.
-func (c *cluster) onlyForward(ctx context.Context, head string, watch *state.Watch) {
+// deleted does not come back even for a moment. Nor does it see what another head's clock puts in the future.
+func (c *cluster) onlyForward(ctx context.Context, head string, clock *Clock, watch *state.Watch) {
 	seen := map[state.Key]state.Record{}
 	for {
 		records, err := watch.Next(ctx)
@@ -145,6 +145,9 @@ func (c *cluster) onlyForward(ctx context.Context, head string, watch *state.Wat
 		for _, r := range records {
 			if old, ok := seen[r.Key]; ok && r.Version.Compare(old.Version) < 0 {
 				c.wrong("%s shows %v %s (deleted %t) after %v %s (deleted %t)", head, r.Version, r.Value, r.Deleted, old.Version, old.Value, old.Deleted)
+			}
+			if lead := r.Version.HLC.Time().Sub(clock.Now()); r.Version.Head != head && lead > state.MaxSkew {
+				c.wrong("%s shows %v %s, %v ahead of its clock", head, r.Version, r.Value, lead)
 			}
 			seen[r.Key] = r
 		}
