@@ -295,6 +295,9 @@ func (a *api) changeNode(ctx context.Context, c caller, r *http.Request) (any, e
 	if err != nil {
 		return nil, err
 	}
+	if err := a.head.reg.HeadsKeepIdentity([]string{r.PathValue("name")}, ch); err != nil {
+		return nil, err
+	}
 	changed, err := a.head.reg.Set(ctx, c.origin(), []string{r.PathValue("name")}, ch)
 	if err != nil {
 		return nil, err
@@ -303,6 +306,9 @@ func (a *api) changeNode(ctx context.Context, c caller, r *http.Request) (any, e
 }
 
 func (a *api) removeNode(ctx context.Context, c caller, r *http.Request) (any, error) {
+	if err := a.head.reg.HeadsStay([]string{r.PathValue("name")}); err != nil {
+		return nil, err
+	}
 	removed, err := a.head.reg.Remove(ctx, c.origin(), []string{r.PathValue("name")}, r.URL.Query().Has("dry_run"))
 	if err != nil {
 		return nil, err

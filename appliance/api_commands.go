@@ -64,8 +64,9 @@ func (a *api) command(w http.ResponseWriter, r *http.Request) {
 		err = invalid(req.Command.Validate())
 	}
 	var targets []wire.Target
+	var note string
 	if err == nil {
-		targets, err = a.targets(req.Nodes)
+		targets, note, err = a.targets(req.Nodes)
 	}
 	if err != nil {
 		writeProblem(w, err)
@@ -76,7 +77,7 @@ func (a *api) command(w http.ResponseWriter, r *http.Request) {
 	if req.DryRun {
 		route := d.Find(ctx, targets, peers)
 		route.Plan.DryRun = true
-		emit := eventWriter(w)
+		emit := noteWriter(w, note)
 		for _, note := range route.Notes {
 			_ = emit(wire.CommandEvent{Note: note}) // a client that has gone needs no answer
 		}
@@ -95,7 +96,16 @@ func (a *api) command(w http.ResponseWriter, r *http.Request) {
 	if fanout <= 0 {
 		fanout = wire.DefaultFanout
 	}
-	_ = d.RunAll(ctx, d.Find(ctx, targets, peers), req.Command, in, fanout, eventWriter(w)) // it fails only when the client has gone
+	_ = d.RunAll(ctx, d.Find(ctx, targets, peers), req.Command, in, fanout, noteWriter(w, note)) // it fails only when the client has gone
+}
+
+// noteWriter is eventWriter with a note first, if there is one.
+func noteWriter(w http.ResponseWriter, note string) command.Emit {
+	emit := eventWriter(w)
+	if note != "" {
+		_ = emit(wire.CommandEvent{Note: note}) // a client that has gone needs no answer
+	}
+	return emit
 }
 
 // eventWriter answers with one event a line, each as soon as it is there.
@@ -118,24 +128,24 @@ func invalid(err error) error {
 	return &problem{http.StatusBadRequest, err.Error(), "masthead node --help"}
 }
 
-// targets are the nodes of a set.
-func (a *api) targets(set string) ([]wire.Target, error) {
+// targets are the nodes of a set, heads only where it asks for them, and what is to be said of it.
+func (a *api) targets(set string) (targets []wire.Target, note string, err error) {
 	if strings.TrimSpace(set) == "" {
-		return nil, &problem{http.StatusBadRequest, "no nodes are named", "@" + nodeset.All + " for all of them"}
+		return nil, "", &problem{http.StatusBadRequest, "no nodes are named", "@" + nodeset.All + " for all workers"}
 	}
 	now := a.now()
 	nodes, err := a.head.reg.List(set, now)
+	if err == nil {
+		nodes, note, err = a.meant(set, nodes)
+	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if len(nodes) == 0 {
-		return nil, &problem{http.StatusNotFound, "no node matches " + set, "masthead node list"}
-	}
-	targets := make([]wire.Target, len(nodes))
+	targets = make([]wire.Target, len(nodes))
 	for i, n := range nodes {
 		targets[i] = wire.Target{Name: n.Name, MAC: n.MAC, Absent: howAbsent(n, now)}
 	}
-	return targets, nil
+	return targets, note, nil
 }
 
 // howAbsent is what is known of a node that no head reaches.

@@ -22,7 +22,7 @@ func (a *api) fileRoutes() []route {
 		{"GET " + wire.PathImage + "{tag}", admin, "Show an image's tag and what it meant before", nil, wire.ImageTag{}, a.imageTag, nil},
 		{"PUT " + wire.PathImage + "{tag}", admin, "Make a tag mean an image that is on this head", wire.ImageChange{}, wire.ImageChanged{}, a.tagImage, nil},
 		{"POST " + wire.PathImage + "{tag}/rollback", admin, "Make a tag mean what it meant before", wire.ImageChange{}, wire.ImageChanged{}, a.rollbackImage, nil},
-		{"DELETE " + wire.PathImage + "{tag}", admin, "Remove a tag; ?dry_run only says what would be", nil, wire.ImageChanged{}, a.removeImage, nil},
+		{"DELETE " + wire.PathImage + "{tag}", admin, "Remove a tag; ?dry_run only says what would be; ?force also one that is in use", nil, wire.ImageChanged{}, a.removeImage, nil},
 		{"PUT " + wire.PathBlob + "{digest}", admin, "Send a blob of an image", nil, nil, nil, a.putBlob},
 		{"GET " + wire.PathBlob + "{digest}" + wire.PathLacks, admin, "What of an image, given by its manifest, is not on this head", nil, []images.Blob{}, a.lacks, nil},
 		{"GET " + wire.PathAside, admin, "List what this head has set aside (.old.NN)", nil, wire.Aside{}, a.aside, nil},
@@ -50,6 +50,12 @@ func (a *api) file(path string) (wire.File, state.Version, error) {
 	}
 	f, err := state.Decode[wire.FileRecord](rec)
 	return wire.File{Path: path, FileRecord: f}, rec.Version, err
+}
+
+// notKept tells that a file is not kept the same.
+func notKept(err error) bool {
+	var p *problem
+	return errors.As(err, &p) && p.status == http.StatusNotFound
 }
 
 func (a *api) fileList(context.Context, caller, *http.Request) (any, error) {
@@ -92,6 +98,13 @@ func (a *api) addFile(ctx context.Context, c caller, r *http.Request) (any, erro
 		}
 		return nil, p
 	}
+	before, _, err := a.file(ch.Path)
+	if err != nil && !notKept(err) {
+		return nil, err
+	}
+	if err := files.CheckOwners(before.Now(), v); err != nil {
+		return nil, &problem{http.StatusBadRequest, fmt.Sprintf("file %s: %v", ch.Path, err), "masthead file add " + ch.Path + " --owner root:root, or numbers, --owner 1000:1000"}
+	}
 	a.head.files.gate.RLock()
 	defer a.head.files.gate.RUnlock()
 	if !ch.DryRun && !a.head.files.has(images.Blob{Digest: v.Digest, Size: v.Size}) {
@@ -120,8 +133,7 @@ func (a *api) rollbackFile(ctx context.Context, c caller, r *http.Request) (any,
 func (a *api) changeFile(ctx context.Context, c caller, path string, dry bool, next func(wire.FileRecord) (wire.FileVersion, error)) (wire.FileChanged, error) {
 	for try := 0; ; try++ {
 		f, at, err := a.file(path)
-		var none *problem
-		if err != nil && !(errors.As(err, &none) && none.status == http.StatusNotFound) {
+		if err != nil && !notKept(err) {
 			return wire.FileChanged{}, err
 		}
 		v, err := next(f.FileRecord)

@@ -122,8 +122,8 @@ func (a *api) removeImage(ctx context.Context, c caller, r *http.Request) (any, 
 		if _, ok := t.Now(); !ok {
 			return t, noTag(name)
 		}
-		if users, try := a.head.usersOf(name); len(users) > 0 {
-			return t, &problem{http.StatusConflict, fmt.Sprintf("image %s is in use: %s", name, strings.Join(users, ", ")), try}
+		if users, try := a.head.usersOf(name); len(users) > 0 && !r.URL.Query().Has("force") {
+			return t, &problem{http.StatusConflict, fmt.Sprintf("image %s is in use: %s", name, strings.Join(users, ", ")), try + "; or masthead image rm " + name + " --force"}
 		}
 		return wire.ImageTag{Removed: a.now().UTC().Truncate(time.Second)}, nil
 	})
@@ -137,8 +137,17 @@ func (h *Head) usersOf(tag string) (users []string, try string) {
 			try = command + " OTHER"
 		}
 	}
-	if h.reg.Settings().DefaultImage == tag {
+	switch h.reg.Settings().DefaultImage {
+	case tag:
 		use("by every node that names no image", "masthead head settings --default-image")
+	case "":
+		if n := h.withoutImage(); n > 0 && h.library.defaultImage() == tag {
+			who := fmt.Sprintf("%d nodes that name", n)
+			if n == 1 {
+				who = "1 node that names"
+			}
+			use("by "+who+" no image, as the only one for workers", "masthead head settings --default-image")
+		}
 	}
 	for _, kind := range []state.Kind{state.KindGroup, state.KindNode} {
 		for _, rec := range h.db.List(kind, "") {
@@ -156,6 +165,20 @@ func (h *Head) usersOf(tag string) (users []string, try string) {
 		users = append(users[:5], fmt.Sprintf("and by %d more", more))
 	}
 	return users, try
+}
+
+// withoutImage counts the nodes for which nobody has named an image. Heads run what they booted from.
+func (h *Head) withoutImage() int {
+	heads, n := h.heads(), 0
+	for _, rec := range h.db.List(state.KindNode, "") {
+		if _, head := heads[rec.Key.Name]; head {
+			continue
+		}
+		if node, ok := h.reg.Record(rec.Key.Name); ok && h.reg.ImageRef(node) == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // changeTag makes a change of a tag, again if somebody else has changed it meanwhile.

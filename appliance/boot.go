@@ -82,7 +82,7 @@ func (h *Head) defaultImage() string {
 	return h.library.defaultImage()
 }
 
-// resolveImage turns what a node's record names into the digest of an image.
+// resolveImage turns what a node's record names into the digest of an image for workers.
 func (h *Head) resolveImage(ref string) (images.Digest, error) {
 	if ref == "" {
 		ref = h.library.defaultImage()
@@ -90,7 +90,18 @@ func (h *Head) resolveImage(ref string) (images.Digest, error) {
 	if ref == "" {
 		return "", errors.New("none is named, and there is not exactly one for workers")
 	}
-	return h.library.resolve(ref)
+	d, err := h.library.meaning(ref)
+	var role images.Role
+	if err == nil {
+		role, err = h.library.role(d)
+	}
+	if err == nil && role == images.RoleHead {
+		err = registry.ErrHeadImage
+	}
+	if err != nil {
+		return "", fmt.Errorf("image %s: %w", ref, err)
+	}
+	return d, nil
 }
 
 // fetched makes a stage of what a machine loads.

@@ -104,6 +104,34 @@ func (h *Head) addHeads(s *wire.Status, now time.Time) {
 		s.Trouble = append(s.Trouble, d.String())
 	}
 	s.Trouble = append(s.Trouble, clockTrouble(s.Heads)...)
+	if entries, err := h.db.Audit(lostLook); err == nil { // a state that cannot be read is told elsewhere
+		s.Trouble = append(s.Trouble, lostTrouble(entries, now)...)
+	}
+}
+
+const (
+	// lostLook is how many entries of the audit log are searched for lost changes: a status must stay cheap.
+	lostLook = 200
+	// lostFor is how long a lost change is trouble; it stays in the audit log.
+	lostFor = 24 * time.Hour
+)
+
+// lostTrouble tells of changes that lost against ones made at the same time on another head. Pure.
+func lostTrouble(entries []state.AuditEntry, now time.Time) []string {
+	n := 0
+	for _, e := range entries {
+		if e.Conflict != nil && now.Sub(e.Time) < lostFor {
+			n++
+		}
+	}
+	look := fmt.Sprintf("masthead audit -n %d", lostLook)
+	switch n {
+	case 0:
+		return nil
+	case 1:
+		return []string{"1 change was lost to a concurrent one: " + look}
+	}
+	return []string{fmt.Sprintf("%d changes were lost to concurrent ones: %s", n, look)}
 }
 
 // maxQuietSkew is how much the clocks of two heads may differ before people are told. NTP keeps them within
@@ -147,4 +175,14 @@ func degraded(heads []wire.HeadStatus) string {
 		verb = "do"
 	}
 	return fmt.Sprintf("only this head has what is written now: %s %s not answer", strings.Join(dead, ", "), verb)
+}
+
+// isHeadMAC tells whether a MAC address is that of a configured head.
+func (h *Head) isHeadMAC(mac string) bool {
+	rec, ok := h.reg.ByMAC(mac)
+	if !ok {
+		return false
+	}
+	_, err := h.db.Get(state.Key{Kind: state.KindHead, Name: rec.Name})
+	return err == nil
 }

@@ -3,9 +3,11 @@ package appliance
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"masthead/appliance/state"
 	"masthead/node/wire"
 )
 
@@ -25,6 +27,29 @@ func TestClockTrouble(t *testing.T) {
 	} {
 		if diff := cmp.Diff(tt.want, clockTrouble([]wire.HeadStatus{{Name: "head1", Self: true, Alive: true}, tt.head})); diff != "" {
 			t.Errorf("%s: %s", tt.name, diff)
+		}
+	}
+}
+
+func TestLostTrouble(t *testing.T) {
+	now := time.Now()
+	entry := func(ago time.Duration, lost bool) state.AuditEntry {
+		e := state.AuditEntry{Time: now.Add(-ago)}
+		if lost {
+			e.Conflict = &state.AuditConflict{}
+		}
+		return e
+	}
+	for _, tt := range []struct {
+		entries []state.AuditEntry
+		want    []string
+	}{
+		{[]state.AuditEntry{entry(0, false), entry(25*time.Hour, true)}, nil},
+		{[]state.AuditEntry{entry(time.Hour, true), entry(25*time.Hour, true)}, []string{"1 change was lost to a concurrent one: masthead audit -n 200"}},
+		{[]state.AuditEntry{entry(0, true), entry(0, false), entry(23*time.Hour, true)}, []string{"2 changes were lost to concurrent ones: masthead audit -n 200"}},
+	} {
+		if diff := cmp.Diff(tt.want, lostTrouble(tt.entries, now)); diff != "" {
+			t.Error(diff)
 		}
 	}
 }

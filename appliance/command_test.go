@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -266,5 +267,43 @@ func TestCommandText(t *testing.T) {
 	long := commandText(wire.CommandRequest{Nodes: "n01", Command: wire.Command{Kind: wire.CommandExec, Shell: strings.Repeat("é", 5000)}}, 0)
 	if len(long) > maxNoted+100 || !strings.HasSuffix(long, "… on n01") {
 		t.Errorf("%d bytes: %.30s", len(long), long)
+	}
+}
+
+// Heads are in a set of a command or of a change only where the set asks for them.
+func TestHeadsAreLeftOut(t *testing.T) {
+	h, _ := testHead(t)
+	owner := serveAPI(t, h, false)(ownerToken)
+	yes, all := true, wire.CommandRequest{Nodes: "@all", Command: wire.Command{Kind: wire.CommandExec, Argv: []string{"true"}}, DryRun: true}
+	add := func(name, mac string, attrs map[string]string) {
+		t.Helper()
+		if _, err := owner.AddNode(t.Context(), wire.NodeChange{Name: &name, MAC: &mac, Approved: &yes, Attrs: attrs}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("head7", "52:54:00:77:00:a7", map[string]string{"role": "head"})
+	const note = "heads are left out: name them to include them: head7"
+	_, err := runCommand(t, owner, all, nil)
+	refused(t, "heads alone", err, http.StatusNotFound, "no node matches @all", note)
+	add("n01", macA, nil)
+	got, err := runCommand(t, owner, all, nil)
+	if err != nil || len(got) != 2 || got[0].Note != note || got[1].Plan == nil || !slices.Equal(got[1].Plan.Nodes, []string{"n01"}) {
+		t.Errorf("a command: %+v, %v", got, err)
+	}
+	named := all
+	named.Nodes = "head7"
+	if got, err := runCommand(t, owner, named, nil); err != nil || len(got) != 1 || !slices.Equal(got[0].Plan.Nodes, []string{"head7"}) {
+		t.Errorf("a command on a head: %+v, %v", got, err)
+	}
+	changed, err := owner.ChangeNodes(t.Context(), "@all", wire.NodeChange{Attrs: map[string]string{"a": "b"}})
+	if err != nil || len(changed) != 1 || changed[0].Node.Name != "n01" || changed[0].Note != note {
+		t.Errorf("a change: %+v, %v", changed, err)
+	}
+	removed, err := owner.RemoveNodes(t.Context(), "@all", true)
+	if err != nil || len(removed) != 1 || removed[0].Node.Name != "n01" || removed[0].Note != note {
+		t.Errorf("a removal: %+v, %v", removed, err)
+	}
+	if removed, err = owner.RemoveNodes(t.Context(), "head7", false); err != nil || len(removed) != 1 {
+		t.Errorf("a machine that is no configured head any more: %+v, %v", removed, err)
 	}
 }

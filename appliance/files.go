@@ -242,6 +242,8 @@ func (h *Head) serveFileCheck(w http.ResponseWriter, r *http.Request) {
 const checkTimeout = 15 * time.Second
 
 // checkAllFiles asks all configured heads. One that does not answer is a difference of its own.
+//
+// One that was silent before is given the time of a packet, not that of a folder of files.
 func (h *Head) checkAllFiles(ctx context.Context) []wire.FileDifference {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -250,9 +252,16 @@ func (h *Head) checkAllFiles(ctx context.Context) []wire.FileDifference {
 	var asked sync.WaitGroup
 	for name, rec := range h.peerRecords() {
 		asked.Go(func() {
+			ctx := ctx
+			alive, seen := h.lastHeard(name)
+			if !alive {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, silentTimeout)
+				defer cancel()
+			}
 			found, err := h.askFileCheck(ctx, name, rec)
 			if err != nil {
-				found = []wire.FileDifference{{Head: name, Reason: "it was not asked: " + err.Error(), Try: "masthead head list"}}
+				found = []wire.FileDifference{{Head: name, Reason: silence(alive, seen, err), Try: "masthead head list"}}
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -264,6 +273,17 @@ func (h *Head) checkAllFiles(ctx context.Context) []wire.FileDifference {
 		return strings.Compare(a.Path+"\x00"+a.Head, b.Path+"\x00"+b.Head)
 	})
 	return all
+}
+
+// silence is why a head gave no answer, after its name. Pure.
+func silence(alive bool, seen time.Time, err error) string {
+	switch {
+	case alive:
+		return "gives no answer: " + err.Error()
+	case seen.IsZero():
+		return "has not answered since this head started"
+	}
+	return "does not answer since " + seen.UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
 func (h *Head) askFileCheck(ctx context.Context, name string, rec wire.HeadRecord) ([]wire.FileDifference, error) {

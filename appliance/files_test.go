@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"masthead/images"
 	"masthead/node/wire"
@@ -203,8 +204,43 @@ func TestDiffWithADeadHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.srvs[1].Close()
+	began := time.Now()
 	list, err := r.client(0).FileDiff(t.Context(), "")
-	if err != nil || len(list) != 2 || list[0].Head != "h2" || !strings.Contains(list[0].Reason, "was not asked") || list[1].Head != "h1" {
+	if err != nil || len(list) != 2 || list[0].Head != "h2" || list[0].Reason != "has not answered since this head started" || list[1].Head != "h1" {
 		t.Errorf("%+v, %v", list, err)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("a head that is known to be silent held it up for %v", took)
+	}
+}
+
+func TestSilence(t *testing.T) {
+	seen := time.Date(2026, 11, 22, 1, 15, 50, 0, time.UTC)
+	for want, got := range map[string]string{
+		"does not answer since 2026-11-22 01:15:50 UTC": silence(false, seen, io.EOF),
+		"has not answered since this head started":      silence(false, time.Time{}, io.EOF),
+		"gives no answer: EOF":                          silence(true, seen, io.EOF),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// An owner whom this head does not know is refused, unless the file has it already.
+func TestUnknownOwner(t *testing.T) {
+	r := newRing(t, "h1")
+	ch := wire.FileChange{Path: "/etc/x", Digest: images.DigestOf([]byte("x")), Size: 1, Mode: 0o600, Owner: "nosuchuser", UID: 65534, DryRun: true}
+	_, err := r.client(0).AddFile(t.Context(), ch)
+	if statusOf(err) != http.StatusBadRequest || !strings.Contains(err.Error(), `no user "nosuchuser"`) {
+		t.Errorf("user: %v", err)
+	}
+	ch.Owner, ch.Group = "", "nosuchgroup"
+	if _, err := r.client(0).AddFile(t.Context(), ch); statusOf(err) != http.StatusBadRequest {
+		t.Errorf("group: %v", err)
+	}
+	ch.Group = "" // numbers
+	if _, err := r.client(0).AddFile(t.Context(), ch); err != nil {
+		t.Errorf("numbers: %v", err)
 	}
 }

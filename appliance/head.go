@@ -193,7 +193,7 @@ func (h *Head) Run(ctx context.Context) error {
 	serves := h.serves()
 	if serves {
 		if err := h.knowSelf(ctx); err != nil {
-			h.log.Warn("this head is not among its own nodes", "err", err)
+			h.event("this head is not among its own nodes: "+err.Error(), true)
 		}
 	}
 	sup := suture.New("head", suture.Spec{EventHook: func(e suture.Event) { h.log.Warn("service", "event", e.String()) }})

@@ -15,8 +15,8 @@ import (
 // settingGeneration counts how often an operator has named a survivor.
 const settingGeneration = "generation"
 
-// removeOps are the changes that take heads out of the cluster: their records, so that their keys count no more; their
-// slots, which this head takes; and the key of the membership protocol, which they know.
+// removeOps are the changes that take heads out of the cluster: their records, so that their keys count no more; the nodes
+// that they were, which are discovered again if the machines boot as workers; their slots, which this head takes; and the key of the membership protocol, which they know.
 func (h *Head) removeOps(gone map[string]wire.HeadRecord, how string, now time.Time) ([]state.Op, error) {
 	var ops []state.Op
 	put := func(kind state.Kind, name string, v any) error {
@@ -26,6 +26,11 @@ func (h *Head) removeOps(gone map[string]wire.HeadRecord, how string, now time.T
 	}
 	for _, name := range slices.Sorted(maps.Keys(gone)) {
 		ops = append(ops, state.Delete(state.KindHead, name))
+		node, err := h.reg.ForgetHead(name)
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, node...)
 		r := removedHead{Key: gone[name].Key, By: h.cfg.Name, At: now.UTC().Truncate(time.Second), How: how}
 		if err := put(state.KindSetting, removedPrefix+name, r); err != nil {
 			return nil, err
@@ -62,7 +67,7 @@ func (h *Head) eject(ctx context.Context, o state.Origin, name string, c wire.He
 	case !ok:
 		return wire.HeadChanged{}, &problem{http.StatusNotFound, name + " is not a configured head", "masthead head list"}
 	}
-	if len(gone) > 0 && !c.Force && h.views(ctx, gone)[name].alive() {
+	if len(gone) > 0 && !c.Force && h.views(ctx, gone, c.DryRun)[name].alive() {
 		return wire.HeadChanged{}, &problem{http.StatusConflict, "head " + name + " answers: it is not dead",
 			"masthead head leave on " + name + "; or " + again + " --force, which loses what only it knows"}
 	}
@@ -154,7 +159,7 @@ func (h *Head) recoverHere(ctx context.Context, o state.Origin, c wire.HeadChang
 	if len(gone) == 0 && p == phaseNone {
 		return wire.HeadChanged{}, &problem{http.StatusConflict, "this is the only configured head already", "masthead head list"}
 	}
-	if live := h.liveHeads(ctx); len(live) > 0 && !c.Force {
+	if live := h.liveHeads(ctx, c.DryRun); len(live) > 0 && !c.Force {
 		return wire.HeadChanged{}, &problem{http.StatusConflict, listText(live) + " answers: the cluster is not lost",
 			"masthead head eject of the ones that are dead; or masthead head recover --force"}
 	}

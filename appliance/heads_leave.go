@@ -22,19 +22,22 @@ func (h *Head) leave(ctx context.Context, c wire.HeadChange) (wire.HeadChanged, 
 	if h.solo() {
 		return wire.HeadChanged{}, &problem{http.StatusConflict, "this is the only head of its cluster: nobody would have the state when it left", ""}
 	}
-	live := h.liveHeads(ctx)
+	live := h.liveHeads(ctx, c.DryRun)
 	if len(live) == 0 {
 		return wire.HeadChanged{}, &problem{http.StatusConflict, "no other head answers, so nobody can take over from this one",
 			"switch another head on; if they are all gone for good: masthead head recover"}
 	}
 	held := h.heldSlots()
 	done := wire.HeadChanged{Steps: []string{
-		fmt.Sprintf("gives %d of %d slots to %s", len(held), state.Slots, listText(live)),
+		fmt.Sprintf("%s leaves: it gives %d of %d slots to %s", h.cfg.Name, len(held), state.Slots, listText(live)),
 		"waits until one of them has everything that this head knows",
 		"is removed from the cluster; the key of the heads' membership protocol changes",
 		"puts its keys and its state aside, and begins a cluster of its own, with nothing in it",
 		"nodes that report to it go to " + listText(live),
 	}}
+	if !c.DryRun && c.Confirm != h.cfg.Name {
+		return wire.HeadChanged{}, &problem{http.StatusBadRequest, "leave takes the name of the head that goes, as a confirmation: " + h.cfg.Name, "masthead head leave --yes"}
+	}
 	if c.DryRun || p == phaseLeaving {
 		return done, nil
 	}
@@ -67,12 +70,12 @@ func (h *Head) finishLeave(ctx context.Context) error {
 		h.event("this head stays: it is the only one now", true)
 		return h.setPhase(memberFile{})
 	}
-	for _, seen := range h.views(ctx, h.peerRecords()) {
+	for _, seen := range h.views(ctx, h.peerRecords(), false) {
 		if seen.gone() != "" { // it was done, and the answer was lost
 			return h.setPhase(memberFile{Phase: phaseLeft, Since: time.Now().UTC()})
 		}
 	}
-	live := h.liveHeads(ctx)
+	live := h.liveHeads(ctx, false)
 	if len(live) == 0 {
 		return &problem{http.StatusConflict, "leaving waits for another head that answers", "masthead head list"}
 	}

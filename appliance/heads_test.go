@@ -342,20 +342,22 @@ func tokenKnown(t *testing.T, h *liveHead, token string) error {
 func TestLeave(t *testing.T) {
 	t.Parallel()
 	one, two := startHead(t, "head1", 1), startHead(t, "head2", 2)
-	_, err := one.LeaveHead(t.Context(), wire.HeadChange{})
+	_, err := one.LeaveHead(t.Context(), wire.HeadChange{Confirm: "head1"})
 	refused(t, "a single head", err, http.StatusConflict, "only head")
 	two.join(one)
 	two.node("n02", "52:54:00:77:00:02")
 	would, err := two.LeaveHead(t.Context(), wire.HeadChange{DryRun: true})
-	if err != nil || would.Applied || len(would.Steps) < 3 {
+	if err != nil || would.Applied || len(would.Steps) < 3 || !strings.HasPrefix(would.Steps[0], "head2 leaves: ") {
 		t.Errorf("dry run: %+v, %v", would, err)
 	}
+	_, err = two.LeaveHead(t.Context(), wire.HeadChange{Confirm: "head1"})
+	refused(t, "another name", err, http.StatusBadRequest, "head2", "--yes")
 	one.off()
-	_, err = two.LeaveHead(t.Context(), wire.HeadChange{})
+	_, err = two.LeaveHead(t.Context(), wire.HeadChange{Confirm: "head2"})
 	refused(t, "with the other off", err, http.StatusConflict, "no other head answers", "recover")
 	one.on()
 	one.untilEqual(two)
-	if _, err := two.LeaveHead(t.Context(), wire.HeadChange{}); err != nil {
+	if _, err := two.LeaveHead(t.Context(), wire.HeadChange{Confirm: "head2"}); err != nil {
 		t.Fatal(err)
 	}
 	two.untilState(wire.MemberSolo)
@@ -442,6 +444,15 @@ func TestRecover(t *testing.T) {
 	_, err := one.RecoverHead(t.Context(), wire.HeadChange{Confirm: "head1"})
 	refused(t, "a single head", err, http.StatusConflict, "only configured head")
 	two.join(one)
+	name, mac := "head1", "52:54:00:77:00:0b" // a head that masthead booted is a node too
+	if _, err := two.AddNode(t.Context(), wire.NodeChange{Name: &name, MAC: &mac, Attrs: map[string]string{"role": "head"}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = two.RemoveNodes(t.Context(), "head1", false)
+	refused(t, "a head as a node", err, http.StatusConflict, "configured head", "masthead head eject head1")
+	other := "head7"
+	_, err = two.ChangeNode(t.Context(), "head1", wire.NodeChange{Name: &other})
+	refused(t, "another name for a head", err, http.StatusConflict, "head1 is a configured head")
 	one.untilEqual(two)
 	_, err = two.RecoverHead(t.Context(), wire.HeadChange{Confirm: "head2"})
 	refused(t, "while the other answers", err, http.StatusConflict, "head1 answers")
@@ -456,6 +467,15 @@ func TestRecover(t *testing.T) {
 	if err != nil || !done.Applied || !strings.Contains(strings.Join(done.Steps, "\n"), "generation 2") {
 		t.Fatalf("%+v, %v", done, err)
 	}
+	if done.Degraded != "" {
+		t.Errorf("of one head, and degraded: %s", done.Degraded)
+	}
+	two.until("the node that head1 was is gone", func() error {
+		if _, err := two.Node(t.Context(), "head1"); statusOf(err) != http.StatusNotFound {
+			return fmt.Errorf("%v", err)
+		}
+		return nil
+	})
 	two.untilState(wire.MemberSolo)
 	two.node("after", "52:54:00:77:00:0a")
 	if got := two.holders(); got["head2"] != 64 {
@@ -639,7 +659,7 @@ func TestBothLeave(t *testing.T) {
 	one.node("n01", "52:54:00:77:00:01")
 	two.untilNode("n01")
 	for _, h := range []*liveHead{one, two} {
-		if _, err := h.LeaveHead(t.Context(), wire.HeadChange{}); err != nil {
+		if _, err := h.LeaveHead(t.Context(), wire.HeadChange{Confirm: h.cfg.Name}); err != nil {
 			t.Fatal(err)
 		}
 	}

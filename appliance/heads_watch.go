@@ -109,7 +109,7 @@ func (h *Head) settleWish() error {
 // stops here.
 func (h *Head) lookAround(ctx context.Context) (removed bool, err error) {
 	reason := ""
-	for name, seen := range h.views(ctx, h.peerRecords()) {
+	for name, seen := range h.views(ctx, h.peerRecords(), false) {
 		switch {
 		case seen.gone() != "":
 			reason = seen.gone()
@@ -154,8 +154,9 @@ func (s seen) alive() bool {
 	return s.err == nil || errors.As(s.err, &p) && p.Status != http.StatusServiceUnavailable
 }
 
-// views asks several heads at once.
-func (h *Head) views(ctx context.Context, heads map[string]wire.HeadRecord) map[string]seen {
+// views asks several heads at once. In a hurry those that are silent get little time; that is no proof that they are
+// dead, so it is not for what cannot be taken back.
+func (h *Head) views(ctx context.Context, heads map[string]wire.HeadRecord, hurry bool) map[string]seen {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	var mu sync.Mutex
@@ -163,6 +164,12 @@ func (h *Head) views(ctx context.Context, heads map[string]wire.HeadRecord) map[
 	answers := map[string]seen{}
 	for name := range heads {
 		all.Go(func() {
+			ctx := ctx
+			if hurry && !h.headAlive(name) {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, silentTimeout)
+				defer cancel()
+			}
 			view, err := askPeer[wire.PeerView](ctx, h, name, http.MethodGet, wire.PathPeerView, nil)
 			mu.Lock()
 			defer mu.Unlock()
@@ -174,9 +181,9 @@ func (h *Head) views(ctx context.Context, heads map[string]wire.HeadRecord) map[
 }
 
 // liveHeads are the other heads that answer now, in order.
-func (h *Head) liveHeads(ctx context.Context) []string {
+func (h *Head) liveHeads(ctx context.Context, hurry bool) []string {
 	var live []string
-	for name, seen := range h.views(ctx, h.peerRecords()) {
+	for name, seen := range h.views(ctx, h.peerRecords(), hurry) {
 		if seen.alive() {
 			live = append(live, name)
 		}

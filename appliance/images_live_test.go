@@ -119,7 +119,7 @@ func TestImagesOfLiveHeads(t *testing.T) {
 	second, _ := upload(t, h1.Client, "second", "five")
 	h2.untilImages("second " + second.Short() + ", worker " + newer.Short())
 	h2.off()
-	if _, err := h1.RemoveImage(t.Context(), "worker", false); err != nil {
+	if _, err := h1.RemoveImage(t.Context(), "worker", false, false); err != nil {
 		t.Fatal(err)
 	}
 	only := images.Blob(m2.Root.Chunks[2])
@@ -287,7 +287,7 @@ func TestNothingReferencedIsRemovedProperty(t *testing.T) {
 					rt.Fatal(err)
 				}
 			case "remove":
-				_, err := c.RemoveImage(t.Context(), name, false)
+				_, err := c.RemoveImage(t.Context(), name, false, false)
 				if s := statusOf(err); s != 200 && s != 404 {
 					rt.Fatal(err)
 				}

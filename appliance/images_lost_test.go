@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"masthead/appliance/registry"
 	"masthead/appliance/state"
 	"masthead/images"
 	"masthead/node/wire"
@@ -102,7 +103,7 @@ func TestNewMediumOfALoneHead(t *testing.T) {
 	if _, err := c.RollbackImage(t.Context(), "worker", wire.ImageChange{}); statusOf(err) != http.StatusConflict {
 		t.Errorf("rollback to what is nowhere: %v", err)
 	}
-	if _, err := c.RemoveImage(t.Context(), "other", false); err != nil {
+	if _, err := c.RemoveImage(t.Context(), "other", false, false); err != nil {
 		t.Fatal(err)
 	}
 	k := &keeper{head: h, collect: true}
@@ -248,11 +249,11 @@ func TestRemoveAnImageOnAFullDisk(t *testing.T) {
 		return int64(st.Bavail) * st.Bsize
 	}
 	before := free()
-	if changed, err := c.RemoveImage(t.Context(), "here", false); err != nil || !changed.Applied {
+	if changed, err := c.RemoveImage(t.Context(), "here", false, false); err != nil || !changed.Applied {
 		t.Fatalf("remove an image on a full disk: %+v, %v", changed, err)
 	}
 	// And what another head removes, among what it writes else.
-	if _, err := r.client(0).RemoveImage(t.Context(), "there", false); err != nil {
+	if _, err := r.client(0).RemoveImage(t.Context(), "there", false, false); err != nil {
 		t.Fatal(err)
 	}
 	op, err := state.Put(state.KindNode, "elsewhere", strings.Repeat("x", 10_000))
@@ -307,13 +308,14 @@ func TestRemoveAnImageInUse(t *testing.T) {
 	stable := "stable"
 	check := func(try string, users ...string) {
 		t.Helper()
-		_, err := c.RemoveImage(t.Context(), "stable", false)
+		_, err := c.RemoveImage(t.Context(), "stable", false, false)
 		var p *wire.ProblemError
-		if want := "image stable is in use: " + strings.Join(users, ", "); !errors.As(err, &p) || p.Status != http.StatusConflict || p.Detail != want || p.Try() != try {
+		if want := "image stable is in use: " + strings.Join(users, ", "); !errors.As(err, &p) || p.Status != http.StatusConflict || p.Detail != want || p.Try() != try+"; or masthead image rm stable --force" {
 			t.Errorf("%v\n want %s\n try: %s", err, want, try)
 		}
 	}
 	r.worker(0)
+	check("masthead head settings --default-image OTHER", "by 1 node that names no image, as the only one for workers")
 	if _, err := c.ChangeNode(t.Context(), "w00", wire.NodeChange{Image: &stable}); err != nil {
 		t.Fatal(err)
 	}
@@ -322,6 +324,9 @@ func TestRemoveAnImageInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("masthead head settings --default-image OTHER", "by every node that names no image", "by node w00")
+	if changed, err := c.RemoveImage(t.Context(), "stable", false, true); err != nil || !changed.Applied {
+		t.Errorf("by force: %+v, %v", changed, err)
+	}
 }
 
 // The upgrade as an administrator does it: the same state disk, another ISO.
@@ -343,5 +348,28 @@ func TestNewMediumOfALiveHead(t *testing.T) {
 	tag, err := h.Image(t.Context(), "worker")
 	if err != nil || len(tag.Versions) != 2 || tag.Versions[0].Digest != older {
 		t.Errorf("history: %+v, %v", tag, err)
+	}
+}
+
+// An image for heads is nothing that a worker can boot.
+func TestHeadImageIsNotForNodes(t *testing.T) {
+	r := newRing(t, "h1")
+	h, c := r.heads[0], r.client(0)
+	tagged(t, h, "worker", "one")
+	_, m := testImage(t, h.library.store, "head", "one")
+	m.Role = images.RoleHead
+	d, err := h.library.store.PutManifest(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.TagImage(t.Context(), "head", wire.ImageChange{Image: string(d)}); err != nil {
+		t.Fatal(err)
+	}
+	r.worker(0)
+	for _, ref := range []string{"head", string(d)} {
+		_, err := c.ChangeNode(t.Context(), "w00", wire.NodeChange{Image: &ref, DryRun: true})
+		if statusOf(err) != http.StatusBadRequest || !strings.Contains(err.Error(), registry.ErrHeadImage.Error()) {
+			t.Errorf("%s: %v", ref, err)
+		}
 	}
 }

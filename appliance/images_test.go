@@ -335,7 +335,7 @@ func TestRemovedImage(t *testing.T) {
 	}
 	pack := writePack(t, plan)
 
-	if _, err := r.client(0).RemoveImage(t.Context(), "worker", true); err != nil {
+	if _, err := r.client(0).RemoveImage(t.Context(), "worker", true, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.heads[0].library.resolve("worker"); err != nil {
@@ -343,7 +343,7 @@ func TestRemovedImage(t *testing.T) {
 	}
 	w := h.db.Watch(state.KindTag)
 	defer w.Close()
-	if _, err := r.client(0).RemoveImage(t.Context(), "worker", false); err != nil {
+	if _, err := r.client(0).RemoveImage(t.Context(), "worker", false, false); err != nil {
 		t.Fatal(err)
 	}
 	r.tell()
@@ -418,7 +418,7 @@ func TestUnreferencedAreSetAside(t *testing.T) {
 	if !turn(t, h) {
 		t.Fatal("not all is here")
 	}
-	if _, err := r.client(0).RemoveImage(t.Context(), "worker", false); err != nil {
+	if _, err := r.client(0).RemoveImage(t.Context(), "worker", false, false); err != nil {
 		t.Fatal(err)
 	}
 	r.tell()
@@ -607,7 +607,7 @@ func TestRunningImageStays(t *testing.T) {
 		Stages: []wire.StageResult{{Stage: wire.StageUp, Outcome: wire.OutcomeDone, At: 3}}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.client(0).RemoveImage(t.Context(), "worker", false); err != nil {
+	if _, err := r.client(0).RemoveImage(t.Context(), "worker", false, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, k := range []*keeper{{head: h, scanned: true, collect: true}, {head: h}} {

@@ -259,14 +259,20 @@ func (l *library) meaning(ref string) (images.Digest, error) {
 
 // usable is nil for an image that is here or that other heads may have.
 func (l *library) usable(d images.Digest) error {
-	_, err := images.ReadManifest(&l.shelf, d)
-	if err == nil {
-		return nil
-	}
-	if _, tagged := l.images()[d]; tagged && l.elsewhere() {
-		return nil
-	}
+	_, err := l.role(d)
 	return err
+}
+
+// role is what an image is for, if it is usable.
+func (l *library) role(d images.Digest) (images.Role, error) {
+	m, err := images.ReadManifest(&l.shelf, d)
+	if err == nil {
+		return m.Role, nil
+	}
+	if v, tagged := l.images()[d]; tagged && l.elsewhere() {
+		return v.Role, nil
+	}
+	return "", err
 }
 
 // elsewhere reports whether there are other heads to ask.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"masthead/appliance/gossip"
 	"masthead/appliance/state"
@@ -43,13 +44,23 @@ func (h *Head) gossipPeers() []gossip.Peer {
 
 // headAlive tells whether another head was heard of in the last seconds. It asks nobody.
 func (h *Head) headAlive(name string) bool {
+	alive, _ := h.lastHeard(name)
+	return alive
+}
+
+// lastHeard is headAlive, and when it last said something: zero if it has not since this head started.
+func (h *Head) lastHeard(name string) (alive bool, seen time.Time) {
 	for _, s := range h.replica.Status() {
 		if s.Name == name {
-			return s.Alive
+			return s.Alive, s.Seen
 		}
 	}
-	return name == h.cfg.Name
+	return name == h.cfg.Name, time.Time{}
 }
+
+// silentTimeout bounds a question to a head of which nothing was heard in the last seconds: one that answers all the same
+// does so at once.
+const silentTimeout = 300 * time.Millisecond
 
 // applyAt makes changes on that head, which must be the one that decides about them.
 func (h *Head) applyAt(ctx context.Context, head string, o state.Origin, ops ...state.Op) (state.Ack, error) {

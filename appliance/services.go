@@ -249,8 +249,8 @@ func (h *Head) dhcpEvent(e dhcp.Event) {
 	if stage.Outcome == wire.OutcomeFailed {
 		stage.Cause = text
 	}
-	if e.Arch == "" || stage.Outcome == "" {
-		mac = ""
+	if e.Arch == "" || stage.Outcome == "" || h.isHeadMAC(mac) {
+		mac = "" // another head that looks for DHCP servers asks like firmware does, and boots nothing
 	}
 	h.observe(mac, stage, event)
 }

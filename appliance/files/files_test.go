@@ -320,3 +320,24 @@ func TestNothingIsLostProperty(t *testing.T) {
 		}
 	})
 }
+
+// What is advised keeps a changed mode; with a new content the mode is left as it was.
+func TestRights(t *testing.T) {
+	l := local{mode: 0o644, uid: 4242424, gid: 4242425}
+	for _, tt := range []struct {
+		fields []string
+		want   string
+	}{
+		{[]string{"mode"}, " --mode 0644"},
+		{[]string{"mode", "owner", "group"}, " --mode 0644 --owner 4242424 --group 4242425"},
+		{[]string{"content", "mode"}, ""},
+	} {
+		var diff []wire.Difference
+		for _, f := range tt.fields {
+			diff = append(diff, wire.Difference{Field: f})
+		}
+		if got := rights(l, diff); got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.fields, got, tt.want)
+		}
+	}
+}

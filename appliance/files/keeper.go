@@ -203,7 +203,7 @@ func (k *Keeper) one(ctx context.Context, path string, r Record, write bool) (*w
 		return nil, true
 	case a == report:
 		return &wire.FileDifference{Diff: diff, Reason: "it was changed here after it was put in place",
-			Try: "masthead file add " + path + " on that head keeps the change; masthead file restore " + path + " takes it back"}, true
+			Try: "masthead file add " + path + rights(l, diff) + " on that head keeps the change; masthead file restore " + path + " takes it back"}, true
 	case !write:
 		return &wire.FileDifference{Diff: diff, Reason: "it is about to be put in place"}, true
 	default:

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -138,6 +139,39 @@ func differences(l local, v wire.FileVersion) []wire.Difference {
 	note("owner", person(v.Owner, uid), person(userName(l.uid, uid, v.Owner), l.uid))
 	note("group", person(v.Group, gid), person(groupName(l.gid, gid, v.Group), l.gid))
 	return diff
+}
+
+// rights are the flags of "masthead file add" that keep a change of mode or owner. A new content is kept without them:
+// who renews a key seldom means its mode.
+func rights(l local, diff []wire.Difference) string {
+	flags := ""
+	for _, d := range diff {
+		switch d.Field {
+		case "content", "file":
+			return ""
+		case "mode":
+			flags += " --mode " + Octal(l.mode)
+		case "owner":
+			flags += " --owner " + cmp.Or(userName(l.uid, -1, ""), strconv.Itoa(l.uid))
+		case "group":
+			flags += " --group " + cmp.Or(groupName(l.gid, -1, ""), strconv.Itoa(l.gid))
+		}
+	}
+	return flags
+}
+
+// CheckOwners refuses a version with the name of a user or group whom this head does not know, unless the version before
+// had it: another head may know it. A machine without such lists refuses nobody.
+func CheckOwners(before, v wire.FileVersion) error {
+	var noUser user.UnknownUserError
+	if _, err := user.Lookup(v.Owner); v.Owner != "" && v.Owner != before.Owner && errors.As(err, &noUser) {
+		return fmt.Errorf("no user %q on this head", v.Owner)
+	}
+	var noGroup user.UnknownGroupError
+	if _, err := user.LookupGroup(v.Group); v.Group != "" && v.Group != before.Group && errors.As(err, &noGroup) {
+		return fmt.Errorf("no group %q on this head", v.Group)
+	}
+	return nil
 }
 
 // Octal is a mode as chmod(1) takes it.

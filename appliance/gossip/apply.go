@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,9 @@ func (r *Replica) Apply(ctx context.Context, o state.Origin, ops ...state.Op) (s
 	ack, err := r.db.Apply(ctx, o, ops...)
 	if err != nil || ack.Version.IsZero() {
 		return ack, err
+	}
+	if slices.ContainsFunc(ops, func(op state.Op) bool { return op.Key.Kind == state.KindHead }) {
+		r.refresh() // a head that is none any more is not waited for
 	}
 	r.poke()
 	ack.Degraded = r.await(ctx, ack.Seq)

@@ -89,12 +89,12 @@ func (p *peer) alive(now time.Time, t Timing) bool {
 
 func (p *peer) describe(now time.Time, t Timing) string {
 	if p.alive(now, t) {
-		return fmt.Sprintf("head %s is there", p.Name)
+		return fmt.Sprintf("%s is there", p.Name)
 	}
 	if p.seen.IsZero() {
-		return fmt.Sprintf("head %s has not been heard of", p.Name)
+		return fmt.Sprintf("%s has not been heard of", p.Name)
 	}
-	return fmt.Sprintf("head %s is silent since %s", p.Name, clockTime(p.seen))
+	return fmt.Sprintf("%s is silent since %s", p.Name, clockTime(p.seen))
 }
 
 // probeEvery is how often its clock is looked at. Where digests do not come, this looks for the head, too.

@@ -104,6 +104,26 @@ func TestWriteIsDegradedWhenThePeerIsOff(t *testing.T) {
 	})
 }
 
+// Who takes out the last other head, which is dead, is alone from then on: there is nobody to wait for.
+func TestTheLastOtherHeadIsTakenOut(t *testing.T) {
+	simulate(t, []string{"a", "b"}, func(t *testing.T, c *cluster) {
+		c.crash("b")
+		r, peers := c.at("a").r, c.at("a").r.conf.Peers
+		r.conf.Peers = func() []Peer {
+			if rec, err := r.Get(state.Key{Kind: state.KindHead, Name: "b"}); err != nil || rec.Deleted {
+				return nil
+			}
+			return peers()
+		}
+		if ack := apply(t, r, put(t, state.KindHead, "b", 1)); ack.Degraded == "" {
+			t.Errorf("with b off: %+v", ack)
+		}
+		if ack := apply(t, r, state.Delete(state.KindHead, "b")); ack.Degraded != "" {
+			t.Errorf("without b: %+v", ack)
+		}
+	})
+}
+
 func TestPartitionHeals(t *testing.T) {
 	simulate(t, []string{"a", "b"}, func(t *testing.T, c *cluster) {
 		c.cut("a", "b", true)

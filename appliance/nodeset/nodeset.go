@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -125,6 +126,17 @@ func (s Set) Select(nodes []Node) (names, missing []string) {
 		}
 	}
 	return names, missing
+}
+
+// Asks reports whether a set asks for a node in particular: by its name, or by that value of that attribute. A group, all
+// nodes and a pattern do not.
+func (s Set) Asks(name, key, value string) bool {
+	for _, t := range s.include {
+		if slices.Contains(t.names, name) || t.key == key && t.val == value || t.key == "name" && t.val == name {
+			return true
+		}
+	}
+	return false
 }
 
 // matcher is terms with all their names in one map: a set may name thousands.

@@ -100,6 +100,22 @@ func TestSelect(t *testing.T) {
 	}
 }
 
+// Who is asked for in particular is not one of a group by chance.
+func TestAsks(t *testing.T) {
+	for text, want := range map[string]bool{
+		"head1": true, "n01,head[1-2]": true, "role=head": true, "@rack1,role=head": true, "name=head1": true,
+		"@all": false, "@heads": false, "~^head": false, "-n01": false, "role=worker": false, "head2": false, "@all,-head1": false, "zone=head": false,
+	} {
+		s, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Asks("head1", "role", "head"); got != want {
+			t.Errorf("%s asks for head1: %t, want %t", text, got, want)
+		}
+	}
+}
+
 func TestFold(t *testing.T) {
 	for _, tc := range []struct{ in, want string }{
 		{"n03 n01 n02", "n[01-03]"},

@@ -32,7 +32,10 @@ func (r *Registry) Discover(ctx context.Context, d Discovery) (name string, foun
 	if err != nil {
 		return "", false, err
 	}
-	who := state.Origin{Who: "discovery", Where: d.Address.String()}
+	who := state.Origin{Who: "discovery", Where: "unknown"}
+	if d.Address.IsValid() {
+		who.Where = d.Address.String()
+	}
 	var made Record
 	for tries := range maxGrants {
 		name, made, err = r.discover(ctx, who, mac, tries > 0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"sync"
 	"time"
 
@@ -58,10 +59,16 @@ func (e *awayError) Error() string {
 	switch {
 	case e.head == "":
 		return "no head holds the part of the names and addresses that it belongs to"
-	case e.err == nil:
+	case e.silent():
 		return fmt.Sprintf("only %s may give it away, which does not answer", e.head)
 	}
 	return fmt.Sprintf("only %s may give it away, which did not: %v", e.head, e.err)
+}
+
+// silent reports whether it said nothing: it was not asked, or the question did not come through.
+func (e *awayError) silent() bool {
+	var call *url.Error
+	return e.err == nil || errors.Is(e.err, context.DeadlineExceeded) || errors.As(e.err, &call)
 }
 
 func (e *awayError) Unwrap() []error {

@@ -109,7 +109,7 @@ func (r *Registry) checkSettings(c wire.SettingsChange) error {
 	}
 	if c.DefaultImage != nil && *c.DefaultImage != "" && r.conf.Image != nil {
 		if _, err := r.conf.Image(*c.DefaultImage); err != nil {
-			errs = append(errs, &Refusal{Kind: ErrInvalid, Field: settingDefaultImage, Value: *c.DefaultImage, Reason: "no such image: " + err.Error(), Fix: "masthead image list"})
+			errs = append(errs, &Refusal{Kind: ErrInvalid, Field: settingDefaultImage, Value: *c.DefaultImage, Reason: imageReason(err), Fix: "masthead image list"})
 		}
 	}
 	if c.Forwarders != nil {

@@ -143,8 +143,19 @@ func (v *validator) image(ref string) {
 		return
 	}
 	if _, err := v.others.Image(ref); err != nil {
-		v.refuse(ErrInvalid, "image", ref, "no such image: "+err.Error(), "masthead image list")
+		v.refuse(ErrInvalid, "image", ref, imageReason(err), "masthead image list")
 	}
+}
+
+// ErrHeadImage is why an image of heads is not given to nodes.
+var ErrHeadImage = errors.New("it is an image for heads; nodes run those for workers")
+
+// imageReason says why an image cannot be what nodes run.
+func imageReason(err error) string {
+	if errors.Is(err, ErrHeadImage) {
+		return ErrHeadImage.Error()
+	}
+	return "no such image: " + err.Error()
 }
 
 func (v *validator) heads(heads []string) {

@@ -69,11 +69,42 @@ func (r *Registry) reachOwners(edits []edit) error {
 	return errors.Join(errs...)
 }
 
+// awayRefusal says of an error that a head is away which of the things that edits ask for only that head may give; nil:
+// none, or another error. No lock is held.
+func (r *Registry) awayRefusal(edits []edit, err error) error {
+	var gone *awayError
+	if !errors.As(err, &gone) {
+		return nil
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, e := range edits {
+		if a := e.after.Address.String(); r.newAddress(e) && r.holds(gone.head, a) {
+			return &Refusal{Kind: gone, Field: "address", Value: a, Reason: gone.Error(), Fix: gone.Try()}
+		}
+		if r.newName(e) && r.holds(gone.head, e.after.Name) {
+			return &Refusal{Kind: gone, Field: "name", Value: e.after.Name, Reason: gone.Error(), Fix: gone.Try()}
+		}
+	}
+	return nil
+}
+
+// holds tells whether a head is the one that gives a thing away, also while it is away. It takes no lock.
+func (r *Registry) holds(head, thing string) bool {
+	holder, _ := r.owner(state.SlotOf(thing)) // the error says that it is away
+	return holder == head
+}
+
 // write makes edits, all or none, on the head that gives away the new name or the new address among them. Where those
 // are two heads, which only an edit of one node can need, the name comes first, and is taken back if the address is not
 // to be had. degraded is that of applyAt. No lock is held.
 func (r *Registry) write(ctx context.Context, o state.Origin, edits []edit) (degraded string, err error) {
-	fail := func(err error) (string, error) { return "", fmt.Errorf("change %s: %w", editNames(edits), err) }
+	fail := func(err error) (string, error) {
+		if refusal := r.awayRefusal(edits, err); refusal != nil {
+			return "", refusal
+		}
+		return "", fmt.Errorf("change %s: %w", editNames(edits), err)
+	}
 	at, names, addresses, err := r.writers(edits)
 	if err != nil {
 		return fail(err)
@@ -108,7 +139,10 @@ func (r *Registry) write(ctx context.Context, o state.Origin, edits []edit) (deg
 	if err != nil {
 		back := edit{made, first.before.Record}
 		if _, e := r.writeAt(ctx, r.conf.Head, o, []edit{back}); e != nil {
-			err = errors.Join(err, fmt.Errorf("and %s could not be taken back: %w", made.Name, e))
+			return "", fmt.Errorf("change %s: address %s: %w; and the name could not be taken back: %w", made.Name, second.after.Address, err, e)
+		}
+		if refusal := r.awayRefusal([]edit{second}, err); refusal != nil {
+			return "", refusal
 		}
 		return fail(fmt.Errorf("address %s: %w", second.after.Address, err))
 	}

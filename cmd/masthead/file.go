@@ -38,7 +38,7 @@ reported, by "masthead status" and "file diff": decide with "file add" (the chan
 }
 
 func (a *app) fileAddCommand() *cobra.Command {
-	var from, mode, owner string
+	var from, mode, owner, group string
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "add PATH", Short: "Make this machine's file that of all heads, now or as a new version", Args: exactArgs(1),
@@ -57,6 +57,9 @@ func (a *app) fileAddCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := keepRights(cmd.Context(), c, &change); err != nil {
+				return err
+			}
 			if mode != "" {
 				m, err := strconv.ParseUint(mode, 8, 32)
 				if err != nil || m > 0o7777 {
@@ -66,6 +69,9 @@ func (a *app) fileAddCommand() *cobra.Command {
 			}
 			if owner != "" {
 				setOwner(&change, owner)
+			}
+			if group != "" {
+				setGroup(&change, group)
 			}
 			change.DryRun = dryRun
 			if !dryRun {
@@ -77,11 +83,27 @@ func (a *app) fileAddCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "", "take the content from this file (default: PATH)")
-	cmd.Flags().StringVar(&mode, "mode", "", "permissions in octal (default: those of the file)")
-	cmd.Flags().StringVar(&owner, "owner", "", "USER or USER:GROUP (default: those of the file)")
+	cmd.Flags().StringVar(&mode, "mode", "", "permissions in octal (default: as it is kept already, else those of the file)")
+	cmd.Flags().StringVar(&owner, "owner", "", "USER or USER:GROUP (default: as it is kept already, else those of the file)")
+	cmd.Flags().StringVar(&group, "group", "", "GROUP (default: the same)")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would change, and change nothing")
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// keepRights leaves a file that is kept already its mode and owner: a key that was renewed somewhere else, with the mode of
+// any new file there, must not become readable for everybody.
+func keepRights(ctx context.Context, c *wire.Client, ch *wire.FileChange) error {
+	f, err := c.File(ctx, ch.Path)
+	if notFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v := f.Now()
+	ch.Mode, ch.Owner, ch.Group, ch.UID, ch.GID = v.Mode, v.Owner, v.Group, v.UID, v.GID
+	return nil
 }
 
 // readFileChange reads a file with what is known of it.
@@ -151,14 +173,18 @@ func setOwner(ch *wire.FileChange, owner string) {
 		return u.Uid, nil
 	})
 	if both {
-		ch.Group, ch.GID = named(group, func(s string) (string, error) {
-			g, err := user.LookupGroup(s)
-			if err != nil {
-				return "", err
-			}
-			return g.Gid, nil
-		})
+		setGroup(ch, group)
 	}
+}
+
+func setGroup(ch *wire.FileChange, group string) {
+	ch.Group, ch.GID = named(group, func(s string) (string, error) {
+		g, err := user.LookupGroup(s)
+		if err != nil {
+			return "", err
+		}
+		return g.Gid, nil
+	})
 }
 
 // named is a name and its number; an unknown name has that of nobody, so that it never becomes root's by mistake.
@@ -339,7 +365,11 @@ func filesVerdict(list []wire.FileDifference) error {
 
 func (a *app) printFileDifferences(list []wire.FileDifference) {
 	for _, d := range list {
-		fmt.Fprintf(a.out, "%s: %s: %s\n", d.Head, orDash(d.Path), d.Reason)
+		if d.Path == "" { // about the head itself
+			fmt.Fprintf(a.out, "%s %s\n", d.Head, d.Reason)
+		} else {
+			fmt.Fprintf(a.out, "%s: %s: %s\n", d.Head, d.Path, d.Reason)
+		}
 		for _, f := range d.Diff {
 			fmt.Fprintf(a.out, "  %s: %s, here %s\n", f.Field, orDash(f.Old), orDash(f.New))
 		}

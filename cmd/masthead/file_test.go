@@ -111,7 +111,7 @@ func TestImagesAndFilesOfAHead(t *testing.T) {
 	if p, err := images.OpenPackFile(out); err != nil || p.Tags()["next"] != newer {
 		t.Errorf("exported: %v", err)
 	}
-	says(must("image", "rm", "next", "--dry-run"), newer.Short()+" -> none")
+	says(must("image", "rm", "next", "--dry-run"), "next: would remove "+newer.Short())
 	must("image", "rm", "next")
 	if _, stderr, code := command("image", "show", "next"); code != exitFailed || !strings.Contains(stderr, "try: masthead image list") {
 		t.Errorf("show of a removed image: %d %s", code, stderr)
@@ -145,6 +145,14 @@ func TestImagesAndFilesOfAHead(t *testing.T) {
 	if got := must("file", "show", path, "--content"); got != "two\n" {
 		t.Errorf("content %q", got)
 	}
+	renewed := filepath.Join(t.TempDir(), "renewed")
+	if err := os.WriteFile(renewed, []byte("three\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out := must("file", "add", path, "--from", renewed, "--dry-run"); strings.Contains(out, "mode") {
+		t.Errorf("a renewed file gets another mode:\n%s", out)
+	}
+	says(must("file", "add", path, "--mode", "0600", "--dry-run"), "mode: 0640 -> 0600")
 	must("file", "rollback", path)
 	says(must("file", "show", path), "versions", "3")
 	if got := must("file", "show", path, "--content"); got != "one\n" {
@@ -171,6 +179,7 @@ func TestImagesAndFilesOfAHead(t *testing.T) {
 		{[]string{"file", "add", "/proc/version"}, "/proc"},
 		{[]string{"file", "add", filepath.Dir(path)}, "no regular file"},
 		{[]string{"file", "add", path, "--mode", "9"}, "octal"},
+		{[]string{"file", "add", path, "--owner", "nosuchuser", "--dry-run"}, "no user \"nosuchuser\" on this head\ntry: masthead file add"},
 	} {
 		if _, stderr, code := command(tt.args...); code == 0 || !strings.Contains(stderr, tt.want) {
 			t.Errorf("%v: %d %s", tt.args, code, stderr)

@@ -92,6 +92,7 @@ func (a *app) printHeads(heads []wire.HeadStatus, long bool) error {
 
 func (a *app) headLeaveCommand() *cobra.Command {
 	var change wire.HeadChange
+	var yes bool
 	cmd := &cobra.Command{
 		Use: "leave", Short: "Take this head out of its cluster, after it has handed over", Args: exactArgs(0),
 		Long: "Takes this head out of its cluster. It hands over what it allocates and all that it knows to another head that\n" +
@@ -105,16 +106,11 @@ func (a *app) headLeaveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			changed, err := c.LeaveHead(cmd.Context(), change)
-			if err != nil {
+			err = a.changeHeads(headQuestion{
+				ask: fmt.Sprintf("Type the name of the head that leaves, %s, to go on: ", own.Name), name: own.Name, yes: yes, try: "masthead head leave --yes", done: own.Name + " leaves",
+			}, change, func(h wire.HeadChange) (wire.HeadChanged, error) { return c.LeaveHead(cmd.Context(), h) })
+			if err != nil || change.DryRun || a.output == "json" {
 				return err
-			}
-			if a.output == "json" {
-				return a.printJSON(changed)
-			}
-			a.saySteps(changed)
-			if change.DryRun {
-				return nil
 			}
 			if _, err := a.followMembership(cmd.Context(), c, own.Name, wire.MemberSolo); err != nil {
 				return err
@@ -123,6 +119,7 @@ func (a *app) headLeaveCommand() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it without asking")
 	cmd.Flags().BoolVar(&change.DryRun, "dry-run", false, "say what would happen, and change nothing")
 	a.outputFlag(cmd)
 	return cmd
@@ -199,6 +196,7 @@ type headQuestion struct {
 	ask, name string
 	yes       bool   // it was answered on the command line
 	try       string // what to type where nobody can be asked
+	done      string // what to say after a yes; empty: done
 }
 
 // changeHeads makes a change of the heads that cannot be taken back, after a person has seen what it does.
@@ -232,7 +230,7 @@ func (a *app) changeHeads(q headQuestion, change wire.HeadChange, do func(wire.H
 	case a.output == "json":
 		return a.printJSON(changed)
 	case asked:
-		fmt.Fprintln(a.out, "done")
+		fmt.Fprintln(a.out, cmp.Or(q.done, "done"))
 		a.sayDegraded(changed.Degraded)
 	default:
 		a.saySteps(changed)

@@ -356,7 +356,7 @@ func (a *app) imageImportCommand(open openStore) *cobra.Command {
 }
 
 func (a *app) imageRemoveCommand(open openStore) *cobra.Command {
-	var dryRun bool
+	var dryRun, force bool
 	cmd := &cobra.Command{
 		Use: "rm NAME…", Short: "Forget tags with their history, and free what nothing refers to", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -366,11 +366,12 @@ func (a *app) imageRemoveCommand(open openStore) *cobra.Command {
 			}
 			if c != nil {
 				for _, name := range args {
-					changed, err := c.RemoveImage(cmd.Context(), name, dryRun)
+					changed, err := c.RemoveImage(cmd.Context(), name, dryRun, force)
 					if err != nil {
 						return err
 					}
-					a.sayTag(changed)
+					fmt.Fprintf(a.out, "%s: %s %s\n", changed.Tag, removal(changed.Applied), changed.Old.Short())
+					a.sayDegraded(changed.Degraded)
 				}
 				return nil
 			}
@@ -391,13 +392,12 @@ func (a *app) imageRemoveCommand(open openStore) *cobra.Command {
 				for _, d := range history {
 					short = append(short, d.Short())
 				}
-				fmt.Fprintf(a.out, "remove %s: %s\n", name, strings.Join(short, " "))
-				if dryRun {
-					continue
+				if !dryRun {
+					if err := s.Untag(name); err != nil {
+						return err
+					}
 				}
-				if err := s.Untag(name); err != nil {
-					return err
-				}
+				fmt.Fprintf(a.out, "%s: %s %s\n", name, removal(!dryRun), strings.Join(short, " "))
 			}
 			if dryRun {
 				return nil
@@ -408,5 +408,13 @@ func (a *app) imageRemoveCommand(open openStore) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed, and remove nothing")
+	cmd.Flags().BoolVar(&force, "force", false, "remove also a tag of the cluster that nodes, groups or the settings need")
 	return cmd
+}
+
+func removal(applied bool) string {
+	if applied {
+		return "removed"
+	}
+	return "would remove"
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -289,6 +290,7 @@ func (a *app) changeNodes(ctx context.Context, set string, ch wire.NodeChange) e
 	if err != nil {
 		return err
 	}
+	a.sayNote(all)
 	why := ""
 	for _, changed := range all {
 		a.sayChanged(changed, "change")
@@ -298,9 +300,30 @@ func (a *app) changeNodes(ctx context.Context, set string, ch wire.NodeChange) e
 	return nil
 }
 
+// sayNote tells what is to be said of the set that was changed: it is the same at all its nodes.
+func (a *app) sayNote(all []wire.Changed) {
+	if len(all) > 0 && all[0].Note != "" {
+		fmt.Fprintln(a.err, all[0].Note)
+	}
+}
+
 // sayChanged shows what a change does or did.
 func (a *app) sayChanged(c wire.Changed, verb string) {
 	a.sayDiff(c.Node.Name, verb, c.Diff, c.Applied)
+	if text := laterAddress(c); text != "" {
+		fmt.Fprintln(a.out, "  "+text)
+	}
+}
+
+// laterAddress says when a reservation takes effect on a node that is up with another address; empty: there is nothing
+// to say.
+func laterAddress(c wire.Changed) string {
+	n := c.Node
+	if n.Phase != wire.PhaseUp || !n.Lease.IsValid() || !n.Address.IsValid() || n.Lease == n.Address ||
+		!slices.ContainsFunc(c.Diff, func(d wire.Difference) bool { return d.Field == "address" }) {
+		return ""
+	}
+	return fmt.Sprintf("it has %s now, and %s from its next boot or renewal on", n.Lease, n.Address)
 }
 
 // sayDiff shows what differs; verb is add, change or remove.
@@ -332,6 +355,7 @@ func (a *app) nodeRemoveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.sayNote(all)
 			why := ""
 			for _, removed := range all {
 				a.sayChanged(removed, "remove")

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -88,5 +89,24 @@ func TestPrintAudit(t *testing.T) {
 	want := "LOST: what head2 wrote, for head1 wrote at the same time\n  node/n01: a=1 b={\"c\":[]} -> -\n  setting/x: true -> (9 bytes)\n  file/y: {} -> [1]\n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestLaterAddress(t *testing.T) {
+	a, b := netip.MustParseAddr("10.77.0.11"), netip.MustParseAddr("10.77.0.207")
+	diff := []wire.Difference{{Field: "address", New: a.String()}}
+	for _, tt := range []struct {
+		name string
+		c    wire.Changed
+		want string
+	}{
+		{"up with another", wire.Changed{Node: wire.Node{Phase: wire.PhaseUp, Lease: b, Address: a}, Diff: diff}, "it has 10.77.0.207 now, and 10.77.0.11 from its next boot or renewal on"},
+		{"up with it", wire.Changed{Node: wire.Node{Phase: wire.PhaseUp, Lease: a, Address: a}, Diff: diff}, ""},
+		{"down", wire.Changed{Node: wire.Node{Phase: wire.PhaseDown, Lease: b, Address: a}, Diff: diff}, ""},
+		{"something else", wire.Changed{Node: wire.Node{Phase: wire.PhaseUp, Lease: b, Address: a}, Diff: []wire.Difference{{Field: "root"}}}, ""},
+	} {
+		if got := laterAddress(tt.c); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
 	}
 }

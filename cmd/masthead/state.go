@@ -136,16 +136,28 @@ func verdict(v wire.StateVerify) error {
 	if v.Equal {
 		return nil
 	}
-	var silent, differ []string
+	var differ []string
 	for _, h := range v.Heads {
-		if h.Root == "" {
-			silent = append(silent, h.Head)
-		} else if !h.Equal {
+		if h.Root != "" && !h.Equal {
 			differ = append(differ, h.Head)
 		}
 	}
 	if len(differ) > 0 {
 		return &hint{fmt.Errorf("the state of %s is not that of %s", strings.Join(differ, ", "), v.Heads[0].Head), "masthead state diff " + differ[0]}
+	}
+	return silence(v)
+}
+
+// silence is nil if all heads answer.
+func silence(v wire.StateVerify) error {
+	var silent []string
+	for _, h := range v.Heads {
+		if h.Root == "" {
+			silent = append(silent, h.Head)
+		}
+	}
+	if len(silent) == 0 {
+		return nil
 	}
 	return &hint{fmt.Errorf("no answer from %s: nobody knows what they hold", strings.Join(silent, ", ")), "masthead head list -l"}
 }
@@ -153,14 +165,15 @@ func verdict(v wire.StateVerify) error {
 func (a *app) stateDiffCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "diff [HEAD]", Short: "Show what another head holds differently", Args: cobra.MaximumNArgs(1),
-		Long: "Lists each key that differs, with both versions and values. Without HEAD it takes every other head that differs.\n" +
-			"The heads repair such differences by themselves, within seconds.",
+		Long: "Lists each key that differs, with both versions and values. Without HEAD it takes every other head that differs;\n" +
+			"the exit code is 1 if one does not answer. The heads repair such differences by themselves, within seconds.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()
 			if err != nil {
 				return err
 			}
 			heads := args
+			var unknown error // heads that were not compared
 			if len(heads) == 0 {
 				v, err := c.StateVerify(cmd.Context())
 				if err != nil {
@@ -171,6 +184,7 @@ func (a *app) stateDiffCommand() *cobra.Command {
 						heads = append(heads, h.Head)
 					}
 				}
+				unknown = silence(v)
 			}
 			all := map[string][]wire.StateDiff{}
 			for _, h := range heads {
@@ -179,7 +193,7 @@ func (a *app) stateDiffCommand() *cobra.Command {
 				}
 			}
 			if a.output == "json" {
-				return a.printJSON(all)
+				return errors.Join(a.printJSON(all), unknown)
 			}
 			if len(heads) == 0 {
 				fmt.Fprintln(a.out, "all heads that answer hold the same")
@@ -187,7 +201,7 @@ func (a *app) stateDiffCommand() *cobra.Command {
 			for _, h := range heads {
 				a.printStateDiff(h, all[h])
 			}
-			return nil
+			return unknown
 		},
 	}
 	a.outputFlag(cmd)

@@ -44,6 +44,9 @@ func TestPrintVerify(t *testing.T) {
 		if err := verdict(tc.v); err != nil {
 			said = err.Error() + "; try " + err.(*hint).Try()
 		}
+		if silent := silence(tc.v); (silent != nil) != strings.Contains(out.String(), "unreachable") {
+			t.Errorf("who does not answer: %v\n%s", silent, out.String())
+		}
 		if said != tc.err {
 			t.Errorf("%q, want %q", said, tc.err)
 		}

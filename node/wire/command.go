@@ -111,10 +111,11 @@ type PeerRequest struct {
 	Fanout  int      `json:"fanout"`
 }
 
-// CommandEvent is one line of the answer to a CommandRequest. The first has Plan; the last of each node has Done.
+// CommandEvent is one line of the answer to a CommandRequest. The first, but for
+// a Note, has Plan; the last of each node has Done.
 type CommandEvent struct {
 	Plan   *CommandPlan   `json:"plan,omitempty"`
-	Note   string         `json:"note,omitempty"` // about no node in particular: a head that does not answer
+	Note   string         `json:"note,omitempty"` // about no node in particular: a head that does not answer, heads that the set left out
 	Node   string         `json:"node,omitempty"`
 	Stdout []byte         `json:"stdout,omitempty"`
 	Stderr []byte         `json:"stderr,omitempty"`

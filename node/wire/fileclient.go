@@ -25,9 +25,20 @@ func (c *Client) RollbackImage(ctx context.Context, tag string, change ImageChan
 	return ask[ImageChanged](ctx, c, http.MethodPost, PathImage+url.PathEscape(tag)+"/rollback", change)
 }
 
-// RemoveImage removes a tag, or says what it means.
-func (c *Client) RemoveImage(ctx context.Context, tag string, dryRun bool) (ImageChanged, error) {
-	return ask[ImageChanged](ctx, c, http.MethodDelete, dry(PathImage+url.PathEscape(tag), dryRun), nil)
+// RemoveImage removes a tag, or says what it means. One that is in use is removed only by force.
+func (c *Client) RemoveImage(ctx context.Context, tag string, dryRun, force bool) (ImageChanged, error) {
+	q := url.Values{}
+	if dryRun {
+		q.Set("dry_run", "")
+	}
+	if force {
+		q.Set("force", "")
+	}
+	path := PathImage + url.PathEscape(tag)
+	if len(q) > 0 {
+		path += "?" + q.Encode()
+	}
+	return ask[ImageChanged](ctx, c, http.MethodDelete, path, nil)
 }
 
 // Lacks lists what of an image is not on the head, which must have its manifest.

@@ -69,7 +69,7 @@ const (
 // HeadChange asks for a change of the set of heads.
 type HeadChange struct {
 	Force   bool   `json:"force,omitempty"`
-	Confirm string `json:"confirm,omitempty"` // recover: name of the head that stays; eject: of the one that goes
+	Confirm string `json:"confirm,omitempty"` // recover: name of the head that stays; leave, eject: of the one that goes
 	Stolen  bool   `json:"stolen,omitempty"`  // eject: somebody may have the keys that it holds, so new ones are made
 	DryRun  bool   `json:"dry_run,omitempty"`
 }

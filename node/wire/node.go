@@ -64,6 +64,8 @@ type Changed struct {
 	Applied bool         `json:"applied"`
 	// Degraded, if not empty, is why no other head has what was written yet.
 	Degraded string `json:"degraded,omitempty"`
+	// Note, if not empty, is what is to be said of the set that was changed: which heads were left out of it.
+	Note string `json:"note,omitempty"`
 }
 
 // Difference is one field of a change.

@@ -393,7 +393,7 @@ func (s *several) ejectAndRejoin(t *testing.T) {
 }
 
 func (s *several) leave(t *testing.T) {
-	s.mustAt(t, "head1", "head", "leave")
+	s.mustAt(t, "head1", "head", "leave", "--yes")
 	if out := s.mustAt(t, "head2", "head", "list"); strings.Contains(out, "head1") {
 		t.Errorf("head1 has left:\n%s", out)
 	}

@@ -65,7 +65,7 @@ func (s *several) founderDies(t *testing.T) {
 
 // changeWithOneOff lets head3 leave and join again while head1 is off.
 func (s *several) changeWithOneOff(t *testing.T) {
-	s.mustAt(t, "head3", "head", "leave")
+	s.mustAt(t, "head3", "head", "leave", "--yes")
 	eventually(t, replyTime, "head2 lists head3 no more", func(context.Context) error {
 		if out := s.mustAt(t, "head2", "head", "list"); strings.Contains(out, "head3") {
 			return errors.New(out)
