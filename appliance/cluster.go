@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/netip"
@@ -52,9 +53,11 @@ func (h *Head) headsFor(node string) []wire.Head {
 	records := h.heads()
 	var all []wire.Head
 	for _, name := range h.reg.HeadOrder(node) {
-		if r, ok := records[name]; ok {
-			all = append(all, wire.Head{Name: name, URL: r.URL()})
+		r, ok := records[name]
+		if !ok || name == h.cfg.Name && len(records) > 1 && h.member.phase() == phaseLeaving {
+			continue
 		}
+		all = append(all, wire.Head{Name: name, URL: r.URL()})
 	}
 	if len(all) == 0 { // it is not in its own list yet
 		all = []wire.Head{{Name: h.cfg.Name, URL: h.url()}}
@@ -185,4 +188,25 @@ func (h *Head) isHeadMAC(mac string) bool {
 	}
 	_, err := h.db.Get(state.Key{Kind: state.KindHead, Name: rec.Name})
 	return err == nil
+}
+
+// announceAfter is the time between a change of the heads and the word of it to the nodes.
+const announceAfter = 250 * time.Millisecond
+
+// announceHeads tells nodes at once when heads come or go, or which are theirs: a node whose only head leaves before it
+// hears of another would be left alone.
+func (h *Head) announceHeads(ctx context.Context) error {
+	w := h.db.Watch(state.KindHead, state.KindGroup)
+	defer w.Close()
+	for {
+		if _, err := w.Next(ctx); err != nil {
+			return err
+		}
+		select { // the registry takes in the same change, and several come together
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(announceAfter):
+		}
+		h.commands.Announce()
+	}
 }

@@ -99,6 +99,7 @@ func (h *Head) finishLeave(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("leaving waits until another head has everything that this one knows: %w", err)
 	}
+	h.commands.Announce() // its nodes have other heads from now on
 	h.member.note("asks "+peer+" to remove this head", 0, 0)
 	_, err = askPeer[wire.HeadChanged](ctx, h, peer, http.MethodPost, wire.PathPeerLeave, nil)
 	var p *wire.ProblemError

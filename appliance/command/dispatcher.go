@@ -10,10 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"masthead/node/wire"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Config is what a Dispatcher is made of.
@@ -67,6 +71,28 @@ func (d *Dispatcher) Count() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.channels)
+}
+
+// Announce tells every machine that is attached its list of heads, without waiting for its next ping. It returns when all
+// have been told or have failed.
+func (d *Dispatcher) Announce() {
+	if d.conf.Heads == nil {
+		return
+	}
+	d.mu.Lock()
+	all := slices.Collect(maps.Values(d.channels))
+	d.mu.Unlock()
+	var g errgroup.Group
+	g.SetLimit(wire.DefaultFanout)
+	for _, c := range all {
+		g.Go(func() error {
+			if heads := d.conf.Heads(c.mac); len(heads) > 0 {
+				_ = c.send(wire.Frame{Kind: wire.FramePong, Heads: heads}) // one that is gone attaches anew, and is told then
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // no one fails
 }
 
 // attach enters a channel. A machine has one: an earlier one of it is dead, or soon will be.

@@ -393,6 +393,14 @@ func (s *several) ejectAndRejoin(t *testing.T) {
 }
 
 func (s *several) leave(t *testing.T) {
+	// A head that has just joined decides first what it does about DHCP.
+	eventually(t, replyTime, "head2 serves", func(ctx context.Context) error {
+		status, err := s.clients["head2"].Status(ctx)
+		if err == nil && !strings.HasPrefix(status.DHCP, "server") {
+			err = errors.New(status.DHCP)
+		}
+		return err
+	})
 	s.mustAt(t, "head1", "head", "leave", "--yes")
 	if out := s.mustAt(t, "head2", "head", "list"); strings.Contains(out, "head1") {
 		t.Errorf("head1 has left:\n%s", out)
