@@ -210,7 +210,7 @@ func (h *Head) Run(ctx context.Context) error {
 		add("replica", h.replica.Run)
 		add("keys", h.runKeys)
 		add("names", h.runNames)
-	add("announce", h.announceHeads)
+		add("announce", h.announceHeads)
 	}
 	add("heads", h.runMembership)
 	if serves {
