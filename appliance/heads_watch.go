@@ -23,11 +23,14 @@ const (
 	watchTimeout = 2 * time.Second
 	// joinRetry is how long a head that cannot join yet waits before it tries again.
 	joinRetry = time.Second
+	// refusedRetry is the same for one that was refused: a token that was used will not become new.
+	refusedRetry = time.Minute
 )
 
 // runMembership looks after how this head stands to the others: it goes on with a join or a leave that is under way,
 // and finds out when this head was taken out of its cluster while it was off.
 func (h *Head) runMembership(ctx context.Context) error {
+	said := "" // the last trouble: what goes on for days is one event
 	for {
 		pause := watchEvery
 		var err error
@@ -49,14 +52,18 @@ func (h *Head) runMembership(ctx context.Context) error {
 			}
 		case h.wantsToJoin():
 			pause = joinRetry
-			err = h.joinBySelf(ctx)
+			var no *problem
+			if err = h.joinBySelf(ctx); errors.As(err, &no) && no.status < http.StatusInternalServerError {
+				pause = refusedRetry
+			}
 		case p == phaseNone:
 			if _, err = h.lookAround(ctx); err == nil {
 				err = h.rememberHeads()
 			}
 		}
-		if err != nil && ctx.Err() == nil && h.member.stuck(err) {
-			h.event(err.Error(), true)
+		if err != nil && ctx.Err() == nil && h.member.stuck(err) && err.Error() != said {
+			said = err.Error()
+			h.event(said, true)
 		}
 		timer := time.NewTimer(pause)
 		select {

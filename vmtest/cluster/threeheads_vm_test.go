@@ -110,7 +110,7 @@ func (s *several) recover(t *testing.T) {
 	}
 	s.servedBy(t, "head1", "n01", "head1")
 	must(t, s.PowerOn(t.Context(), "head2"))
-	s.expect(t, "head2", bootTime, `(?i)given up by a recovery`)
+	s.expect(t, "head2", bootTime, `(?i)by a recovery`)
 	eventually(t, replyTime, "head2 serves nothing", func(ctx context.Context) error {
 		client, _, err := s.Cluster.Head(ctx, "head2")
 		if err == nil {
