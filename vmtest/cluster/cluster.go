@@ -76,7 +76,7 @@ func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error)
 			m.OEM = append(m.OEM, images.KeyUplink+"="+qemu.ForwardMAC(name))
 		}
 		m.OEMFiles = append(slices.Clone(m.OEMFiles), oem, key)
-		if i > 0 {
+		if i > 0 && !ownAddress(m) {
 			// The image gives its own address to one head; the others get the next ones, and are switched on when there is a
 			// cluster to join.
 			m.OEM = append(m.OEM, fmt.Sprintf("%s=10.77.0.%d/24", images.KeyIP, i+1))
@@ -89,6 +89,11 @@ func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error)
 		config.Machines[name] = m
 	}
 	return config, token, nil
+}
+
+// ownAddress tells whether the lab file says what address a machine has: such a head stands by itself.
+func ownAddress(m vmtest.MachineConfig) bool {
+	return slices.ContainsFunc(m.OEM, func(word string) bool { return strings.HasPrefix(word, images.KeyIP+"=") })
 }
 
 // tokenIn reads the token in file, or makes one there: a lab that comes up again keeps it.
