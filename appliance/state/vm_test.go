@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/cavaliergopher/cpio"
 	"github.com/klauspost/compress/zstd"
 
+	"masthead/vmtest/guestkernel"
 	"masthead/vmtest/qemu"
 )
 
@@ -36,7 +36,7 @@ func TestVMPowerCuts(t *testing.T) {
 	if os.Getenv("MASTHEAD_VM") != "1" {
 		t.Skip("MASTHEAD_VM is not 1")
 	}
-	need(t, "qemu-system-x86_64", "qemu-img", "mkfs.ext4", "dpkg-deb", "depmod", "apt-get", "go")
+	guestkernel.Need(t, "qemu-system-x86_64", "qemu-img", "mkfs.ext4", "dpkg-deb", "depmod", "apt-get", "go")
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("MASTHEAD_SEED"); s != "" {
 		var err error
@@ -46,7 +46,7 @@ func TestVMPowerCuts(t *testing.T) {
 	}
 	t.Logf("MASTHEAD_SEED=%d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	kernel, modules := debianKernel(t, "virtio_pci", "virtio_blk", "ext4", "crc32c_generic")
+	kernel, modules := guestkernel.Debian(t, "virtio_pci", "virtio_blk", "ext4", "crc32c_generic")
 	m := &cutMachine{kernel: kernel, initramfs: cutInitramfs(t, modules), dir: t.TempDir(), acked: map[string]int{}}
 	m.newDisk(t)
 
@@ -77,11 +77,11 @@ type cutMachine struct {
 
 func (m *cutMachine) newDisk(t *testing.T) {
 	raw := filepath.Join(m.dir, "raw")
-	command(t, "", "truncate", "-s", "1G", raw)
-	command(t, "", "mkfs.ext4", "-q", "-E", "lazy_itable_init=0", raw)
+	guestkernel.Command(t, "", "truncate", "-s", "1G", raw)
+	guestkernel.Command(t, "", "mkfs.ext4", "-q", "-E", "lazy_itable_init=0", raw)
 	m.disks = [2]string{filepath.Join(m.dir, "state.qcow2"), filepath.Join(m.dir, "canary.qcow2")}
-	command(t, "", "qemu-img", "convert", "-O", "qcow2", raw, m.disks[0])
-	command(t, "", "qemu-img", "create", "-q", "-f", "qcow2", m.disks[1], "512M")
+	guestkernel.Command(t, "", "qemu-img", "convert", "-O", "qcow2", raw, m.disks[0])
+	guestkernel.Command(t, "", "qemu-img", "create", "-q", "-f", "qcow2", m.disks[1], "512M")
 }
 
 // cutResult is what one boot told.
@@ -98,7 +98,7 @@ func (m *cutMachine) boot(t *testing.T, n int, after time.Duration) (r cutResult
 	layers := m.disks
 	for i, below := range m.disks {
 		layers[i] = fmt.Sprintf("%s.%d", below, n)
-		command(t, "", "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below, layers[i])
+		guestkernel.Command(t, "", "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below, layers[i])
 	}
 	m.disks = layers
 	var acked []string
@@ -175,116 +175,11 @@ func (m *cutMachine) boot(t *testing.T, n int, after time.Duration) (r cutResult
 	return r
 }
 
-// need skips the test, or fails it where everything is required, if a program is not there.
-func need(t *testing.T, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			if os.Getenv("MASTHEAD_REQUIRE") != "" {
-				t.Fatalf("needs %s", p)
-			}
-			t.Skipf("needs %s", p)
-		}
-	}
-}
-
-func command(t *testing.T, dir, name string, args ...string) string {
-	t.Helper()
-	c := exec.CommandContext(t.Context(), name, args...)
-	c.Dir = dir
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := c.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-// debianKernel gives Debian's cloud kernel, downloaded once, and the files of modules with what they depend on, in the
-// order to load them. What the kernel has built in, or not at all, is left out: the guest says what it misses.
-func debianKernel(t *testing.T, wanted ...string) (kernel string, modules []string) {
-	t.Helper()
-	deb := os.Getenv("MASTHEAD_KERNEL_DEB")
-	if deb == "" {
-		deb = downloadKernel(t)
-	}
-	tree := t.TempDir()
-	command(t, "", "dpkg-deb", "-x", deb, tree)
-	kernels, err := filepath.Glob(filepath.Join(tree, "boot/vmlinuz-*"))
-	if err != nil || len(kernels) != 1 {
-		t.Fatalf("%s: kernels %q, %v", deb, kernels, err)
-	}
-	release := strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-")
-	if _, err := os.Stat(filepath.Join(tree, "lib")); err != nil { // a merged /usr
-		if err := os.Symlink("usr/lib", filepath.Join(tree, "lib")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	command(t, "", "depmod", "-b", tree, release)
-	dir := filepath.Join(tree, "lib/modules", release)
-	dep, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range wanted {
-		line := regexp.MustCompile(`(?m)^\S*/` + name + `\.ko\S*:.*$`).FindString(string(dep))
-		files := strings.Fields(strings.Replace(line, ":", "", 1)) // what it needs comes after it
-		slices.Reverse(files)
-		for _, f := range files {
-			if f = filepath.Join(dir, f); !slices.Contains(modules, f) {
-				modules = append(modules, f)
-			}
-		}
-	}
-	return kernels[0], modules
-}
-
-func downloadKernel(t *testing.T) string {
-	t.Helper()
-	depends := command(t, "", "apt-cache", "depends", "linux-image-cloud-amd64")
-	name := regexp.MustCompile(`linux-image-[0-9]\S*-cloud-amd64`).FindString(depends)
-	if name == "" {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal("needs linux-image-cloud-amd64: " + depends)
-		}
-		t.Skip("needs linux-image-cloud-amd64: " + depends)
-	}
-	cache := os.Getenv("MASTHEAD_CACHE")
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(home, ".cache/masthead")
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if found, _ := filepath.Glob(filepath.Join(cache, name+"_*.deb")); len(found) > 0 {
-		return found[0]
-	}
-	tmp, err := os.MkdirTemp(cache, "download-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(tmp)
-	command(t, tmp, "apt-get", "download", name)
-	found, _ := filepath.Glob(filepath.Join(tmp, name+"_*.deb"))
-	if len(found) != 1 {
-		t.Fatalf("apt-get download %s: %q", name, found)
-	}
-	final := filepath.Join(cache, filepath.Base(found[0]))
-	if err := os.Rename(found[0], final); err != nil {
-		t.Fatal(err)
-	}
-	return final
-}
-
 // cutInitramfs is the guest with its modules.
 func cutInitramfs(t *testing.T, modules []string) string {
 	t.Helper()
 	init := filepath.Join(t.TempDir(), "guest")
-	command(t, "", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", init, "./testdata/guest")
+	guestkernel.Command(t, "", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", init, "./testdata/guest")
 	path := filepath.Join(t.TempDir(), "initramfs")
 	f, err := os.Create(path)
 	if err != nil {

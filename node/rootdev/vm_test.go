@@ -15,7 +15,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +23,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"masthead/node/wire"
+	"masthead/vmtest/guestkernel"
 )
 
 // TestVM runs a root device on a real kernel: testdata/guest is its PID 1, and this side is the head, which it kills
@@ -32,8 +32,8 @@ func TestVM(t *testing.T) {
 	if os.Getenv("MASTHEAD_VM") != "1" {
 		t.Skip("MASTHEAD_VM is not 1")
 	}
-	need(t, "qemu-system-x86_64", "mkfs.erofs", "dpkg-deb", "depmod", "apt-get", "go")
-	kernel, modules := debianKernel(t, "nbd", "erofs", "virtio_pci", "virtio_net")
+	guestkernel.Need(t, "qemu-system-x86_64", "mkfs.erofs", "dpkg-deb", "depmod", "apt-get", "go")
+	kernel, modules := guestkernel.Debian(t, "nbd", "erofs", "virtio_pci", "virtio_net")
 	image, files := erofsImage(t)
 	h := newHead(t, image, "secret of this boot")
 	config := Config{
@@ -96,119 +96,6 @@ func TestVM(t *testing.T) {
 
 var guestLine = regexp.MustCompile(`^(STARTED|MOUNTED|DONE|MEMORY|STATUS|EVENT|RESUMED|TAKEN-OVER|SPEED|FAILED)\b`)
 
-// need skips the test, or fails it where everything is required, if a program is not there.
-func need(t *testing.T, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			if os.Getenv("MASTHEAD_REQUIRE") == "1" {
-				t.Fatalf("needs %s", p)
-			}
-			t.Skipf("needs %s", p)
-		}
-	}
-}
-
-func command(t *testing.T, dir, name string, args ...string) string {
-	t.Helper()
-	c := exec.CommandContext(t.Context(), name, args...)
-	c.Dir = dir
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := c.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-// debianKernel gives Debian's cloud kernel, downloaded once, and the files of modules with what they depend on, in the
-// order to load them.
-func debianKernel(t *testing.T, wanted ...string) (kernel string, modules []string) {
-	t.Helper()
-	deb := os.Getenv("MASTHEAD_KERNEL_DEB")
-	if deb == "" {
-		deb = downloadKernel(t)
-	}
-	tree := t.TempDir()
-	command(t, "", "dpkg-deb", "-x", deb, tree)
-	kernels, err := filepath.Glob(filepath.Join(tree, "boot/vmlinuz-*"))
-	if err != nil || len(kernels) != 1 {
-		t.Fatalf("%s: kernels %q, %v", deb, kernels, err)
-	}
-	release := strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-")
-	if _, err := os.Stat(filepath.Join(tree, "lib")); err != nil { // a merged /usr
-		if err := os.Symlink("usr/lib", filepath.Join(tree, "lib")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	command(t, "", "depmod", "-b", tree, release)
-	dir := filepath.Join(tree, "lib/modules", release)
-	dep, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	builtin, err := os.ReadFile(filepath.Join(dir, "modules.builtin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range wanted {
-		if strings.Contains(string(builtin), "/"+name+".ko\n") {
-			continue
-		}
-		line := regexp.MustCompile(`(?m)^\S*/` + name + `\.ko\S*:.*$`).FindString(string(dep))
-		if line == "" {
-			t.Fatalf("%s has no module %s", release, name)
-		}
-		files := strings.Fields(strings.Replace(line, ":", "", 1)) // what it needs comes after it
-		slices.Reverse(files)
-		for _, f := range files {
-			if f = filepath.Join(dir, f); !slices.Contains(modules, f) {
-				modules = append(modules, f)
-			}
-		}
-	}
-	return kernels[0], modules
-}
-
-func downloadKernel(t *testing.T) string {
-	t.Helper()
-	depends := command(t, "", "apt-cache", "depends", "linux-image-cloud-amd64")
-	name := regexp.MustCompile(`linux-image-[0-9]\S*-cloud-amd64`).FindString(depends)
-	if name == "" {
-		t.Skip("needs linux-image-cloud-amd64: " + depends)
-	}
-	cache := os.Getenv("MASTHEAD_CACHE")
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(home, ".cache/masthead")
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	find := func(dir string) string {
-		found, _ := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
-		return strings.Join(found, "")
-	}
-	if deb := find(cache); deb != "" {
-		return deb
-	}
-	tmp, err := os.MkdirTemp(cache, "download-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(tmp)
-	command(t, tmp, "apt-get", "download", name)
-	deb := find(tmp)
-	final := filepath.Join(cache, filepath.Base(deb))
-	if err := os.Rename(deb, final); err != nil {
-		t.Fatal(err)
-	}
-	return final
-}
-
 // erofsImage seals an EROFS of some files and gives their digests by path.
 func erofsImage(t *testing.T) (sealed, map[string]string) {
 	t.Helper()
@@ -232,7 +119,7 @@ func erofsImage(t *testing.T) (sealed, map[string]string) {
 		files[name] = hex.EncodeToString(sum[:])
 	}
 	path := filepath.Join(t.TempDir(), "root.erofs")
-	command(t, "", "mkfs.erofs", path, tree)
+	guestkernel.Command(t, "", "mkfs.erofs", path, tree)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +132,7 @@ func erofsImage(t *testing.T) (sealed, map[string]string) {
 func guestInitramfs(t *testing.T, modules []string, c Config, files map[string]string) string {
 	t.Helper()
 	init := filepath.Join(t.TempDir(), "guest")
-	command(t, "", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", init, "./testdata/guest")
+	guestkernel.Command(t, "", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", init, "./testdata/guest")
 	path := filepath.Join(t.TempDir(), "initramfs")
 	f, err := os.Create(path)
 	if err != nil {
