@@ -28,8 +28,9 @@ var layers = map[string][]string{
 	"node/rootdev": {"images", "node/wire"},
 	"node/console": {"images", "node/wire"},
 	"node/tools":   {"images", "node/wire"},
+	"node/witness": {"images", "node/wire"},
 	// The agent is what the leaves are for once the root's init runs; no leaf imports it.
-	"node/agent": {"images", "node/wire", "node/stages", "node/netif", "node/rootdev"},
+	"node/agent": {"images", "node/wire", "node/stages", "node/netif", "node/rootdev", "node/witness"},
 	"node":       {"images", "node"},
 
 	"appliance/state":    {"images", "node/wire"},
@@ -46,7 +47,20 @@ var layers = map[string][]string{
 	"appliance/gossip":   {"images", "node/wire", "appliance/state"},
 	"appliance/fetch":    {"images", "node/wire"},
 	"appliance/files":    {"images", "node/wire"},
-	"appliance":          {"images", "node", "appliance"},
+	// Ownership: the decision is pure, the leaves around it are its senses and hands, and the daemon joins them.
+	"appliance/failover":            {},
+	"appliance/failover/simulation": {"appliance/failover", "node/witness"},
+	"appliance/heartbeat":           {"images", "node/wire", "appliance/failover"},
+	"appliance/arbiter":             {"images", "node/wire", "node/witness", "appliance/failover"},
+	"appliance/vip":                 {"images", "node/wire", "appliance/failover"},
+	"appliance/watchdog":            {"images", "node/wire", "node/kmod"},
+	"appliance/fence":               {"images", "node/wire", "appliance/failover"},
+	"appliance/service":             {"images", "node/wire", "appliance/failover"},
+	"appliance/monitor":             {"images", "node/wire", "appliance/failover"},
+	"appliance/configuration":       {"images", "node/wire", "appliance/failover", "appliance/fence", "appliance/service", "appliance/monitor"},
+	"appliance/foreign":             {"images", "node/wire", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
+	"appliance/ownership":           {"images", "node", "appliance/failover", "appliance/heartbeat", "appliance/arbiter", "appliance/vip", "appliance/watchdog", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
+	"appliance":                     {"images", "node", "appliance"},
 
 	"vmtest":         {"images", "node/wire"},
 	"vmtest/cluster": {"images", "node/wire", "vmtest"},
