@@ -1,16 +1,13 @@
 package images
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
+	"masthead/images/strict"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-
-	"gopkg.in/yaml.v3"
 )
 
 // Definition is what an administrator writes to describe an image. Exactly one source stands under Root, and one under
@@ -26,8 +23,8 @@ type Definition struct {
 	Carries []string  `yaml:"carries,omitempty"` // definitions whose images an ISO of this one takes along
 	Medium  MediumDef `yaml:"medium,omitempty"`  // how an ISO of it starts
 	// SSHKeys are public keys that root may log in with: lines as in authorized_keys, or files of such lines.
-	SSHKeys []string  `yaml:"ssh_keys,omitempty"`
-	lines   lineIndex // where each field stands
+	SSHKeys []string     `yaml:"ssh_keys,omitempty"`
+	lines   strict.Lines // where each field stands
 	file    string
 }
 
@@ -64,27 +61,7 @@ type MediumDef struct {
 const DefaultSuite = "trixie"
 
 // FieldError is one thing wrong with a definition.
-type FieldError struct {
-	File   string
-	Line   int // 0: the whole file
-	Field  string
-	Value  string
-	Reason string
-}
-
-func (e *FieldError) Error() string {
-	at := e.File
-	if e.Line > 0 {
-		at = fmt.Sprintf("%s:%d", e.File, e.Line)
-	}
-	if e.Field == "" {
-		return fmt.Sprintf("%s: %s", at, e.Reason)
-	}
-	if e.Value == "" {
-		return fmt.Sprintf("%s: %s: %s", at, e.Field, e.Reason)
-	}
-	return fmt.Sprintf("%s: %s: %q: %s", at, e.Field, e.Value, e.Reason)
-}
+type FieldError = strict.FieldError
 
 // LoadDefinition reads the definition in file. Paths in it that are relative count from the file's folder.
 func LoadDefinition(file string) (*Definition, error) {
@@ -156,24 +133,18 @@ func exists(p string) bool { _, err := os.Stat(p); return err == nil }
 
 // ParseDefinition reads a definition; file is for the messages. Every error is a *FieldError, all of them joined.
 func ParseDefinition(file string, data []byte) (*Definition, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, yamlErrors(file, err)
-	}
-	d := &Definition{file: file, lines: lineIndex{}}
-	d.lines.walk("", &doc)
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	err := dec.Decode(d)
-	if errors.Is(err, io.EOF) {
+	d := &Definition{file: file}
+	var err error
+	d.lines, err = strict.Decode(file, data, d)
+	if errors.Is(err, strict.ErrEmpty) {
 		return nil, &FieldError{File: file, Reason: "empty: want at least name, role, root and kernel"}
+	}
+	if d.lines == nil {
+		return nil, err
 	}
 	var errs []error
 	if err != nil {
-		errs = append(errs, yamlErrors(file, err))
-	}
-	if err := dec.Decode(new(yaml.Node)); err == nil {
-		errs = append(errs, &FieldError{File: file, Reason: "more than one document"})
+		errs = append(errs, err)
 	}
 	if err := errors.Join(append(errs, d.validate()...)...); err != nil {
 		return nil, err
@@ -197,14 +168,12 @@ func (d *Definition) defaults() {
 var (
 	suitePattern   = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 	packagePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
-	typeErrorLine  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
-	unknownField   = regexp.MustCompile(`^field (\S+) not found in type`)
 )
 
 func (d *Definition) validate() []error {
 	var errs []error
 	bad := func(field, value, reason string) {
-		errs = append(errs, &FieldError{d.file, d.lines.of(field), field, value, reason})
+		errs = append(errs, &FieldError{File: d.file, Line: d.lines.Of(field), Field: field, Value: value, Reason: reason})
 	}
 	if err := ValidName(d.Name); err != nil {
 		bad("name", d.Name, "want 1 to 64 of a-z, 0-9, dot, dash, underscore")
@@ -266,9 +235,9 @@ func (d *Definition) validate() []error {
 
 func (d *Definition) validateKernel() []error {
 	k := d.Kernel
-	at := d.lines.of("kernel")
+	at := d.lines.Of("kernel")
 	one := func(field, value, reason string) []error {
-		return []error{&FieldError{d.file, max(at, d.lines.of(field)), field, value, reason}}
+		return []error{&FieldError{File: d.file, Line: max(at, d.lines.Of(field)), Field: field, Value: value, Reason: reason}}
 	}
 	n := 0
 	for _, given := range []bool{k.Package != "", k.Root, k.Image != ""} {
@@ -293,73 +262,9 @@ func (d *Definition) validateKernel() []error {
 	return nil
 }
 
-// yamlErrors turns the library's errors, which carry their lines in words, into FieldErrors.
-func yamlErrors(file string, err error) error {
-	messages := []string{err.Error()}
-	var te *yaml.TypeError
-	if errors.As(err, &te) {
-		messages = te.Errors
-	}
-	var errs []error
-	for _, m := range messages {
-		e := &FieldError{File: file, Reason: strings.TrimPrefix(m, "yaml: ")}
-		if parts := typeErrorLine.FindStringSubmatch(m); parts != nil {
-			fmt.Sscan(parts[1], &e.Line)
-			e.Reason = parts[2]
-		}
-		if parts := unknownField.FindStringSubmatch(e.Reason); parts != nil {
-			e.Field, e.Reason = parts[1], "no such field"
-		}
-		errs = append(errs, e)
-	}
-	return errors.Join(errs...)
-}
-
 func splitJoined(err error) []error {
 	if j, ok := err.(interface{ Unwrap() []error }); ok {
 		return j.Unwrap()
 	}
 	return []error{err}
-}
-
-// lineIndex maps the path of a field (root.debian.packages[2]) to its line.
-type lineIndex map[string]int
-
-func (l lineIndex) walk(path string, n *yaml.Node) {
-	switch n.Kind {
-	case yaml.DocumentNode:
-		for _, c := range n.Content {
-			l.walk(path, c)
-		}
-	case yaml.MappingNode:
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			p := n.Content[i].Value
-			if path != "" {
-				p = path + "." + p
-			}
-			l[p] = n.Content[i].Line
-			l.walk(p, n.Content[i+1])
-		}
-	case yaml.SequenceNode:
-		for i, c := range n.Content {
-			p := fmt.Sprintf("%s[%d]", path, i)
-			l[p] = c.Line
-			l.walk(p, c)
-		}
-	}
-}
-
-// of is the line of a field, or of the nearest parent that is there.
-func (l lineIndex) of(path string) int {
-	for path != "" {
-		if n, ok := l[path]; ok {
-			return n
-		}
-		i := strings.LastIndexAny(path, ".[")
-		if i < 0 {
-			break
-		}
-		path = path[:i]
-	}
-	return 0
 }
