@@ -17,6 +17,7 @@ const (
 	RunManifest    = "/run/masthead/manifest.json" // of the image that the root is
 	RootdSocket    = "/run/masthead/rootd.sock"    // control of the root device server
 	APISocket      = "/run/masthead/api.sock"      // the head's API for root on the same machine
+	OwnerSocket    = "/run/masthead/owner.sock"    // the owner daemon of a head
 	MediumMount    = "/run/masthead/medium"        // the ISO that the machine booted from
 	StateDir       = "/var/lib/masthead"           // a head's state; on a file system labelled StateLabel if there is one
 	RootLower      = "/run/masthead/root/lower"    // the EROFS mount

@@ -38,8 +38,11 @@ type MachineConfig struct {
 	OEMFiles []string            `yaml:"oem_files"` // the same, each from a file
 	FwCfg    map[string]string   `yaml:"fw_cfg"`
 	Watchdog qemu.WatchdogAction `yaml:"watchdog"`
-	NoReboot bool                `yaml:"no_reboot"` // off where it would reboot
-	Off      bool                `yaml:"off"`       // not powered on with the lab
+	// Management is a TCP port, on the host's loopback, of a controller that speaks QMP and works while the machine is off.
+	// Machines with forwarded ports reach it at 10.0.2.2. -1: a free port. 0: none.
+	Management int  `yaml:"management"`
+	NoReboot   bool `yaml:"no_reboot"` // off where it would reboot
+	Off        bool `yaml:"off"`       // not powered on with the lab
 }
 
 // KernelConfig is a kernel that QEMU loads into a machine.

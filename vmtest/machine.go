@@ -37,10 +37,11 @@ type Machine struct {
 	forwards map[string]int
 	log      *slog.Logger
 
-	monitor *plug.Socket
-	clients chan *qmp.Client // of the process that PowerOn is waiting for
-	life    context.Context  // of the lab
-	watch   sync.WaitGroup
+	management *management // nil without
+	monitor    *plug.Socket
+	clients    chan *qmp.Client // of the process that PowerOn is waiting for
+	life       context.Context  // of the lab
+	watch      sync.WaitGroup
 
 	power sync.Mutex // one who switches at a time
 
@@ -110,6 +111,12 @@ func (l *Lab) newMachine(name string) (_ *Machine, err error) {
 	if m.hardware.Forwards, err = m.chooseForwards(config.Forward); err != nil {
 		return nil, err
 	}
+	m.hardware.ReachHost = l.config.managed()
+	if config.Management != 0 {
+		if m.management, err = newManagement(m, max(config.Management, 0)); err != nil {
+			return nil, err
+		}
+	}
 	m.host.Accelerator = qemu.HostAccelerator()
 	if m.pflash, err = qemu.FindPflash(config.Firmware); err != nil {
 		return nil, err
@@ -163,7 +170,11 @@ func (m *Machine) chooseForwards(services map[string]int) ([]qemu.Forward, error
 
 // close ends the machine and all that belongs to it.
 func (m *Machine) close() error {
-	errs := []error{m.PowerCut()}
+	var errs []error
+	if m.management != nil {
+		errs = append(errs, m.management.Close())
+	}
+	errs = append(errs, m.PowerCut())
 	m.watch.Wait()
 	if m.monitor != nil {
 		errs = append(errs, m.monitor.Close())

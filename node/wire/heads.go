@@ -20,6 +20,8 @@ type HeadRecord struct {
 	Key     images.Digest `json:"key"`
 	Version string        `json:"version"`
 	Joined  time.Time     `json:"joined"`
+	// Number is 1 to 15, and no two configured heads have the same: terms of ownership are numbered by it.
+	Number int `json:"number,omitempty"`
 }
 
 // URL is the head's API as machines of the cluster reach it.

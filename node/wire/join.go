@@ -7,8 +7,8 @@ import (
 
 // HeadProtocol is what heads speak among themselves, and OldestHeadProtocol the oldest that they still understand.
 const (
-	HeadProtocol       = 1
-	OldestHeadProtocol = 1
+	HeadProtocol       = 2 // 2: ownership, and what it keeps in the state
+	OldestHeadProtocol = 2
 )
 
 // JoinRequest is what a head that wants to join says to one of the cluster. The token is its credential.

@@ -144,6 +144,8 @@ type SwitchAnswer struct {
 	Epoch   string   `json:"epoch,omitempty"` // the new one
 	Seconds float64  `json:"seconds,omitempty"`
 	Moves   []string `json:"moves,omitempty"` // the virtual addresses and services that move
+	// Running: it was begun and is not done yet, since services take their time to stop.
+	Running bool `json:"running,omitempty"`
 }
 
 // PromoteRequest makes the asked head the owner on a person's word.
@@ -156,3 +158,14 @@ type ConfirmDead struct {
 	Head string `json:"head"`
 	By   string `json:"by,omitempty"`
 }
+
+// Paths of ownership, on the API of a head and on the socket of its owner daemon.
+const (
+	PathOwner        = "/api/v1/owner"
+	PathOwnerSwitch  = PathOwner + "/switch"
+	PathOwnerPromote = PathOwner + "/promote"
+	PathOwnerDead    = PathOwner + "/confirm-dead"
+	PathOwnerFence   = PathOwner + "/fence-test/" // HEAD
+	PathOwnerEvents  = PathOwner + "/events"      // ?after=SEQ waits for one
+	PathOwnerReload  = PathOwner + "/reload"      // on the socket only
+)

@@ -144,6 +144,9 @@ func (c *command) nics(m Machine, sockets []string, index bootIndex) {
 		return
 	}
 	user := "user,id=forward,restrict=on,ipv6=off"
+	if m.ReachHost {
+		user = "user,id=forward,ipv6=off"
+	}
 	for _, f := range m.Forwards {
 		user += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Guest)
 	}

@@ -19,10 +19,12 @@ type Machine struct {
 	Disks    []Disk
 	NICs     []NIC
 	Forwards []Forward // ports of the host that lead to the guest, over a card of their own
-	SMBIOS   SMBIOS
-	FwCfg    []FwCfg
-	Watchdog WatchdogAction // "" is a machine without a watchdog
-	NoReboot bool           // the process exits where the machine would reboot
+	// ReachHost lets the guest out by that card: to the host's loopback, which it sees as 10.0.2.2, and further.
+	ReachHost bool
+	SMBIOS    SMBIOS
+	FwCfg     []FwCfg
+	Watchdog  WatchdogAction // "" is a machine without a watchdog
+	NoReboot  bool           // the process exits where the machine would reboot
 }
 
 // Firmware is what the machine starts with.
