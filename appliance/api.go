@@ -59,7 +59,8 @@ const (
 )
 
 func (a *api) routes() []route {
-	return slices.Concat(a.coreRoutes(), a.groupRoutes(), a.auditRoutes(), a.headRoutes(), a.stateRoutes(), a.fileRoutes(), a.commandRoutes())
+	return slices.Concat(a.coreRoutes(), a.groupRoutes(), a.auditRoutes(), a.headRoutes(), a.stateRoutes(), a.fileRoutes(), a.commandRoutes(),
+		a.clusterRoutes(), a.ownerRoutes())
 }
 
 func (a *api) coreRoutes() []route {

@@ -303,7 +303,7 @@ func (a *api) mine(_ context.Context, c caller, r *http.Request) (any, error) {
 
 // openCommands prepares the command channels of nodes.
 func (h *Head) openCommands() {
-	h.commands = command.New(command.Config{Head: h.cfg.Name, Spool: h.cfg.StateDir, Heads: h.machineHeads, Log: h.log})
+	h.commands = command.New(command.Config{Head: h.cfg.Name, Spool: h.cfg.StateDir, Heads: h.machineHeads, Vote: h.machineVote, Log: h.log})
 }
 
 // machineHeads is the list of heads that a machine should have.

@@ -43,12 +43,14 @@ type Config struct {
 	// LeasedFrom is the DHCP server that gave us our own address; invalid: none did. Unless it is another head, somebody
 	// else serves this network.
 	LeasedFrom netip.Addr
-	HTTP       uint16       // port for firmware
-	HTTPS      uint16       // port of the API and of the other heads
-	Gossip     uint16       // port of the membership protocol between heads
-	Socket     string       // of the API for root on this machine; empty: none
-	NTP        []netip.Addr // for DHCP clients
-	SSHKeys    []string     // authorized_keys lines for root on every node
+	HTTP       uint16 // port for firmware
+	HTTPS      uint16 // port of the API and of the other heads
+	Gossip     uint16 // port of the membership protocol between heads
+	Socket     string // of the API for root on this machine; empty: none
+	// OwnerSocket is where the owner daemon of this machine answers.
+	OwnerSocket string
+	NTP         []netip.Addr // for DHCP clients
+	SSHKeys     []string     // authorized_keys lines for root on every node
 	// AdminToken, if not empty, is accepted as an administrator's, besides the one in StateDir. It is not kept.
 	AdminToken string
 	// Join makes a head that has nothing of its own join the cluster that JoinToken is for, by JoinAddress or, where that
@@ -74,7 +76,7 @@ const AdminTokenFile = images.StateDir + "/" + keysDir + "/admin.token"
 func DefaultConfig() Config {
 	return Config{
 		StateDir: images.StateDir, DHCP: DHCPAuto, Domain: "cluster",
-		HTTP: wire.PortHTTP, HTTPS: wire.PortHTTPS, Gossip: wire.PortGossip, Socket: images.APISocket,
+		HTTP: wire.PortHTTP, HTTPS: wire.PortHTTPS, Gossip: wire.PortGossip, Socket: images.APISocket, OwnerSocket: images.OwnerSocket,
 	}
 }
 

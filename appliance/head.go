@@ -55,6 +55,9 @@ type Head struct {
 	member    membership
 	program   program
 	known     atomic.Pointer[book]
+	owner     *wire.Client                          // of the owner daemon on this machine
+	ownerTold bool                                  // the daemon runs with what was last written
+	votes     atomic.Pointer[map[string]*wire.Vote] // by the MAC addresses of witnesses
 }
 
 // New opens the state of a head and prepares its services. It touches the network only in Run.
@@ -63,7 +66,7 @@ func New(cfg Config) (*Head, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Head{cfg: cfg, log: cfg.Log, started: time.Now()}
+	h := &Head{cfg: cfg, log: cfg.Log, started: time.Now(), owner: wire.NewUnixClient(cfg.OwnerSocket)}
 	h.openCommands()
 	if err := h.settleFiles(); err != nil {
 		return nil, err
@@ -88,6 +91,7 @@ func New(cfg Config) (*Head, error) {
 func (h *Head) Close() error {
 	h.library.fetch.Close()
 	h.files.fetch.Close()
+	h.owner.Close()
 	return h.db.Close()
 }
 
@@ -214,6 +218,8 @@ func (h *Head) Run(ctx context.Context) error {
 	}
 	add("heads", h.runMembership)
 	if serves {
+		add("owner", h.runOwner)
+		add("owner events", h.followOwner)
 		add("images", h.keepImages)
 		add("files", h.keepFiles)
 		add("http", func(ctx context.Context) error { return h.serveHTTP(ctx, h.withInstall(h.boot)) })
@@ -317,6 +323,7 @@ func (h *Head) status(now time.Time) (wire.Status, error) {
 	if err := h.db.ReadOnly(); err != nil {
 		s.ReadOnly = err.Error()
 	}
+	h.addOwner(&s)
 	return s, nil
 }
 

@@ -119,6 +119,7 @@ func enterPlan(name string, own wire.HeadRecord, heads map[string]wire.HeadRecor
 	if was != "" {
 		own.Joined = heads[was].Joined
 	}
+	own.Number = headNumber(was, heads)
 	var ops []state.Op
 	put := func(kind state.Kind, key string, v any) error {
 		op, err := state.Put(kind, key, v)

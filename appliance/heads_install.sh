@@ -20,6 +20,7 @@ SHA256='{{.SHA256}}'
 MACHINE='{{.Machine}}'
 BINARY=/usr/local/bin/masthead
 UNIT=/etc/systemd/system/masthead-head.service
+OWNER_UNIT=/etc/systemd/system/masthead-owner.service
 SOCKET=/run/masthead/api.sock
 
 say() { printf '%s\n' "$*"; }
@@ -114,8 +115,31 @@ LimitNOFILE=65536
 [Install]
 WantedBy=multi-user.target
 UNIT
+	cat >"$OWNER_UNIT" <<UNIT
+[Unit]
+Description=masthead owner daemon
+Documentation=man:masthead(1)
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart=$BINARY owner run
+Restart=always
+RestartSec=0
+OOMScoreAdjust=-1000
+KillMode=process
+TimeoutStopSec=90
+LimitMEMLOCK=infinity
+LimitRTPRIO=infinity
+TasksMax=infinity
+
+[Install]
+WantedBy=multi-user.target
+UNIT
 	systemctl daemon-reload
-	systemctl enable --quiet masthead-head.service
+	systemctl enable --quiet masthead-head.service masthead-owner.service
+	systemctl restart masthead-owner.service
 	# With --join it serves nothing, no DHCP above all, before it is a head of the cluster.
 	systemctl restart masthead-head.service
 	count=0

@@ -58,7 +58,7 @@ func (h *Head) runMembership(ctx context.Context) error {
 			}
 		case p == phaseNone:
 			if _, err = h.lookAround(ctx); err == nil {
-				err = h.rememberHeads()
+				err = errors.Join(h.rememberHeads(), h.settleNumber(ctx))
 			}
 		}
 		if err != nil && ctx.Err() == nil && h.member.stuck(err) && err.Error() != said {

@@ -109,6 +109,9 @@ func (c joinCheck) check(r wire.JoinRequest, key images.Digest) error {
 	if err := images.ValidName(r.Name); err != nil {
 		return &problem{http.StatusBadRequest, fmt.Sprintf("name: %v", err), ""}
 	}
+	if _, again := c.heads[r.Name]; !again && len(c.heads) >= maxHeads {
+		return conflict("masthead head leave, on one that is not needed", "the cluster has %d heads, and that is as many as it can have", len(c.heads))
+	}
 	if r.Protocol < wire.OldestHeadProtocol || wire.HeadProtocol < r.Oldest {
 		return conflict("run the same masthead on both: curl -fsSL http://HEAD/install/head | sh, or boot from the same image",
 			"the versions do not fit: this head runs masthead %s (heads' protocol %d, understands %d and later), %s runs masthead %s (protocol %d, understands %d and later)",
@@ -241,6 +244,7 @@ func (h *Head) useJoinToken(t pki.JoinToken, name string, key images.Digest, now
 func (h *Head) enterOp(r wire.JoinRequest, key images.Digest, now time.Time) (state.Op, error) {
 	op, err := state.Put(state.KindHead, r.Name, wire.HeadRecord{
 		Address: r.Address, HTTPS: r.HTTPS, Gossip: r.Gossip, Key: key, Version: r.Version, Joined: now.UTC().Truncate(time.Second),
+		Number: headNumber(r.Name, h.heads()),
 	})
 	var at state.Version
 	if rec, e := h.db.Get(op.Key); e == nil {

@@ -100,14 +100,20 @@ func units(role images.Role) []file {
 		return file{Path: "/run/systemd/system/" + name, Mode: 0o644, Content: "[Unit]\nDescription=" + description +
 			"\nDocumentation=man:masthead(1)\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n" +
 			"StartLimitIntervalSec=0\n\n[Service]\nExecStart=" + images.RunBinary + " " + command +
-			"\nRestart=always\nRestartSec=1\nOOMScoreAdjust=-900\n" + extra}
+			"\nRestart=always\n" + extra}
 	}
-	all := []file{unit("masthead-agent.service", "masthead agent", "agent", "")}
+	all := []file{unit("masthead-agent.service", "masthead agent", "agent", "RestartSec=1\nOOMScoreAdjust=-900\n")}
 	if role == images.RoleHead {
-		all = append(all, unit("masthead-head.service", "masthead head node", "head run", "LimitNOFILE=65536\n"))
+		all = append(all,
+			unit("masthead-head.service", "masthead head node", "head run", "RestartSec=1\nOOMScoreAdjust=-900\nLimitNOFILE=65536\n"),
+			unit("masthead-owner.service", "masthead owner daemon", "owner run", ownerUnit))
 	}
 	return all
 }
+
+// ownerUnit is what is special about the owner daemon. It has to be back within its lease. The services that it started
+// outlive it: the next run takes them over, and an orderly end stops them itself, which may take as long as they need.
+const ownerUnit = "RestartSec=0\nOOMScoreAdjust=-1000\nKillMode=process\nTimeoutStopSec=90\nLimitMEMLOCK=infinity\nLimitRTPRIO=infinity\nTasksMax=infinity\n"
 
 // writeFiles lays files over the root mounted at dir. Links on the way are not followed out of the root: the root may
 // come from anywhere.

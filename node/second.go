@@ -28,8 +28,12 @@ const (
 // stopGrace is what processes get between SIGTERM and SIGKILL at shutdown.
 const stopGrace = 5 * time.Second
 
-// restartPause keeps a service that ends at once from taking the processor.
-const restartPause = time.Second
+// restartPause keeps a service that ends at once from taking the processor. The owner daemon has to be back within its
+// lease.
+const (
+	restartPause = time.Second
+	ownerPause   = 50 * time.Millisecond
+)
 
 // Second is PID 1 of a root without an init of its own: it starts our services and a shell on the console, starts them
 // again when they end, reaps, and ends the machine on a signal. It returns only if that fails.
@@ -46,7 +50,11 @@ func Second(log *slog.Logger) error {
 	running := map[int]service{}
 	again := make(chan service)
 	later := func(s service) {
-		time.AfterFunc(restartPause, func() {
+		pause := restartPause
+		if s.name == "owner" {
+			pause = ownerPause
+		}
+		time.AfterFunc(pause, func() {
 			select {
 			case again <- s:
 			case <-ctx.Done():
@@ -93,7 +101,7 @@ func services(role images.Role) []service {
 	}
 	all := []service{{"agent", self("agent")}}
 	if role == images.RoleHead {
-		all = append(all, service{"head", self("head", "run")})
+		all = append(all, service{"head", self("head", "run")}, service{"owner", self("owner", "run")})
 	}
 	return append(all, service{"shell", func(context.Context) *exec.Cmd { return shell(context.Background()) }})
 }

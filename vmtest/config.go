@@ -14,6 +14,9 @@ type Config struct {
 	Trunks   []Pair                   `yaml:"trunks"`   // between switches
 	Cables   []Pair                   `yaml:"cables"`   // serial, between machines
 	Machines map[string]MachineConfig `yaml:"machines"`
+	// Cluster is what the heads are configured with once they are up; the lab does not act on it. ${management.NAME} stands
+	// for the management controller of a machine, as machines reach it.
+	Cluster string `yaml:"cluster"`
 }
 
 // Pair is the two ends of a trunk or a cable.

@@ -78,6 +78,9 @@ func (c *channel) next(in io.Reader) (wire.Frame, error) {
 // pong answers a sign of life, with the list of heads if the machine has another.
 func (d *Dispatcher) pong(mac, list string) wire.Frame {
 	f := wire.Frame{Kind: wire.FramePong}
+	if d.conf.Vote != nil {
+		f.Vote = d.conf.Vote(mac)
+	}
 	if d.conf.Heads == nil {
 		return f
 	}

@@ -27,7 +27,9 @@ type Config struct {
 	// Heads is the list of heads that a machine should have; nil: whatever it has. It is asked at each sign of life of each
 	// machine, and must be cheap.
 	Heads func(mac string) []wire.Head
-	Log   *slog.Logger
+	// Vote is what a machine must know that is a witness; nil for others. It is asked as often.
+	Vote func(mac string) *wire.Vote
+	Log  *slog.Logger
 }
 
 // Dispatcher holds the command channels of one head. Its methods may be called by several goroutines.
@@ -86,8 +88,8 @@ func (d *Dispatcher) Announce() {
 	g.SetLimit(wire.DefaultFanout)
 	for _, c := range all {
 		g.Go(func() error {
-			if heads := d.conf.Heads(c.mac); len(heads) > 0 {
-				_ = c.send(wire.Frame{Kind: wire.FramePong, Heads: heads}) // one that is gone attaches anew, and is told then
+			if f := d.pong(c.mac, ""); len(f.Heads) > 0 || d.conf.Vote != nil {
+				_ = c.send(f) // one that is gone attaches anew, and is told then
 			}
 			return nil
 		})

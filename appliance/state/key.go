@@ -22,12 +22,14 @@ const (
 	KindGroup     Kind = "group"     // NAME: what a group of nodes has in common
 	KindTag       Kind = "tag"       // NAME: the digests that an image tag has had
 	KindFile      Kind = "file"      // PATH: an ordinary file that is the same on all heads
+	KindCluster   Kind = "cluster"   // "configuration": the document that says how the cluster is owned
+	KindService   Kind = "service"   // NAME: what is wished for a service
 	KindAudit     Kind = "audit"     // HLC-HEAD: an AuditEntry, written by Apply and Merge themselves
 )
 
 func (k Kind) known() bool {
 	switch k {
-	case KindNode, KindInventory, KindBoot, KindLease, KindSetting, KindSecret, KindHead, KindSlot, KindGroup, KindTag, KindFile, KindAudit:
+	case KindNode, KindInventory, KindBoot, KindLease, KindSetting, KindSecret, KindHead, KindSlot, KindGroup, KindTag, KindFile, KindCluster, KindService, KindAudit:
 		return true
 	}
 	return false

@@ -63,6 +63,8 @@ var layers = map[string][]string{
 	"appliance":                     {"images", "node", "appliance"},
 
 	"vmtest":         {"images", "node/wire"},
+	"vmtest/prober":  {},
+	"vmtest/arena":   {},
 	"vmtest/cluster": {"images", "node/wire", "vmtest"},
 
 	"cmd": {"images", "rootfs", "initramfs", "builder", "node", "appliance", "vmtest"},

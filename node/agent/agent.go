@@ -71,7 +71,9 @@ type Agent struct {
 	random func() float64 // in [0, 1), for jitter
 	every  time.Duration  // ReportInterval
 	paths  paths
-	runs   sync.WaitGroup // commands under way
+	runs   sync.WaitGroup  // commands under way, and the vote
+	life   context.Context // of Run
+	voting *vote           // nil: this machine is no witness; only for the goroutine that reads the command channel
 
 	mu     sync.Mutex  // over what follows
 	heads  []wire.Head // in the order to try; the first is the parent
@@ -109,6 +111,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.rec.End("", nil, "")
 	defer a.hangUp()
 	g, ctx := errgroup.WithContext(ctx)
+	a.life = ctx
 	for _, result := range []*netif.Result{a.cfg.Net, a.cfg.Uplink} {
 		if result == nil || result.Lease == nil {
 			continue

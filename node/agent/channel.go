@@ -157,6 +157,7 @@ func (a *Agent) obey(c *channel, client Head, f wire.Frame) {
 	switch f.Kind {
 	case wire.FramePong:
 		a.adopted(f.Heads)
+		a.votes(f.Vote)
 	case wire.FrameRun:
 		if f.Command != nil {
 			a.start(c, client, f)

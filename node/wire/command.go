@@ -173,6 +173,7 @@ type Frame struct {
 	Boot    string         `json:"boot,omitempty"`
 	Heads   []Head         `json:"heads,omitempty"` // pong: the machine's list of heads, when its own is another
 	List    string         `json:"list,omitempty"`  // attach, ping: HeadList of the list that the machine has
+	Vote    *Vote          `json:"vote,omitempty"`  // pong: the machine is a witness of who owns the cluster; nil: it is not
 	Command *Command       `json:"command,omitempty"`
 	Input   int64          `json:"input,omitempty"`  // run: bytes to fetch at PathInput
 	Inline  []byte         `json:"inline,omitempty"` // run: the input itself, if it is small
@@ -180,6 +181,14 @@ type Frame struct {
 	Stdout  []byte         `json:"stdout,omitempty"`
 	Stderr  []byte         `json:"stderr,omitempty"`
 	Result  *CommandResult `json:"result,omitempty"`
+}
+
+// Vote is what a witness must know.
+type Vote struct {
+	Cluster string        `json:"cluster"` // its name, as heads ask with
+	Key     []byte        `json:"key"`     // of asks and answers
+	Longest time.Duration `json:"longest"` // of the leases that it may grant
+	Margin  time.Duration `json:"margin"`
 }
 
 const (

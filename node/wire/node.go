@@ -128,6 +128,7 @@ type Status struct {
 	Nodes    []Node           `json:"nodes"`
 	Images   []Image          `json:"images"`
 	Events   []Event          `json:"events"`
+	Owner    *OwnerStatus     `json:"owner,omitempty"` // nil: the head's owner daemon does not answer, and Trouble says so
 }
 
 // Problem is the body of every answer that is not a success (RFC 9457 calls it problem details).

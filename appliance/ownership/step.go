@@ -1,0 +1,250 @@
+package ownership
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"masthead/appliance/failover"
+	"masthead/appliance/vip"
+)
+
+// step looks, decides and performs, once. It reports whether this head holds nothing any more.
+func (d *Daemon) step() (idle bool) {
+	if !d.configured() {
+		return true
+	}
+	now := d.now()
+	decision := failover.Decide(d.view(now), now)
+	d.perform(decision, now)
+	p := decision.Memory.Phase
+	return !p.Holds() && decision.Services == failover.Stop && d.services() == failover.ServicesStopped && !decision.Gate.Open
+}
+
+func (d *Daemon) configured() bool { return d.config.Self != "" && d.parts.heartbeat.made }
+
+// view is what this head can see now.
+func (d *Daemon) view(now failover.Instant) failover.View {
+	c := d.config
+	v := failover.View{
+		Policy: c.policy(),
+		Self: failover.Self{
+			Name: c.Self, ID: c.Heads[c.Self].Number, BootID: d.bootID, Stopping: d.stopping, Unhealthy: d.unhealthy(now),
+		},
+		Memory: d.memory, Record: d.record.Record(), RecordErr: d.recErr,
+		Uplink: failover.Up, Authority: failover.Authority{Kind: c.arbiter()}, Services: d.services(), Operator: d.operator.wish,
+	}
+	v.Record.ClusterGen = max(v.Record.ClusterGen, c.Gen)
+	links := d.parts.heartbeat.it.Links()
+	for _, name := range c.peers() {
+		id := c.Heads[name].Number
+		peer := failover.Peer{Name: name, ID: id, Said: d.parts.heartbeat.it.Said(id)}
+		for _, l := range links {
+			if l.Peer == id {
+				peer.Links = append(peer.Links, l.Link)
+			}
+		}
+		v.Peers = append(v.Peers, peer)
+		if f := d.parts.fencer; f.made && f.it.Possible(name) {
+			// With several peers the one that is to be fenced counts, and else one whose fencing is known.
+			if reading := f.it.Fencing(name); name == d.last.Fence || d.last.Fence == "" && (reading.Target != "" || v.Fencing.Target == "") {
+				v.Fencing = reading
+			}
+			v.Fencing.Possible = true
+		}
+	}
+	if d.parts.judge.made && d.parts.judge.it != nil {
+		v.Authority = d.parts.judge.it.Authority()
+	}
+	if d.parts.vip.made {
+		d.viewVIP(&v)
+	} else if d.last.Gate.Open {
+		v.Gate = d.last.Gate // without an address there is no gate; the lease counts all the same
+	}
+	return v
+}
+
+// viewVIP adds what the virtual addresses show.
+func (d *Daemon) viewVIP(v *failover.View) {
+	it := d.parts.vip.it
+	v.Uplink, v.Probe = it.Uplink(), it.Probed()
+	v.Gate = d.last.Gate
+	v.Gate.Conflict = it.Conflict()
+	if !d.started {
+		if open, epoch, until := it.Left(); open {
+			v.Gate = failover.Gate{Open: true, Epoch: failover.Epoch(epoch), Until: until}
+		}
+	}
+	if len(d.parts.vip.conf.addresses) == 0 {
+		v.Uplink = failover.Up // nothing has clients yet
+	}
+}
+
+func (d *Daemon) services() failover.Services {
+	if d.parts.services == nil {
+		return failover.ServicesStopped
+	}
+	return d.parts.services.Services()
+}
+
+// perform makes the machine what a decision says. What takes away comes first, then the record, then what adds: a head
+// that cannot write its record may still give up, and nothing else.
+func (d *Daemon) perform(next failover.Decision, now failover.Instant) {
+	d.started = true
+	d.memory = next.Memory
+	if next.Reset != "" {
+		d.event("owner", "this machine is reset: "+next.Reset, true)
+		d.opts.Reset(next.Reset)
+	}
+	// Before the gate: an address that goes while its service runs would look like a failure of the service.
+	if g := d.parts.services; g != nil && next.Services == failover.Stop {
+		g.Wish(failover.Stop, uint64(next.Memory.Epoch))
+	}
+	if !next.Gate.Open && next.Memory.Phase != failover.Promote {
+		d.shut()
+	}
+	if !d.writeRecord(next.Record) {
+		next.Gate = failover.Gate{}
+		d.shut()
+		d.last = next
+		d.tell(next)
+		return
+	}
+	if d.now()-now > tick {
+		// The disk was slow, and the decision is as old as that. With the record written, the next one says what holds now.
+		if !next.Gate.Open {
+			d.last.Gate = failover.Gate{}
+		}
+		d.tell(next)
+		d.parts.kick()
+		return
+	}
+	d.parts.heartbeat.it.Say(next.Say)
+	d.want(next)
+	if f := d.parts.fencer; f.made {
+		f.it.Want(next.Fence)
+	}
+	if v := d.parts.vip; v.made {
+		v.it.Probe(next.Probe)
+		d.gate(next)
+	}
+	if g := d.parts.services; g != nil && next.Services == failover.Run { // its addresses are there by now
+		g.Wish(failover.Run, uint64(next.Memory.Epoch))
+	}
+	d.last = next
+	d.tell(next)
+	d.feed(now)
+}
+
+// writeRecord puts the record on the disk if it differs, and reports whether the disk has it.
+func (d *Daemon) writeRecord(r failover.Record) bool {
+	err := d.record.Write(r)
+	if err != nil && d.recErr == "" {
+		d.event("owner", err.Error(), true)
+	}
+	d.recErr = ""
+	if err != nil {
+		d.recErr = err.Error()
+	}
+	return err == nil
+}
+
+// gate opens, refreshes or leaves the gate.
+func (d *Daemon) gate(next failover.Decision) {
+	v := d.parts.vip.it
+	if (next.Gate.Open || next.Memory.Phase == failover.Promote) && d.prepared != v {
+		err := v.Prepare(context.Background())
+		d.troubled("addresses", err)
+		if err == nil {
+			d.prepared = v
+		}
+	}
+	if !next.Gate.Open {
+		return
+	}
+	err := v.Open(uint64(next.Gate.Epoch), next.Gate.Until)
+	d.troubled("gate", err)
+	if err == nil && d.announced != (announcement{v, next.Gate.Epoch}) {
+		v.Announce()
+		d.announced = announcement{v, next.Gate.Epoch}
+	}
+}
+
+// announcement is what the neighbours were last told: by which set of addresses, for which epoch.
+type announcement struct {
+	by    *vip.VIP
+	epoch failover.Epoch
+}
+
+// shut shuts the gate, if it is not shut already.
+func (d *Daemon) shut() {
+	v := d.parts.vip
+	if !v.made || d.shutFor == v.it && !d.last.Gate.Open && d.prepared == nil {
+		return
+	}
+	err := v.it.Shut(context.Background())
+	d.troubled("gate", err)
+	d.prepared, d.announced, d.shutFor = nil, announcement{}, nil
+	if err == nil {
+		d.shutFor = v.it
+	}
+}
+
+// tell makes events of what a decision says, and of what it settles.
+func (d *Daemon) tell(next failover.Decision) {
+	for _, e := range next.Events {
+		d.event("owner", e.Text, e.Bad)
+		if e.Mail {
+			d.mail(e.Text, next.Why)
+		}
+	}
+	d.operator.settle(next.Done)
+	d.history.note(d.config, next, d.owner(), d.services() == failover.ServicesStarted)
+}
+
+// owner is who owns the cluster as far as this head knows; empty: nobody, or unknown.
+func (d *Daemon) owner() string {
+	if d.last.Memory.Phase == failover.Active || d.last.Memory.Phase == failover.Promote {
+		return d.config.Self
+	}
+	best, epoch := "", failover.Epoch(0)
+	for _, name := range d.config.peers() {
+		id := d.config.Heads[name].Number
+		said := d.parts.heartbeat.it.Said(id)
+		if (said.Phase == failover.Active || said.Phase == failover.Promote) && said.Acting >= epoch && d.heard(id) {
+			best, epoch = name, said.Acting
+		}
+	}
+	return best
+}
+
+// heard tells whether a head was heard lately on any link.
+func (d *Daemon) heard(id int) bool {
+	now := d.now()
+	return slices.ContainsFunc(d.parts.heartbeat.it.Links(), func(l linkState) bool {
+		return l.Peer == id && l.Heard >= 0 && now-l.Heard < onlineFor
+	})
+}
+
+// onlineFor is how long a head counts as online after its last word, for people: decisions have their own times.
+const onlineFor = time.Second
+
+// reload reads the configuration, if it is another one, and makes the parts fit.
+func (d *Daemon) reload() {
+	c, err := ReadConfig(d.opts.Dir)
+	if err == ErrNoConfig {
+		return
+	}
+	d.troubled("configuration", err)
+	if err != nil {
+		return // what is in force stays so
+	}
+	if d.config.Version != c.Version && d.config.Self != "" {
+		d.event("owner", fmt.Sprintf("version %d of the cluster's configuration is in force", c.Version), false)
+	}
+	d.config = c
+	d.events.head = c.Self
+	d.parts.apply(c)
+	d.openWatchdog()
+}
