@@ -125,7 +125,7 @@ func (h *Head) ownerConfig() (ownership.Config, error) {
 		Version: doc.Version, Wishes: map[string]ownership.Wish{}, Keys: filepath.Join(h.cfg.StateDir, keysDir),
 	}
 	for name, r := range h.heads() {
-		conf.Heads[name] = ownership.Head{Number: r.Number, Address: r.Address}
+		conf.Heads[name] = ownership.Head{Number: r.Number, Address: r.Address, Key: r.Key}
 	}
 	// A secret that is missing is empty in the configuration: a fence device without its password is trouble of that
 	// device, and must not keep the rest from working.

@@ -26,7 +26,7 @@ type Document struct {
 	// AloneAtBoot accepts that a head which boots alone becomes the owner, though the other one might be it, unheard.
 	AloneAtBoot bool `yaml:"alone_at_boot,omitempty"`
 	// Gateway is asked by ARP whether this head's way to its clients is good. Left out: the carrier alone counts.
-	Gateway netip.Addr `yaml:"gateway,omitempty"`
+	Gateway Gateway `yaml:"gateway,omitempty"`
 	// BootWait is how long a head that boots listens for the others before it decides anything alone. Left out: 10 s.
 	BootWait time.Duration `yaml:"boot_wait,omitempty"`
 	Watchdog Watchdog      `yaml:"watchdog,omitempty"`
@@ -37,6 +37,13 @@ type Document struct {
 	Monitors     []monitor.Monitor `yaml:"monitors,omitempty"`
 	Mail         monitor.Mail      `yaml:"mail,omitempty"`
 }
+
+// Gateway is an address that may be left out. (The YAML library takes every netip.Addr for left out, as it has no exported
+// fields; IsZero tells it.)
+type Gateway struct{ netip.Addr }
+
+// IsZero reports whether it was left out.
+func (g Gateway) IsZero() bool { return !g.IsValid() }
 
 // VIP is a virtual address: the owner answers for it.
 type VIP struct {

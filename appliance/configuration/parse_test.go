@@ -20,6 +20,7 @@ heads:
 fence_devices:
   - {name: hand, agent: manual}
 boot_wait: 5s
+gateway: 10.77.0.254
 services:
   - name: web
     resources:
@@ -48,6 +49,9 @@ func TestParse(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(text), string(second)); diff != "" {
 		t.Error(diff)
+	}
+	if again.Gateway.String() != "10.77.0.254" || len(again.Heads["head1"].Heartbeats) != 1 || len(again.VIPs) != 2 {
+		t.Errorf("lost on the way:\n%s", text)
 	}
 	if got := len(d.Addresses()); got != 3 {
 		t.Errorf("%d addresses, want 3", got)

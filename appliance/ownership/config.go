@@ -16,6 +16,7 @@ import (
 
 	"masthead/appliance/configuration"
 	"masthead/appliance/failover"
+	"masthead/images"
 	"masthead/node/wire"
 )
 
@@ -52,6 +53,8 @@ type Wish struct {
 type Head struct {
 	Number  int        `json:"number"` // 1 to failover.MaxHeads-1, never given twice
 	Address netip.Addr `json:"address"`
+	// Key is the SHA-256 of its public key, by which the other heads know it.
+	Key images.Digest `json:"key,omitempty"`
 }
 
 // Files of the daemon below its folder.

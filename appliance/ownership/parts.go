@@ -172,7 +172,7 @@ type vipConfig struct {
 
 // vipConfig lists the virtual addresses of the cluster and of its services: one gate is before all of them.
 func (p *parts) vipConfig(c Config, own []ownNet) (vipConfig, error) {
-	v := vipConfig{gateway: c.document.Gateway, profile: c.policy().Timing}
+	v := vipConfig{gateway: c.document.Gateway.Addr, profile: c.policy().Timing}
 	var errs []error
 	for _, a := range c.document.Addresses() {
 		nic, err := vipNIC(a, own)

@@ -59,7 +59,7 @@ var layers = map[string][]string{
 	"appliance/monitor":             {"images", "node/wire", "appliance/failover"},
 	"appliance/configuration":       {"images", "node/wire", "appliance/failover", "appliance/fence", "appliance/service", "appliance/monitor"},
 	"appliance/foreign":             {"images", "node/wire", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
-	"appliance/ownership":           {"images", "node", "appliance/failover", "appliance/heartbeat", "appliance/arbiter", "appliance/vip", "appliance/watchdog", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
+	"appliance/ownership":           {"images", "node", "appliance/pki", "appliance/failover", "appliance/heartbeat", "appliance/arbiter", "appliance/vip", "appliance/watchdog", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
 	"appliance":                     {"images", "node", "appliance"},
 
 	"vmtest":         {"images", "node/wire"},
