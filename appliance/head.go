@@ -57,6 +57,7 @@ type Head struct {
 	known     atomic.Pointer[book]
 	owner     *wire.Client                          // of the owner daemon on this machine
 	ownerTold bool                                  // the daemon runs with what was last written
+	confirmed atomic.Bool                           // no other head says that this one is none of the cluster any more
 	votes     atomic.Pointer[map[string]*wire.Vote] // by the MAC addresses of witnesses
 }
 
@@ -195,6 +196,11 @@ func (h *Head) Run(ctx context.Context) error {
 		}
 	}
 	serves := h.serves()
+	if !serves {
+		if err := h.quitOwner(ctx); err != nil {
+			h.event(err.Error(), true)
+		}
+	}
 	if serves {
 		if err := h.knowSelf(ctx); err != nil {
 			h.event("this head is not among its own nodes: "+err.Error(), true)

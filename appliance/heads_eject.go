@@ -81,9 +81,20 @@ func (h *Head) eject(ctx context.Context, o state.Origin, name string, c wire.He
 			return wire.HeadChanged{}, err
 		}
 	}
+	var fenced string
+	if len(gone) > 0 && !c.DryRun {
+		var err error
+		if fenced, err = h.fenceOff(ctx, name); err != nil && !c.Force {
+			return wire.HeadChanged{}, &problem{http.StatusConflict, fmt.Sprintf("%v: it may still be running", err),
+				"masthead fence test " + name + "; or " + again + " --force, if you know that it is off"}
+		}
+	}
 	done, err := h.remove(ctx, o, gone, removedEjected, c.DryRun, more...)
 	if err != nil {
 		return done, err
+	}
+	if fenced != "" {
+		done.Steps = append([]string{"its fence devices were asked: " + fenced}, done.Steps...)
 	}
 	if !c.Stolen {
 		done.Steps = append(done.Steps, "its disk has the cluster's keys and the administrator's token: if it is in wrong hands, "+again+" --stolen")

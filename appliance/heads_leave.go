@@ -79,6 +79,11 @@ func (h *Head) finishLeave(ctx context.Context) error {
 	if len(live) == 0 {
 		return &problem{http.StatusConflict, "leaving waits for another head that answers", "masthead head list"}
 	}
+	handover, stop := context.WithTimeout(ctx, leaveTimeout)
+	defer stop()
+	if err := h.quitOwner(handover); err != nil {
+		return err
+	}
 	shares := make(map[string][]int, len(live))
 	for i, slot := range h.heldSlots() {
 		to := live[i%len(live)]

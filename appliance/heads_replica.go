@@ -60,7 +60,7 @@ func (h *Head) merge(ctx context.Context, records []state.Record) error {
 
 // beginGeneration makes what is written from now on win over all that a removed head may still write.
 func (h *Head) beginGeneration(n uint64) error {
-	if err := h.db.SetEpoch(max(n, h.db.Epoch())); err != nil {
+	if err := h.db.SetEpoch(max(stateEpoch(n, 0), h.db.Epoch())); err != nil {
 		return err
 	}
 	return h.db.SetComplete()

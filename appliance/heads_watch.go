@@ -57,7 +57,9 @@ func (h *Head) runMembership(ctx context.Context) error {
 				pause = refusedRetry
 			}
 		case p == phaseNone:
-			if _, err = h.lookAround(ctx); err == nil {
+			removed := false
+			if removed, err = h.lookAround(ctx); err == nil && !removed {
+				h.confirmed.Store(true)
 				err = errors.Join(h.rememberHeads(), h.settleNumber(ctx))
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"reflect"
@@ -38,8 +39,9 @@ func (h *Head) runOwner(ctx context.Context) error {
 	for {
 		wait := ctx
 		cancel := func() {}
+		confirmed := h.confirmed.Load()
 		err := h.tellOwner(ctx)
-		if err != nil {
+		if err != nil || !confirmed || !h.ownerTold {
 			wait, cancel = context.WithTimeout(ctx, ownerRetry)
 		}
 		text := ""
@@ -68,6 +70,9 @@ func (h *Head) runOwner(ctx context.Context) error {
 
 // tellOwner writes the daemon's configuration, and tells it if that is a new one.
 func (h *Head) tellOwner(ctx context.Context) error {
+	if h.member.phase() != phaseNone {
+		return nil // it is leaving, and has handed over
+	}
 	conf, err := h.ownerConfig()
 	if err != nil {
 		return err
@@ -147,6 +152,11 @@ func (h *Head) ownerConfig() (ownership.Config, error) {
 		}
 	}
 	conf.Roster = h.rosterVersion(conf.Witnesses)
+	if h.confirmed.Load() {
+		if conf.Boot, err = ownership.BootID(); err != nil {
+			return ownership.Config{}, err
+		}
+	}
 	for _, rec := range h.db.List(state.KindService, "") {
 		w, err := state.Decode[ownership.Wish](rec)
 		if err != nil {
@@ -212,6 +222,88 @@ func (h *Head) nodeAddress(name string) (netip.Addr, bool) {
 	return rec.Address, ok && rec.Address.IsValid()
 }
 
+// quitOwner has the daemon hand over what it holds, and waits until it does nothing any more: this head leaves its cluster,
+// or is none of it. A daemon that does not run holds nothing.
+func (h *Head) quitOwner(ctx context.Context) error {
+	if err := ownership.RemoveConfig(h.ownerDir()); err != nil {
+		return err
+	}
+	h.ownerTold = false
+	for {
+		err := h.owner.ReloadOwner(ctx)
+		if err != nil {
+			return nil // it does not run, and does not find a configuration when it does
+		}
+		s, err := h.owner.Owner(ctx)
+		if err != nil || s.Self == "" {
+			return nil
+		}
+		h.member.note("hands over what it owns: "+s.Why.Summary, 0, 0)
+		select {
+		case <-time.After(ownerPoll):
+		case <-ctx.Done():
+			return fmt.Errorf("hand over what this head owns: %w: %s", ctx.Err(), s.Why.Summary)
+		}
+	}
+}
+
+// fenceTimeout bounds the fencing of a head that is ejected: several levels of slow devices.
+const fenceTimeout = 90 * time.Second
+
+// fenceOff switches a head off that is taken out of the cluster, where there is a device for that. what says what was
+// proven; empty: there is no device.
+func (h *Head) fenceOff(ctx context.Context, name string) (what string, err error) {
+	doc, _, err := h.clusterConfig()
+	if err != nil {
+		return "", err
+	}
+	if parsed, err := configuration.Parse("configuration", []byte(doc.Text)); err != nil || len(parsed.Heads[name].Fence) == 0 {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	for {
+		state, err := h.owner.FenceOff(ctx, name)
+		var p *wire.ProblemError
+		switch {
+		case errors.As(err, &p) && p.Status == http.StatusNotFound:
+			return "", nil
+		case err != nil:
+			return "", fmt.Errorf("fence %s: %w", name, err)
+		case state.Power == "off":
+			return "it is proven to be off", nil
+		case state.Trouble != "":
+			return "", fmt.Errorf("fence %s: %s", name, state.Trouble)
+		}
+		select {
+		case <-time.After(ownerPoll):
+		case <-ctx.Done():
+			return "", fmt.Errorf("fence %s: %w", name, ctx.Err())
+		}
+	}
+}
+
+// epochBits are those of a write's epoch that count terms of ownership; above them stands the generation of the cluster.
+// So a head that has missed a new owner loses with what it writes, whatever its clock says, and all of an older generation
+// loses against a recovered cluster.
+const epochBits = 40
+
+func stateEpoch(generation, epoch uint64) uint64 {
+	return generation<<epochBits | min(epoch, 1<<epochBits-1)
+}
+
+// takeEpoch makes this head's writes those of the newest term that its daemon knows.
+func (h *Head) takeEpoch(ctx context.Context) error {
+	s, err := h.owner.Owner(ctx)
+	if err != nil || s.EpochNumber == 0 {
+		return nil // it is asked again
+	}
+	if e := stateEpoch(h.generation(), s.EpochNumber); e > h.db.Epoch() {
+		return h.db.SetEpoch(e)
+	}
+	return nil
+}
+
 // followOwner makes the daemon's events those of the cluster.
 func (h *Head) followOwner(ctx context.Context) error {
 	var last uint64
@@ -228,6 +320,9 @@ func (h *Head) followOwner(ctx context.Context) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+		}
+		if err := h.takeEpoch(ctx); err != nil && ctx.Err() == nil {
+			h.log.Warn("the epoch of writes", "err", err)
 		}
 		for _, e := range events {
 			last = e.Seq

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -37,6 +38,9 @@ type Config struct {
 	Roster uint32 `json:"roster,omitempty"`
 	// Wishes are what the administrator wants of services. A service that is not here has its autostart.
 	Wishes map[string]Wish `json:"wishes,omitempty"`
+	// Boot is the boot of this machine in which `head run` found that this head is still one of the cluster. A daemon that
+	// reads one of another boot follows an owner and claims nothing: the head may have been taken out while it was off.
+	Boot string `json:"boot,omitempty"`
 	// Keys is the folder of this head's key and of the cluster's CA, for the consensus of three heads or more.
 	Keys string `json:"keys,omitempty"`
 
@@ -113,6 +117,23 @@ func WriteConfig(dir string, c Config) (changed bool, err error) {
 		return false, fmt.Errorf("write the ownership configuration: %w", err)
 	}
 	return true, nil
+}
+
+// RemoveConfig takes the configuration away: the daemon hands over what it holds, and does nothing any more.
+func RemoveConfig(dir string) error {
+	if err := os.Remove(filepath.Join(dir, ConfigFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the ownership configuration: %w", err)
+	}
+	return nil
+}
+
+// BootID is the kernel's name of the present boot.
+func BootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("name this boot: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
 }
 
 // check reports all that is wrong.

@@ -3,11 +3,8 @@ package ownership
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -56,7 +53,7 @@ type Daemon struct {
 	log    *slog.Logger
 	zero   time.Time
 	bootID string
-	record *recordFile
+	record *recordFile // of the cluster that config names; nil before there is one
 	events *eventLog
 
 	config   Config
@@ -66,8 +63,9 @@ type Daemon struct {
 	operator operator
 	last     failover.Decision
 	recErr   string // why the last record could not be written
-	stopping bool
-	started  bool // a decision was performed
+	stopping bool   // the daemon is to end
+	removed  bool   // the head is none of the cluster any more: to hand over, and then to do nothing
+	started  bool   // a decision was performed
 	dog      dog
 
 	prepared  *vip.VIP // whose addresses are there, behind the gate
@@ -81,31 +79,23 @@ type Daemon struct {
 	calls chan func() // run by the loop
 }
 
-// New opens the durable record of this head.
+// New prepares a daemon. It touches the machine only in Run.
 func New(opts Options) (*Daemon, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	if opts.BootID == "" {
-		data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-		if err != nil {
-			return nil, fmt.Errorf("name this boot: %w", err)
+		var err error
+		if opts.BootID, err = BootID(); err != nil {
+			return nil, err
 		}
-		opts.BootID = strings.TrimSpace(string(data))
 	}
 	if opts.Reset == nil {
 		opts.Reset = resetMachine
 	}
-	record, damage, err := openRecord(filepath.Join(opts.Dir, recordName))
-	if err != nil {
-		return nil, err
-	}
 	d := &Daemon{
-		opts: opts, log: opts.Log, zero: time.Now(), bootID: opts.BootID, record: record,
+		opts: opts, log: opts.Log, zero: time.Now(), bootID: opts.BootID,
 		events: newEventLog(""), calls: make(chan func()), trouble: map[string]string{},
-	}
-	if damage != nil {
-		d.event("owner", damage.Error()+"; this head claims nothing before another one has told it the epoch", true)
 	}
 	return d, nil
 }
@@ -124,7 +114,7 @@ const stopWithin = 60 * time.Second
 
 // Run owns, or waits to, until ctx ends; then it hands over what it holds and stops what runs, and returns.
 func (d *Daemon) Run(ctx context.Context) error {
-	defer d.record.Close()
+	defer d.closeRecord()
 	d.goRealtime()
 	ctx, serve := d.background(ctx)
 	defer serve.wait()
@@ -142,8 +132,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ending := ctx.Done()
 	var deadline <-chan time.Time
 	for {
-		if d.step() && d.stopping {
+		if idle := d.step(); idle && d.stopping {
 			return d.end(nil)
+		} else if idle && d.removed {
+			d.forget()
 		}
 		select {
 		case <-ending:

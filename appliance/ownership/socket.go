@@ -58,6 +58,7 @@ func (d *Daemon) handler() http.Handler {
 	handle("POST "+wire.PathOwnerPromote, d.servePromote)
 	handle("POST "+wire.PathOwnerDead, d.serveDead)
 	handle("POST "+wire.PathOwnerFence+"{head}", d.serveFence)
+	handle("POST "+wire.PathOwnerOff+"{head}", d.serveOff)
 	handle("GET "+wire.PathOwnerEvents, d.serveEvents)
 	handle("POST "+wire.PathOwnerReload, d.serveReload)
 	return mux
@@ -308,4 +309,30 @@ func (d *Daemon) serveFence(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return test(), nil // outside of the loop: devices are slow
+}
+
+// serveOff fences a head that an administrator takes out of the cluster, and tells how that goes when it is asked again.
+func (d *Daemon) serveOff(r *http.Request) (any, error) {
+	head := r.PathValue("head")
+	state := wire.FenceState{Head: head, Power: "unknown"}
+	var refused error
+	err := d.do(r.Context(), func() {
+		f := d.parts.fencer
+		if !f.made || !f.it.Possible(head) {
+			refused = &problem{http.StatusNotFound, fmt.Sprintf("no fence device is configured for %q", head), "masthead cluster edit"}
+			return
+		}
+		reading := f.it.Fencing(head)
+		if reading.Target != head || reading.State == failover.FenceIdle {
+			f.it.Start(head)
+			reading = f.it.Fencing(head)
+		}
+		switch reading.State {
+		case failover.FenceProof:
+			state.Power = "off"
+		case failover.FenceFailed:
+			state.Trouble = reading.Detail
+		}
+	})
+	return state, errors.Join(err, refused)
 }

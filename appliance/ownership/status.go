@@ -27,6 +27,7 @@ func (d *Daemon) status() wire.OwnerStatus {
 		return s
 	}
 	record, v := d.record.Record(), d.view(d.now())
+	s.EpochNumber = uint64(record.Epoch)
 	s.Epoch, s.Arbiter, s.Data = record.Epoch.String(), v.Authority.Kind.String(), v.Data.String()
 	h := &d.history
 	h.mu.Lock()

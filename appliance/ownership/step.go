@@ -2,7 +2,10 @@ package ownership
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -22,7 +25,7 @@ func (d *Daemon) step() (idle bool) {
 	return !p.Holds() && decision.Services == failover.Stop && d.services() == failover.ServicesStopped && !decision.Gate.Open
 }
 
-func (d *Daemon) configured() bool { return d.config.Self != "" && d.parts.heartbeat.made }
+func (d *Daemon) configured() bool { return d.record != nil && d.parts.heartbeat.made }
 
 // view is what this head can see now.
 func (d *Daemon) view(now failover.Instant) failover.View {
@@ -30,7 +33,7 @@ func (d *Daemon) view(now failover.Instant) failover.View {
 	v := failover.View{
 		Policy: c.policy(),
 		Self: failover.Self{
-			Name: c.Self, ID: c.Heads[c.Self].Number, BootID: d.bootID, Stopping: d.stopping, Unhealthy: d.unhealthy(now),
+			Name: c.Self, ID: c.Heads[c.Self].Number, BootID: d.bootID, Stopping: d.stopping || d.removed, Unhealthy: d.unhealthy(now),
 		},
 		Memory: d.memory, Record: d.record.Record(), RecordErr: d.recErr,
 		Uplink: failover.Up, Authority: failover.Authority{Kind: c.arbiter()}, Services: d.services(), Operator: d.operator.wish,
@@ -233,7 +236,11 @@ const onlineFor = time.Second
 // reload reads the configuration, if it is another one, and makes the parts fit.
 func (d *Daemon) reload() {
 	c, err := ReadConfig(d.opts.Dir)
-	if err == ErrNoConfig {
+	if errors.Is(err, ErrNoConfig) {
+		if d.config.Self != "" && !d.removed {
+			d.removed = true
+			d.event("owner", "this head is to own nothing any more", false)
+		}
 		return
 	}
 	d.troubled("configuration", err)
@@ -243,8 +250,47 @@ func (d *Daemon) reload() {
 	if d.config.Version != c.Version && d.config.Self != "" {
 		d.event("owner", fmt.Sprintf("version %d of the cluster's configuration is in force", c.Version), false)
 	}
-	d.config = c
+	if d.record == nil || d.config.Cluster != c.Cluster {
+		err := d.openRecord(c.Cluster)
+		d.troubled("record", err)
+		if err != nil {
+			return
+		}
+	}
+	d.config, d.removed = c, false
 	d.events.head = c.Self
 	d.parts.apply(c)
 	d.openWatchdog()
+}
+
+// forget is the end of a head that was taken out of its cluster. What it was is another cluster's business.
+func (d *Daemon) forget() {
+	d.parts.close()
+	d.closeRecord()
+	d.parts = newParts(d)
+	d.config, d.memory, d.last, d.removed, d.started = Config{}, failover.Memory{}, failover.Decision{}, false, false
+	d.prepared, d.shutFor, d.announced = nil, nil, announcement{}
+	d.trouble = map[string]string{}
+}
+
+// openRecord opens the durable record of this head in a cluster. Another cluster's terms mean nothing here.
+func (d *Daemon) openRecord(cluster string) error {
+	d.closeRecord()
+	sum := sha256.Sum256([]byte(cluster))
+	record, damage, err := openRecord(filepath.Join(d.opts.Dir, fmt.Sprintf("%s-%x", recordName, sum[:6])))
+	if err != nil {
+		return err
+	}
+	d.record = record
+	if damage != nil {
+		d.event("owner", damage.Error()+"; this head claims nothing before another one has told it the epoch", true)
+	}
+	return nil
+}
+
+func (d *Daemon) closeRecord() {
+	if d.record != nil {
+		_ = d.record.Close() // all of it is on the disk
+		d.record = nil
+	}
 }

@@ -118,3 +118,9 @@ func (c *Client) ChangeService(ctx context.Context, name string, change ServiceC
 func (c *Client) ReloadOwner(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, PathOwnerReload, nil, nil)
 }
+
+// FenceOff begins to switch a head off, or tells how that goes: Power is off when it is proven. For the head on the same
+// machine.
+func (c *Client) FenceOff(ctx context.Context, head string) (FenceState, error) {
+	return ask[FenceState](ctx, c, http.MethodPost, PathOwnerOff+head, nil)
+}

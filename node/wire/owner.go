@@ -7,27 +7,29 @@ import (
 
 // OwnerStatus is ownership as one head sees it: who owns the cluster, since when and why, and what runs.
 type OwnerStatus struct {
-	Cluster  string         `json:"cluster"`
-	Self     string         `json:"self"`
-	Owner    string         `json:"owner,omitempty"`  // empty: nobody, or unknown
-	Epoch    string         `json:"epoch"`            // "7.1": the seventh term, of the head with id 1
-	Since    time.Time      `json:"since,omitzero"`   // the owner has owned since then, as this head saw it
-	Reason   string         `json:"reason,omitempty"` // of the last change of owner
-	Arbiter  string         `json:"arbiter"`          // single, pair, panel, raft
-	Quorate  bool           `json:"quorate"`
-	Votes    string         `json:"votes,omitempty"` // "2 of 3: head1, head2; n01, n02 of n01, n02, n03 as witnesses"
-	Members  []OwnerMember  `json:"members"`
-	Links    []OwnerLink    `json:"links,omitempty"`
-	VIPs     []OwnerVIP     `json:"vips,omitempty"`
-	Services []ServiceState `json:"services,omitempty"`
-	Monitors []MonitorState `json:"monitors,omitempty"`
-	Fences   []FenceState   `json:"fences,omitempty"`
-	Watchdog string         `json:"watchdog,omitempty"` // the device, its timeout, and whether it is fed; or why there is none
-	Data     string         `json:"data,omitempty"`
-	Config   int            `json:"config"` // version of the cluster's configuration in force
-	Why      OwnerWhy       `json:"why"`
-	Trouble  []string       `json:"trouble,omitempty"`
-	Events   []OwnerEvent   `json:"events,omitempty"` // the last ones, oldest first
+	Cluster string `json:"cluster"`
+	Self    string `json:"self"`
+	Owner   string `json:"owner,omitempty"` // empty: nobody, or unknown
+	Epoch   string `json:"epoch"`           // "7.1": the seventh term, of the head with id 1
+	// EpochNumber orders epochs: it never goes down.
+	EpochNumber uint64         `json:"epoch_number"`
+	Since       time.Time      `json:"since,omitzero"`   // the owner has owned since then, as this head saw it
+	Reason      string         `json:"reason,omitempty"` // of the last change of owner
+	Arbiter     string         `json:"arbiter"`          // single, pair, panel, raft
+	Quorate     bool           `json:"quorate"`
+	Votes       string         `json:"votes,omitempty"` // "2 of 3: head1, head2; n01, n02 of n01, n02, n03 as witnesses"
+	Members     []OwnerMember  `json:"members"`
+	Links       []OwnerLink    `json:"links,omitempty"`
+	VIPs        []OwnerVIP     `json:"vips,omitempty"`
+	Services    []ServiceState `json:"services,omitempty"`
+	Monitors    []MonitorState `json:"monitors,omitempty"`
+	Fences      []FenceState   `json:"fences,omitempty"`
+	Watchdog    string         `json:"watchdog,omitempty"` // the device, its timeout, and whether it is fed; or why there is none
+	Data        string         `json:"data,omitempty"`
+	Config      int            `json:"config"` // version of the cluster's configuration in force
+	Why         OwnerWhy       `json:"why"`
+	Trouble     []string       `json:"trouble,omitempty"`
+	Events      []OwnerEvent   `json:"events,omitempty"` // the last ones, oldest first
 }
 
 // OwnerMember is one head as the answering one sees it.
@@ -168,4 +170,5 @@ const (
 	PathOwnerFence   = PathOwner + "/fence-test/" // HEAD
 	PathOwnerEvents  = PathOwner + "/events"      // ?after=SEQ waits for one
 	PathOwnerReload  = PathOwner + "/reload"      // on the socket only
+	PathOwnerOff     = PathOwner + "/fence-off/"  // HEAD; on the socket only
 )
