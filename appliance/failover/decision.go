@@ -30,6 +30,9 @@ const (
 	Run
 )
 
+// Refused begins what Done says of a wish that was not fulfilled.
+const Refused = "refused: "
+
 // Done says which of the operator's wishes are settled, and how: empty is not yet.
 type Done struct {
 	Switch, Promote, ConfirmDead string

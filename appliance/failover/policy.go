@@ -36,6 +36,8 @@ type Timing struct {
 	Gate       time.Duration // longest time for which the kernel's gate is opened at once
 	JoinWait   time.Duration // how long a head that boots listens for the others before it decides anything alone
 	Handover   time.Duration // how long an owner that has released waits for the other to claim, before it asks for itself again
+	// StopWithin is how long an orderly stop may take once the right to act is gone; then the machine is reset. 0: as Normal.
+	StopWithin time.Duration
 }
 
 // Normal is the timing for networks as they are.
@@ -44,7 +46,7 @@ func Normal() Timing {
 		Suspect: 250 * time.Millisecond, Silence: 500 * time.Millisecond, ProbeEvery: 100 * time.Millisecond, Probes: 3,
 		FenceDelay: 500 * time.Millisecond, FenceRetry: 10 * time.Second,
 		TTL: 600 * time.Millisecond, Renew: 100 * time.Millisecond, Margin: 50 * time.Millisecond, Gate: 400 * time.Millisecond,
-		JoinWait: 10 * time.Second, Handover: 2 * time.Second,
+		JoinWait: 10 * time.Second, Handover: 2 * time.Second, StopWithin: 10 * time.Second,
 	}
 }
 

@@ -23,6 +23,8 @@ type View struct {
 	Services  Services
 	Gate      Gate
 	Operator  Operator
+	// Wall is the time of day, for Record.SoloSince alone: nothing is decided by it.
+	Wall time.Time
 }
 
 // Self is this head.
@@ -33,6 +35,8 @@ type Self struct {
 	// Unhealthy says why this head should not own: a monitor that asks for a failover, a service that failed for good, a
 	// daemon that must go down. Empty: nothing.
 	Unhealthy string
+	Gen       uint64 // generation of the cluster's state on this head; 0: as in the record
+	DataUUID  string // generation of the data here, as the data engine names it; empty: none, or unknown
 	// Stopping: the daemon is to end in order; an owner hands over first if it can.
 	Stopping bool
 }

@@ -1,0 +1,12 @@
+// Package simulation plays whole clusters of heads under random faults and checks after each step that failover.Decide kept
+// its promises: one open gate, one writer of the data, one owner for each epoch, an owner in time or a person who is told.
+//
+// Nothing is real here: the clocks (each with its drift, stopped while its machine is paused), the network (a matrix of
+// paths in each direction), disks (two slots, power cuts at any point), the kernel's gate, watchdogs, services, replicated
+// data, fencing devices, witnesses and the consensus of three heads or more. Only Decide and the witnesses' voter are the
+// ones that run in production. A run is a function of its scenario and one number, the seed: what fails once can be
+// played again, is shrunk to the faults that matter, and is told as a story.
+//
+// What is not simulated: the time between a decision and the kernel (Timing.Margin has it), forged frames, the order of
+// services (package service has tests of its own), and the neighbours' caches.
+package simulation

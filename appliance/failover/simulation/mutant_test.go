@@ -1,0 +1,138 @@
+package simulation
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"masthead/appliance/failover"
+)
+
+// mutants are versions of Decide in which a rule is dropped or a timer shifted, made from outside: what it is shown is other
+// than what is there, or what it says is changed. The simulation has to find each of them.
+var mutants = []struct {
+	name   string
+	decide Decide
+}{
+	{"a higher epoch is ignored", seeing(func(v *failover.View, _ failover.Instant) {
+		if !v.Memory.Phase.Holds() {
+			return
+		}
+		v.Authority.Known = 0
+		for i := range v.Peers {
+			v.Peers[i].Said.Epoch, v.Peers[i].Said.Acting, v.Peers[i].Said.Phase = 0, 0, failover.Standby
+		}
+	})},
+	{"the end of the old lease is not waited for", seeing(func(v *failover.View, now failover.Instant) {
+		if a := &v.Authority; v.Memory.Phase == failover.Claim && v.Memory.Epoch != 0 && a.Kind == failover.Panel {
+			a.Held, a.Until = v.Memory.Epoch, now+v.Policy.Timing.TTL
+		}
+	})},
+	{"a lease that was lost is renewed", seeing(func(v *failover.View, now failover.Instant) {
+		if a := &v.Authority; v.Memory.Phase == failover.Active && a.Kind >= failover.Panel {
+			a.Held, a.Until = v.Memory.Epoch, now+v.Policy.Timing.TTL
+		}
+	})},
+	{"unknown data reads as up to date", seeing(func(v *failover.View, _ failover.Instant) {
+		if v.Data == failover.DataUnknown {
+			v.Data = failover.DataUpToDate
+		}
+		for i := range v.Peers {
+			if p := &v.Peers[i].Said; p.Data == failover.DataUnknown {
+				p.Data = failover.DataUpToDate
+			}
+		}
+	})},
+	{"claims with outdated data", seeing(func(v *failover.View, _ failover.Instant) {
+		v.Authority.Solo = time.Time{}
+		if v.Data == failover.DataOutdated || v.Data == failover.DataSyncing {
+			v.Data = failover.DataUpToDate
+		}
+	})},
+	{"probes are skipped", seeing(func(v *failover.View, _ failover.Instant) {
+		v.Probe = failover.Probe{Rounds: 99}
+	})},
+	{"what a fencing came to is ignored", seeing(func(v *failover.View, _ failover.Instant) {
+		if f := &v.Fencing; f.State == failover.FenceFailed || f.State == failover.FenceRunning {
+			f.State = failover.FenceProof
+		}
+	})},
+	{"acts before the record is on the disk", func(v failover.View, now failover.Instant) failover.Decision {
+		disk := v.Record
+		if v.Memory.Phase == failover.Promote || v.Memory.Phase == failover.Active {
+			v.Record.Epoch, v.Record.Owner = v.Memory.Epoch, v.Self.Name
+		}
+		d := failover.Decide(v, now)
+		if d.Record.Owner == v.Self.Name {
+			d.Record = disk
+		}
+		return d
+	}},
+	{"an epoch is taken back after a claim that failed", saying(func(_ *failover.View, d *failover.Decision, _ failover.Instant) {
+		if d.Memory.Phase == failover.Standby && d.Record.Epoch > failover.MaxHeads {
+			d.Record.Epoch -= failover.MaxHeads
+		}
+	})},
+	{"the gate is opened for longer than the lease", saying(func(_ *failover.View, d *failover.Decision, _ failover.Instant) {
+		d.Gate.Until += 300 * time.Millisecond
+	})},
+	{"the second head takes ownership whenever it is there", seeing(func(v *failover.View, _ failover.Instant) {
+		if v.Self.ID == 0 && v.Memory.Phase == failover.Active {
+			v.Operator.Switch = headNames[1]
+		}
+	})},
+	{"silence is believed at once", seeing(func(v *failover.View, _ failover.Instant) {
+		v.Policy.Timing.Suspect, v.Policy.Timing.Silence, v.Policy.Timing.FenceDelay = 60*time.Millisecond, 60*time.Millisecond, 0
+	})},
+	{"a head that boots alone is sure of itself", seeing(func(v *failover.View, _ failover.Instant) { v.Policy.AloneAtBoot = true })},
+	{"the policy safe takes over as well", seeing(func(v *failover.View, _ failover.Instant) { v.Policy.Loss = failover.Available })},
+	{"a stop that failed is not a reset", saying(func(_ *failover.View, d *failover.Decision, _ failover.Instant) { d.Reset = "" })},
+	{"services are not stopped", saying(func(v *failover.View, d *failover.Decision, _ failover.Instant) {
+		if v.Services == failover.ServicesStarted {
+			d.Services = failover.Run
+		}
+	})},
+	{"nobody is told", saying(func(_ *failover.View, d *failover.Decision, _ failover.Instant) { d.Events = nil })},
+	{"never claims after a loss", saying(func(v *failover.View, d *failover.Decision, _ failover.Instant) {
+		if v.Memory.Phase == failover.Suspect && d.Memory.Phase != failover.Standby {
+			d.Memory.Phase = failover.Suspect
+		}
+	})},
+}
+
+func seeing(change func(*failover.View, failover.Instant)) Decide {
+	return func(v failover.View, now failover.Instant) failover.Decision {
+		v.Peers = slices.Clone(v.Peers)
+		change(&v, now)
+		return failover.Decide(v, now)
+	}
+}
+
+func saying(change func(*failover.View, *failover.Decision, failover.Instant)) Decide {
+	return func(v failover.View, now failover.Instant) failover.Decision {
+		d := failover.Decide(v, now)
+		change(&v, &d, now)
+		return d
+	}
+}
+
+// TestMutants asserts that the simulation sees something: every mutant is found, within a bounded number of schedules, by one
+// that Decide itself passes.
+func TestMutants(t *testing.T) {
+	const most = 40_000
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			p, sound := NewPlayer(m.decide), NewPlayer(failover.Decide)
+			all := Scenarios()
+			for seed := uint64(1); seed <= most; seed++ {
+				r := p.Play(all[seed%uint64(len(all))], seed)
+				if f := r.Failure; f.Invariant != "" && sound.Play(r.Scenario, seed).Failure.Invariant == "" {
+					t.Logf("%d schedules: %s (%s): %s", seed, f.Invariant, r.Scenario.Name, f.Text)
+					return
+				}
+			}
+			t.Errorf("not found in %d schedules", most)
+		})
+	}
+}
