@@ -21,7 +21,7 @@ type Config struct {
 	Margin  time.Duration
 	Now     func() time.Duration // monotonic; nil: since New
 	Log     *slog.Logger         // nil: none
-	// Heard is called with each ask of a head that knows the key, before it is answered; nil: nobody cares. It must not block.
+	// Heard is called with each ask that was made with the key, when it is answered; nil: nobody cares. It must not block.
 	Heard func(Ask)
 }
 
@@ -109,12 +109,12 @@ func (s *Server) Run(ctx context.Context) error {
 			s.drop(from, err)
 			continue
 		}
-		if s.config.Heard != nil {
-			s.config.Heard(a)
-		}
 		out := s.Ask(a)
 		if _, err := s.conn.WriteToUDPAddrPort(out.Append(nil, s.config.Key), from); err != nil && ctx.Err() == nil {
 			s.config.Log.Debug("answer", "to", from, "error", err) // a lost answer is asked for again
+		}
+		if s.config.Heard != nil {
+			s.config.Heard(a)
 		}
 	}
 }

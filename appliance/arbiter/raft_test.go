@@ -1,0 +1,234 @@
+package arbiter
+
+import (
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"masthead/appliance/failover"
+)
+
+// three starts heads a, b and c, of which a was the owner with another arbiter.
+func three(t *testing.T, epoch failover.Epoch) *raftLab {
+	t.Helper()
+	l := newRaftLab(t, "a", "b", "c")
+	c := l.config("a", l.list)
+	if err := Bootstrap(c, Ownership{Epoch: epoch, Owner: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	l.run(c)
+	l.start("b", l.list)
+	l.start("c", l.list)
+	l.until("three voters", 10*time.Second, func() bool {
+		return l.heads["a"].Votes() == "3 of 3: a, b, c"
+	})
+	return l
+}
+
+func TestRaftTakeover(t *testing.T) {
+	l := three(t, 7*failover.MaxHeads)
+	a := l.heads["a"]
+	a.own()
+	l.until("a owns", 2*time.Second, l.holds("a"))
+	if got := a.Authority(); got.Held != 8*failover.MaxHeads || !got.Vouches || got.Quorum != failover.Up {
+		t.Errorf("first owner: %+v", got)
+	}
+	l.until("b knows", time.Second, func() bool {
+		got := l.heads["b"].Authority()
+		return got.Owner == "a" && got.Known == 8*failover.MaxHeads && got.Solo.Equal(time.Unix(5, 0))
+	})
+	l.heads["b"].own() // it waits
+	l.part(true, "a")
+	took := l.until("b owns", 3*time.Second, l.holds("b"))
+	t.Logf("cut off to new owner: %v", took)
+	if took > 1200*time.Millisecond {
+		t.Errorf("cut off to new owner: %v", took)
+	}
+	if got := l.heads["b"].Authority(); got.Held != 9*failover.MaxHeads+1 {
+		t.Errorf("second owner: %+v", got)
+	}
+	l.part(false, "a")
+	l.until("a follows", 2*time.Second, func() bool { return a.Authority().Owner == "b" })
+	if got := a.Authority(); got.Held != 0 || got.Known != 9*failover.MaxHeads+1 {
+		t.Errorf("the old owner, back: %+v", got)
+	}
+}
+
+// TestRaftStopped stops the owner's daemon in order, and by surprise.
+func TestRaftStopped(t *testing.T) {
+	l := three(t, 16)
+	l.heads["a"].own()
+	l.until("a owns", 2*time.Second, l.holds("a"))
+
+	// A planned switch: a gives back, b wants.
+	a := l.heads["a"]
+	a.want()
+	l.gave("a")
+	l.heads["b"].own()
+	took := l.until("b owns", 2*time.Second, l.holds("b"))
+	t.Logf("given back to taken: %v", took)
+	if took > 300*time.Millisecond {
+		t.Errorf("given back to taken: %v", took)
+	}
+
+	// The owner's daemon ends without a word, and one that only follows restarts at the same time: it must not help another
+	// to the lease before the old one is over. The watcher sees that.
+	b := l.heads["b"]
+	l.heads["a"].own()
+	l.part(true, "b")
+	l.heads["c"].stop()
+	l.start("c", l.list)
+	took = l.until("a owns again", 5*time.Second, l.holds("a"))
+	t.Logf("owner gone, and one restarts: %v", took)
+	b.want()
+	l.part(false, "b")
+	l.until("b follows", 2*time.Second, func() bool { return b.Authority().Owner == "a" })
+
+	// A restart of the owner's daemon: it has no lease from its own memory, and asks for a new epoch.
+	epoch := l.heads["a"].Authority().Held
+	l.heads["a"].end()
+	l.gave("a")
+	l.start("a", l.list)
+	l.heads["a"].own()
+	l.until("a owns after its restart", 5*time.Second, l.holds("a"))
+	if got := l.heads["a"].Authority().Held; got <= epoch {
+		t.Errorf("epoch %v after %v", got, epoch)
+	}
+}
+
+// TestRaftChaos parts, joins and restarts heads at random while all of them want to own. That no two have a lease is for the
+// watcher to see.
+func TestRaftChaos(t *testing.T) {
+	l := three(t, 16)
+	names := []string{"a", "b", "c"}
+	for _, n := range names {
+		l.heads[n].own()
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	length := 8 * time.Second
+	if env := os.Getenv("ARBITER_CHAOS"); env != "" {
+		length, _ = time.ParseDuration(env)
+	}
+	end := time.Now().Add(length)
+	for next := time.Now(); time.Now().Before(end); <-tick.C {
+		if time.Now().Before(next) {
+			continue
+		}
+		n := names[r.IntN(len(names))]
+		switch r.IntN(5) {
+		case 0, 1:
+			l.part(true, n)
+		case 2, 3:
+			for _, n := range names {
+				l.part(false, n)
+			}
+		case 4:
+			l.heads[n].end()
+			l.gave(n)
+			l.start(n, l.list)
+			l.heads[n].own()
+		}
+		next = time.Now().Add(time.Duration(r.Int64N(int64(900 * time.Millisecond))))
+	}
+	for _, n := range names {
+		l.part(false, n)
+	}
+	l.until("somebody owns", 5*time.Second, func() bool { return l.holds("a")() || l.holds("b")() || l.holds("c")() })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t.Logf("%d changes of owner", len(l.gaps))
+	if len(l.gaps) == 0 {
+		t.Error("the owner never changed: that shows nothing")
+	}
+}
+
+// TestRaftHeads goes from two heads with another arbiter to three, and back to two.
+func TestRaftHeads(t *testing.T) {
+	l := newRaftLab(t, "a", "b", "c")
+	two := RaftVoters{Version: 1, Heads: l.list.Heads[:2]}
+	ca := l.config("a", two)
+	if err := Bootstrap(ca, Ownership{Epoch: 5 * failover.MaxHeads, Owner: "a", DataUUID: "data"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Bootstrap(ca, Ownership{}); err == nil {
+		t.Error("a second time")
+	}
+	a, b := l.run(ca), l.start("b", two)
+	a.own()
+	l.until("two voters", 5*time.Second, func() bool { return a.Votes() == "2 of 2: a, b" })
+	l.until("a owns", 2*time.Second, l.holds("a"))
+	epoch := a.Authority().Held
+	if epoch != 6*failover.MaxHeads {
+		t.Errorf("epoch %v, want the one after that before raft", epoch)
+	}
+	never := func(what string) {
+		t.Helper()
+		if a.Authority().Held != epoch {
+			t.Errorf("%s: the owner lost its lease: %+v", what, a.Authority())
+		}
+	}
+
+	three := RaftVoters{Version: 2, Heads: l.list.Heads}
+	if err := a.SetVoters(three); err != nil {
+		t.Fatal(err)
+	}
+	// c is off: it gets no vote, and two still own.
+	until := a.Authority().Until
+	l.until("two go on", 2*time.Second, func() bool { return a.Authority().Until > until+500*time.Millisecond })
+	never("c is off")
+	if got := a.Votes(); got != "2 of 2: a, b" {
+		t.Errorf("votes %q", got)
+	}
+	c := l.start("c", three)
+	l.until("three voters", 5*time.Second, func() bool { return a.Votes() == "3 of 3: a, b, c" })
+	never("three heads")
+	// b has an older list, and must not take c out again when it leads.
+	a.want()
+	l.gave("a")
+	b.own()
+	l.until("b owns", 2*time.Second, l.holds("b"))
+	if err := b.SetVoters(RaftVoters{Version: 1, Heads: two.Heads}); err == nil {
+		t.Error("a list that is not newer")
+	}
+	until = b.Authority().Until
+	l.until("b goes on", 2*time.Second, func() bool { return b.Authority().Until > until+500*time.Millisecond })
+	if got := b.Votes(); got != "3 of 3: a, b, c" {
+		t.Errorf("votes %q", got)
+	}
+
+	back := RaftVoters{Version: 3, Heads: two.Heads}
+	for _, h := range []*raftHead{a, b, c} {
+		if err := h.SetVoters(back); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.until("two voters", 5*time.Second, func() bool { return b.Votes() == "2 of 2: a, b" })
+	if got := b.Authority(); got.Held != 7*failover.MaxHeads+1 {
+		t.Errorf("b: %+v", got)
+	}
+	// c was taken out; whatever it does, started again with what it had, it gets no vote and disturbs nobody.
+	c.end()
+	c = l.start("c", three)
+	c.own()
+	until = b.Authority().Until
+	l.until("b goes on", 3*time.Second, func() bool { return b.Authority().Until > until+time.Second })
+	if got := c.Authority(); got.Held != 0 || got.Refused == "" {
+		t.Errorf("c: %+v", got)
+	}
+	c.end()
+	if err := Forget(c.config.Dir); err != nil || HasState(c.config.Dir) {
+		t.Errorf("forget: %v", err)
+	}
+
+	// And back to another arbiter.
+	b.end()
+	l.gave("b")
+	if got := b.Ownership(); got.Epoch != 7*failover.MaxHeads+1 || got.Owner != "b" || got.DataUUID != "data" {
+		t.Errorf("what another arbiter begins with: %+v", got)
+	}
+}

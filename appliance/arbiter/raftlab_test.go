@@ -1,0 +1,333 @@
+package arbiter
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"masthead/appliance/failover"
+)
+
+// raftLab is some heads with raft in one process, on loopback, under one clock.
+type raftLab struct {
+	t     *testing.T
+	cert  tls.Certificate
+	pool  *x509.CertPool
+	zero  time.Time
+	list  RaftVoters
+	heads map[string]*raftHead
+
+	mu     sync.Mutex
+	cut    map[string]bool // heads that hear nobody and are heard by nobody
+	leases map[string]failover.Instant
+	who    string // had a lease last
+	gaps   []time.Duration
+	err    error
+	watch  context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// raftHead is one of them, with as little of a daemon as a lease needs.
+type raftHead struct {
+	*Raft
+	name   string
+	config RaftConfig
+	stop   func()
+	want   context.CancelFunc
+}
+
+func newRaftLab(t *testing.T, names ...string) *raftLab {
+	t.Helper()
+	l := &raftLab{t: t, zero: time.Now(), heads: map[string]*raftHead{}, cut: map[string]bool{}, leases: map[string]failover.Instant{}}
+	l.cert, l.pool = testCert(t)
+	for i, name := range names {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := listener.Addr().(*net.TCPAddr).AddrPort()
+		listener.Close()
+		l.list.Heads = append(l.list.Heads, RaftVoter{Name: name, ID: i, Addr: addr})
+	}
+	l.list.Version = 1
+	ctx, cancel := context.WithCancel(context.Background())
+	l.watch = cancel
+	l.wg.Go(func() { l.see(ctx) })
+	t.Cleanup(func() {
+		for _, h := range l.heads {
+			h.end()
+		}
+		cancel()
+		l.wg.Wait()
+		if l.err != nil {
+			t.Error(l.err)
+		}
+	})
+	return l
+}
+
+func testCert(t *testing.T) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "heads"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"heads"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+func (l *raftLab) now() failover.Instant { return time.Since(l.zero) }
+
+func (l *raftLab) config(name string, list RaftVoters) RaftConfig {
+	var log *slog.Logger
+	if os.Getenv("ARBITER_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("head", name)
+	}
+	return RaftConfig{
+		Self: name, Dir: filepath.Join(l.t.TempDir(), name), Voters: list, Timing: failover.Normal(), Now: l.now, Log: log,
+		Accept: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{l.cert}, ClientCAs: l.pool, ClientAuth: tls.RequireAndVerifyClientCert},
+		Dial: func(string) (*tls.Config, error) {
+			return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{l.cert}, RootCAs: l.pool, ServerName: "heads"}, nil
+		},
+		network: func(ctx context.Context, addr string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+			if err != nil {
+				return nil, err
+			}
+			to, _ := l.list.at(addr)
+			return &labConn{Conn: c, lab: l, from: name, to: to, closed: make(chan struct{})}, nil
+		},
+	}
+}
+
+// start starts a head, or starts it again.
+func (l *raftLab) start(name string, list RaftVoters) *raftHead {
+	l.t.Helper()
+	c := l.config(name, list)
+	if h, ok := l.heads[name]; ok {
+		c.Dir = h.config.Dir
+	}
+	return l.run(c)
+}
+
+func (l *raftLab) run(c RaftConfig) *raftHead {
+	l.t.Helper()
+	r, err := NewRaft(c)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	h := &raftHead{Raft: r, name: c.Self, config: c, want: func() {}}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	h.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			l.t.Errorf("%s: %v", c.Self, err)
+		}
+	})
+	l.mu.Lock()
+	l.heads[c.Self] = h
+	l.mu.Unlock()
+	return h
+}
+
+func (h *raftHead) end() {
+	h.want()
+	h.stop()
+}
+
+// own has a head want to own, as a daemon does, until it is told otherwise.
+func (h *raftHead) own() {
+	h.want()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	h.want = sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})
+	go func() {
+		defer close(done)
+		defer func() { h.Want(0, time.Time{}, "", false, 0) }()
+		var have failover.Epoch
+		h.Want(0, time.Time{}, "", true, 0)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-h.Changed():
+			}
+			switch a := h.Authority(); {
+			case have == 0 && a.Grant != 0:
+				have = a.Grant
+				h.Want(have, time.Unix(5, 0), "data", false, 0)
+			case have != 0 && a.Known > have: // another one owns; wait for it to go
+				have = 0
+				h.Want(0, time.Time{}, "", false, 0)
+				h.Want(0, time.Time{}, "", true, a.Known)
+			}
+		}
+	}()
+}
+
+// see watches, with one clock, that no two heads have a lease at once: what a head has said that it has counts to the end.
+func (l *raftLab) see(ctx context.Context) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		for name, h := range l.heads {
+			before := l.now()
+			a := h.Authority()
+			if a.Held == 0 {
+				continue
+			}
+			for other, until := range l.leases {
+				if other != name && until > before && l.err == nil {
+					l.err = errors.New(name + " has a lease while that of " + other + " lasts another " + (until - before).String())
+				}
+			}
+			if l.who != name && l.who != "" {
+				l.gaps = append(l.gaps, before-l.leases[l.who])
+			}
+			l.who, l.leases[name] = name, max(l.leases[name], a.Until)
+		}
+		l.mu.Unlock()
+	}
+}
+
+// gave is when a head gave its lease back.
+func (l *raftLab) gave(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leases[name] = min(l.leases[name], l.now())
+}
+
+// part cuts heads off, or joins them again.
+func (l *raftLab) part(off bool, names ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, n := range names {
+		l.cut[n] = off
+	}
+}
+
+func (l *raftLab) parted(a, b string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cut[a] != l.cut[b] || l.cut[a]
+}
+
+// until waits for something to be so.
+func (l *raftLab) until(what string, within time.Duration, ok func() bool) time.Duration {
+	l.t.Helper()
+	start := time.Now()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		if ok() {
+			return time.Since(start)
+		}
+		if time.Since(start) > within {
+			var all []string
+			for name, h := range l.heads {
+				all = append(all, name+": "+h.Authority().Refused+" "+h.Votes())
+			}
+			l.t.Fatalf("%v and not %s: %s", within, what, strings.Join(all, "; "))
+		}
+	}
+	return 0
+}
+
+func (l *raftLab) holds(name string) func() bool {
+	return func() bool { return l.heads[name].Authority().Held != 0 }
+}
+
+// labConn is a connection through which nothing comes while its ends are parted.
+type labConn struct {
+	net.Conn
+	lab      *raftLab
+	from, to string
+	once     sync.Once
+	closed   chan struct{}
+	mu       sync.Mutex
+	deadline time.Time
+}
+
+func (c *labConn) wait() error {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for c.lab.parted(c.from, c.to) {
+		c.mu.Lock()
+		d := c.deadline
+		c.mu.Unlock()
+		if !d.IsZero() && time.Now().After(d) {
+			return os.ErrDeadlineExceeded
+		}
+		select {
+		case <-c.closed:
+			return net.ErrClosed
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func (c *labConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err == nil {
+		err = c.wait()
+	}
+	return n, err
+}
+
+func (c *labConn) Write(b []byte) (int, error) {
+	if err := c.wait(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *labConn) SetDeadline(t time.Time) error {
+	c.mu.Lock()
+	c.deadline = t
+	c.mu.Unlock()
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *labConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
