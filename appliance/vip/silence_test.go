@@ -1,0 +1,77 @@
+package vip
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestSilence measures how long after its last word a head is silent, and when its addresses go.
+func TestSilence(t *testing.T) {
+	for _, timeout := range []time.Duration{200 * time.Millisecond, 300 * time.Millisecond, 400 * time.Millisecond} {
+		t.Run(fmt.Sprintf("not refreshed for %v", timeout), func(t *testing.T) {
+			l := newLab(t, "a", "c")
+			a, _ := l.start("a", headConfig{Addresses: both, Gate: timeout})
+			watchers := l.both("c")
+			for range 3 {
+				a.do("prepare")
+				before := time.Now()
+				a.ask(request{Op: "open", Epoch: 1, For: time.Minute})
+				l.silence(t, "the refresh", before, watchers, timeout)
+			}
+		})
+		t.Run(fmt.Sprintf("stopped, at %v", timeout), func(t *testing.T) {
+			l := newLab(t, "a", "c")
+			a, _ := l.start("a", headConfig{Addresses: both, Gate: timeout})
+			a.do("prepare")
+			a.hold(1, timeout, 50*time.Millisecond)
+			watchers := l.both("c")
+			for _, w := range watchers {
+				w.answering()
+			}
+			before := time.Now()
+			a.signal(syscall.SIGSTOP)
+			l.silence(t, "SIGSTOP", before, watchers, timeout)
+			a.signal(syscall.SIGCONT)
+			for _, w := range watchers {
+				w.answering() // its lease is its own
+			}
+			await(t, "the addresses", func() bool { return l.has("a", vip4) && l.has("a", vip6) })
+		})
+	}
+}
+
+func (l *lab) both(machine string) map[string]*watcher {
+	return map[string]*watcher{
+		"ICMP": l.ping(machine, vip4.Addr()), "ICMPv6": l.ping(machine, vip6.Addr()),
+		"ARP": l.arping(machine, "lan0", vip4.Addr()), "ND": l.arping(machine, "lan0", vip6.Addr()),
+	}
+}
+
+// silence waits for the head to be silent and then for its addresses to go.
+func (l *lab) silence(t *testing.T, what string, from time.Time, watchers map[string]*watcher, timeout time.Duration) {
+	t.Helper()
+	gone := map[string]time.Duration{}
+	await(t, "the addresses to go", func() bool {
+		for name, p := range map[string]bool{"IPv4": l.has("a", vip4), "IPv6": l.has("a", vip6)} {
+			if _, ok := gone[name]; !ok && !p {
+				gone[name] = time.Since(from)
+			}
+		}
+		return len(gone) == 2
+	})
+	for name, w := range watchers {
+		silent := w.last().Sub(from)
+		t.Logf("%-6s silent %v after %s", name, silent.Round(time.Millisecond), what)
+		if silent < timeout-100*time.Millisecond || silent > timeout+20*time.Millisecond {
+			t.Errorf("%s: the last answer came %v after %s, the gate's timeout is %v", name, silent, what, timeout)
+		}
+	}
+	for name, d := range gone {
+		t.Logf("%s address gone %v after %s", name, d.Round(time.Millisecond), what)
+		if d < lifetime-renewAfter-100*time.Millisecond || d > lifetime+500*time.Millisecond {
+			t.Errorf("%s address gone after %v", name, d)
+		}
+	}
+}

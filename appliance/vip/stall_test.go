@@ -1,0 +1,92 @@
+package vip
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+
+	"masthead/appliance/failover"
+)
+
+// TestStall stops a process right between reading its clock and the kernel, for longer than its gate is open: what it then
+// still sends must not open the gate.
+func TestStall(t *testing.T) {
+	l := newLab(t, "a")
+	var stall func()
+	zero := time.Now()
+	g := &gate{vips: []netip.Addr{vip4.Addr(), vip6.Addr()}, nics: []string{"lan0"}, most: 200 * time.Millisecond}
+	g.now = func() failover.Instant {
+		now := time.Since(zero)
+		if stall != nil {
+			f := stall
+			stall = nil
+			f()
+		}
+		return now
+	}
+	l.in("a", func() error { // all on this thread: the connection is dialled here
+		if err := g.adopt(opened{}); err != nil {
+			return err
+		}
+		open := func() bool {
+			c, err := nftables.New()
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := c.GetSetElements(sets6[1].in(&nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(list) > 0
+		}
+		if _, _, err := g.refresh(1, time.Since(zero)+time.Second); err != nil || !open() {
+			t.Errorf("first opening: %v, open %v", err, open())
+		}
+		// A refresh that was stopped: its elements have expired.
+		until := time.Since(zero) + 250*time.Millisecond
+		stall = func() {
+			time.Sleep(400 * time.Millisecond)
+			stall = func() { // the next look at the clock is after the transaction
+				if open() {
+					t.Error("a refresh after its time has opened the gate")
+				}
+			}
+		}
+		if _, _, err := g.refresh(1, until); !errors.Is(err, errLate) || open() {
+			t.Errorf("a refresh after its time: %v, open %v", err, open())
+		}
+		// An opening that was stopped: it is undone at once.
+		until = time.Since(zero) + 250*time.Millisecond
+		stall = func() { stall = func() { time.Sleep(400 * time.Millisecond) } } // at the second look at the clock
+		if _, _, err := g.refresh(1, until); !errors.Is(err, errLate) || open() {
+			t.Errorf("an opening after its time: %v, open %v", err, open())
+		}
+		if _, _, err := g.refresh(1, time.Since(zero)); !errors.Is(err, errLate) || open() {
+			t.Errorf("no time: %v, open %v", err, open())
+		}
+		// Refreshed too late, but its lease goes on.
+		if _, _, err := g.refresh(1, time.Since(zero)+time.Minute); err != nil || !open() {
+			t.Errorf("opening: %v, open %v", err, open())
+		}
+		time.Sleep(300 * time.Millisecond)
+		if open() {
+			t.Error("open after 300 ms")
+		}
+		wasShut, rebuilt, err := g.refresh(2, time.Since(zero)+time.Minute)
+		if err != nil || rebuilt || wasShut < 50*time.Millisecond || wasShut > 500*time.Millisecond || !open() {
+			t.Errorf("late refresh: %v, %v, %v, open %v", wasShut, rebuilt, err, open())
+		}
+		o, vips := g.left()
+		if o.epoch != 2 || len(vips) != 2 {
+			t.Errorf("left %+v %v", o, vips)
+		}
+		if err := g.shut(); err != nil || open() {
+			t.Errorf("shut: %v, open %v", err, open())
+		}
+		g.close()
+		return nil
+	})
+}
