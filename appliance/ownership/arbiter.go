@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -19,7 +20,10 @@ import (
 type judge interface {
 	// want asks for what a decision wants, and gives back what it does not. It does not block.
 	want(failover.Decision)
+	// setVoters changes who votes, while it runs.
+	setVoters(arbiter.Roster) error
 	Authority() failover.Authority
+	Votes() string
 }
 
 // judgeConfig is what a judge is made for.
@@ -74,6 +78,18 @@ func (p *parts) makeJudge(c judgeConfig) (judge, func(context.Context) error, er
 	return nil, nil, nil
 }
 
+// reloadJudge changes the voters of a judge that runs. Anything else makes a new one.
+func (p *parts) reloadJudge(j judge, old, c judgeConfig) bool {
+	roster := c.roster
+	old.roster, c.roster = arbiter.Roster{}, arbiter.Roster{}
+	if j == nil || !reflect.DeepEqual(old, c) {
+		return false
+	}
+	err := j.setVoters(roster)
+	p.d.troubled("voters", err)
+	return err == nil
+}
+
 // panel is the vote of this head, and what asks all votes.
 type panel struct{ *arbiter.Panel }
 
@@ -81,20 +97,23 @@ func (p panel) want(d failover.Decision) {
 	p.Want(d.Want, d.Record.SoloSince, d.Record.DataUUID)
 }
 
+func (p panel) setVoters(r arbiter.Roster) error { return p.SetVoters(r) }
+
 func (p *parts) makePanel(c judgeConfig) (judge, func(context.Context) error, error) {
 	dir := filepath.Join(p.d.opts.Dir, panelDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("panel: %w", err)
 	}
+	var all *arbiter.Panel // there before anybody can be heard: own runs after it was made
 	own, err := witness.New(witness.Config{
 		Listen: netip.AddrPortFrom(netip.IPv6Unspecified(), p.d.opts.WitnessPort), Cluster: c.cluster, Key: c.key,
 		Longest: c.timing.TTL, Margin: c.timing.Margin, Now: p.d.now, Log: p.d.log,
+		Heard: func(a witness.Ask) { all.Heard(a) },
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	own.SetRoster(c.roster.Version)
-	all, err := arbiter.NewPanel(arbiter.PanelConfig{
+	all, err = arbiter.NewPanel(arbiter.PanelConfig{
 		Self: c.self, Cluster: c.cluster, Gen: c.gen, Key: c.key, Timing: c.timing, Roster: c.roster, Own: own, Dir: dir, Now: p.d.now, Log: p.d.log,
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"masthead/appliance/failover"
 	"masthead/node/wire"
+	"masthead/vmtest/arena/heads"
 )
 
 // Two heads with a serial cable and nothing else. A virtual address alone: the standby takes over when everything about the
@@ -23,8 +24,8 @@ func TestArenaPairAvailable(t *testing.T) {
 	r.phase("head2", failover.Standby, 5*time.Second)
 
 	// The cable is cut: that is trouble, and nothing else (I7).
-	from := r.prober.Record.Now()
-	r.cable.Cut(true)
+	from := r.prober.Now()
+	r.Cable.Cut(true)
 	r.await(5*time.Second, "the cut cable is noticed", func() error {
 		s, err := r.status("head1")
 		if err != nil {
@@ -38,7 +39,7 @@ func TestArenaPairAvailable(t *testing.T) {
 		return errors.New("no serial link is down")
 	})
 	r.owner("head1", time.Second)
-	r.cable.Cut(false)
+	r.Cable.Cut(false)
 
 	// The network of the owner is cut, the cable is not: the owner hands over along it, if its own way out is gone. Its card
 	// keeps its carrier here, so it goes on, and nobody else answers.
@@ -61,7 +62,7 @@ func TestArenaPairAvailable(t *testing.T) {
 	}
 
 	// Everything of the owner falls silent.
-	from = r.prober.Record.Now()
+	from = r.prober.Now()
 	r.powerCut("head1")
 	r.owner("head2", 5*time.Second)
 	t.Logf("power cut of a pair: silent for %v", r.gap(from).Length())
@@ -111,21 +112,10 @@ func TestArenaPairSafe(t *testing.T) {
 func TestArenaPairFencing(t *testing.T) {
 	dir := t.TempDir()
 	agent := filepath.Join(dir, "fence_arena")
-	r := newRing(t, 2, 0, fmt.Sprintf(`fence_devices:
+	r := newRingOf(t, heads.Config{Heads: 2, Document: fmt.Sprintf(`fence_devices:
   - {name: d1, agent: %[1]s, params: {plug: head1}}
   - {name: d2, agent: %[1]s, params: {plug: head2}}
-`, agent))
-	// Where the heads' levels belong: into the text that newRing began.
-	r.conf.Document = fmt.Sprintf(`name: test
-boot_wait: 2s
-vips: [{address: %s}]
-heads:
-  head1: {serial: [{device: %s}], fence: [[{device: d1}]]}
-  head2: {serial: [{device: %s}], fence: [[{device: d2}]]}
-fence_devices:
-  - {name: d1, agent: %[4]s, params: {plug: head1}}
-  - {name: d2, agent: %[4]s, params: {plug: head2}}
-`, vipAddress, r.cable.Devices[0], r.cable.Devices[1], agent)
+`, agent), Head: map[string]string{"head1": "fence: [[{device: d1}]]", "head2": "fence: [[{device: d2}]]"}})
 	script := `#!/bin/sh
 # Switches a head of the arena off: its cable out of the switch, its daemon killed.
 while IFS='=' read -r k v; do
@@ -142,7 +132,7 @@ metadata)
 off)
 	[ -e ` + dir + `/broken ] && exit 1
 	kill -9 "$(cat ` + dir + `/$plug.pid)" 2>/dev/null
-	nsenter --net=/run/netns/SWITCH ip link set "p-$plug" nomaster
+	nsenter --net=/run/netns/` + r.SwitchNS() + ` ip link set "p-$plug" nomaster
 	echo off >"$state"
 	echo "$plug" >>` + dir + `/fenced
 	;;
@@ -150,12 +140,11 @@ status | monitor) [ "$(cat "$state" 2>/dev/null)" = off ] && exit 2 ;;
 esac
 exit 0
 `
-	script = replaceSwitch(script, r)
 	if err := os.WriteFile(agent, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	pid := func(head string) {
-		must(t, os.WriteFile(filepath.Join(dir, head+".pid"), fmt.Append(nil, r.running[head].Process.Pid), 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, head+".pid"), fmt.Append(nil, r.Process(head)), 0o644))
 		must(t, os.WriteFile(filepath.Join(dir, head+".state"), []byte("on"), 0o644))
 	}
 	r.boot("head1")
@@ -165,7 +154,7 @@ exit 0
 	r.owner("head1", 15*time.Second)
 	r.phase("head2", failover.Standby, 5*time.Second)
 
-	from := r.prober.Record.Now()
+	from := r.prober.Now()
 	r.powerCut("head1")
 	r.owner("head2", 5*time.Second)
 	t.Logf("power cut with fencing: silent for %v", r.gap(from).Length())

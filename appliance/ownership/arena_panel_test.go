@@ -17,7 +17,7 @@ import (
 // never sees two owners.
 func TestArenaPanel(t *testing.T) {
 	r := newRing(t, 2, 3, "")
-	begin := r.prober.Record.Now()
+	begin := r.prober.Now()
 	r.boot("head1")
 	r.boot("head2")
 	r.owner("head1", 15*time.Second)
@@ -25,7 +25,7 @@ func TestArenaPanel(t *testing.T) {
 
 	// A planned switch, and back.
 	for _, to := range []string{"head2", "head1"} {
-		from := r.prober.Record.Now()
+		from := r.prober.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		c := r.client(other(to))
 		answer, err := c.Switch(ctx, wire.SwitchRequest{To: to})
@@ -39,7 +39,7 @@ func TestArenaPanel(t *testing.T) {
 	}
 
 	// The daemon is killed, and back within its lease.
-	from := r.prober.Record.Now()
+	from := r.prober.Now()
 	r.kill("head1")
 	r.restart("head1")
 	r.owner("head1", 5*time.Second)
@@ -50,7 +50,7 @@ func TestArenaPanel(t *testing.T) {
 	}
 
 	// It is stopped: the kernel shuts the gate, the other takes over, and the stopped one wakes up as standby.
-	from = r.prober.Record.Now()
+	from = r.prober.Now()
 	r.signal("head1", unix.SIGSTOP)
 	r.owner("head2", 5*time.Second)
 	t.Logf("SIGSTOP: silent for %v", r.gap(from).Length())
@@ -58,11 +58,11 @@ func TestArenaPanel(t *testing.T) {
 	r.phase("head1", failover.Standby, 5*time.Second)
 
 	// Power goes, and comes back: the old owner is standby, and stays that.
-	from = r.prober.Record.Now()
+	from = r.prober.Now()
 	r.powerCut("head2")
 	r.owner("head1", 5*time.Second)
 	t.Logf("power cut: silent for %v", r.gap(from).Length())
-	from = r.prober.Record.Now()
+	from = r.prober.Now()
 	r.powerOn("head2")
 	r.phase("head2", failover.Standby, 10*time.Second)
 	r.owner("head1", time.Second)
@@ -71,7 +71,7 @@ func TestArenaPanel(t *testing.T) {
 	}
 
 	// The standby dies: nothing happens to the owner (I7).
-	from = r.prober.Record.Now()
+	from = r.prober.Now()
 	r.powerCut("head2")
 	r.owner("head1", time.Second)
 	r.await(5*time.Second, "head1 notices", func() error {
@@ -88,7 +88,7 @@ func TestArenaPanel(t *testing.T) {
 	r.phase("head2", failover.Standby, 10*time.Second)
 
 	// The owner alone is cut off, with its daemon running: its lease ends before another one begins.
-	from = r.prober.Record.Now()
+	from = r.prober.Now()
 	if err := r.Machine("head1").Cut(true); err != nil {
 		t.Fatal(err)
 	}

@@ -218,6 +218,19 @@ func Key(secret []byte, purpose string) []byte {
 	return mac.Sum(nil)
 }
 
+// Addresses are all virtual addresses of the document.
+func (c Config) Addresses() ([]netip.Addr, error) {
+	doc, err := configuration.Parse("configuration", []byte(c.Document))
+	if err != nil {
+		return nil, err
+	}
+	var all []netip.Addr
+	for _, v := range doc.Addresses() {
+		all = append(all, v.Address.Addr())
+	}
+	return all, nil
+}
+
 // ServiceNames are the services of the document, in its order.
 func (c Config) ServiceNames() ([]string, error) {
 	doc, err := configuration.Parse("configuration", []byte(c.Document))

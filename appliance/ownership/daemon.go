@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"masthead/appliance/failover"
@@ -72,11 +71,11 @@ type Daemon struct {
 	shutFor   *vip.VIP // whose gate was shut by us
 	announced announcement
 
-	asked   atomic.Pointer[askedFailover]
 	trouble map[string]string // by part: what keeps it from working
 	history history
 
-	calls chan func() // run by the loop
+	calls   chan func() // run by the loop
+	serving *serving    // set when Run begins
 }
 
 // New prepares a daemon. It touches the machine only in Run.

@@ -1,10 +1,6 @@
 package ownership
 
-import (
-	"time"
-
-	"masthead/appliance/failover"
-)
+import "masthead/appliance/failover"
 
 // operator keeps what a person has asked for until it is settled.
 type operator struct {
@@ -48,30 +44,11 @@ func (o *operator) forget(which *[]chan string, answer chan string) (left bool) 
 	return len(kept) > 0
 }
 
-// askedFailover is a monitor's or a service's wish that another head owns.
-type askedFailover struct {
-	reason string
-	at     failover.Instant
-}
-
-// failoverKept is how long the wish of a monitor holds: it asks again at its next failure, and one that has recovered is
-// not to move anything minutes later.
-const failoverKept = 30 * time.Second
-
-// askFailover is called by monitors, from any goroutine.
-func (d *Daemon) askFailover(reason string) {
-	d.asked.Store(&askedFailover{reason, d.now()})
-	d.parts.kick()
-}
-
 // unhealthy is why this head should not own; empty: nothing speaks against it.
-func (d *Daemon) unhealthy(now failover.Instant) string {
-	if a := d.asked.Load(); a != nil {
-		if d.memory.Phase == failover.Active && now-a.at < failoverKept {
-			return a.reason
-		}
-		if d.memory.Phase != failover.Active && d.memory.Phase != failover.Release {
-			d.asked.Store(nil) // handed over
+func (d *Daemon) unhealthy() string {
+	if m := d.parts.monitors; m.made {
+		if why := m.it.Unhealthy(); why != "" {
+			return why
 		}
 	}
 	if d.parts.services != nil {

@@ -94,9 +94,15 @@ func (p *parts) follow(ctx context.Context, changed <-chan struct{}) {
 	}
 }
 
-// remake replaces a part if its configuration is another one than it was made for.
-func remake[T, C any](p *parts, old part[T, C], name string, conf C, make func(C) (T, func(context.Context) error, error)) part[T, C] {
+// remake replaces a part if its configuration is another one than it was made for. reload, if it is not nil, changes one
+// that runs; false says that it cannot.
+func remake[T, C any](p *parts, old part[T, C], name string, conf C, reload func(T, C, C) bool, make func(C) (T, func(context.Context) error, error)) part[T, C] {
 	if old.made && reflect.DeepEqual(old.conf, conf) {
+		return old
+	}
+	if old.made && reload != nil && reload(old.it, old.conf, conf) {
+		p.d.troubled(name, nil)
+		old.conf = conf
 		return old
 	}
 	old.run.stop()
@@ -116,13 +122,13 @@ func remake[T, C any](p *parts, old part[T, C], name string, conf C, make func(C
 func (p *parts) apply(c Config) {
 	own, err := ownNets()
 	p.d.troubled("network", err)
-	p.heartbeat = remake(p, p.heartbeat, "heartbeat", p.heartbeatConfig(c, own), p.makeHeartbeat)
-	p.judge = remake(p, p.judge, "arbiter", p.judgeConfig(c), p.makeJudge)
+	p.heartbeat = remake(p, p.heartbeat, "heartbeat", p.heartbeatConfig(c, own), nil, p.makeHeartbeat)
+	p.judge = remake(p, p.judge, "arbiter", p.judgeConfig(c), p.reloadJudge, p.makeJudge)
 	vips, err := p.vipConfig(c, own)
 	p.d.troubled("addresses", err)
-	p.vip = remake(p, p.vip, "vip", vips, p.makeVIP)
-	p.fencer = remake(p, p.fencer, "fence", fenceConfigOf(c), p.makeFencer)
-	p.mailer = remake(p, p.mailer, "mail", c.document.Mail, p.makeMailer)
+	p.vip = remake(p, p.vip, "vip", vips, nil, p.makeVIP)
+	p.fencer = remake(p, p.fencer, "fence", fenceConfigOf(c), nil, p.makeFencer)
+	p.mailer = remake(p, p.mailer, "mail", c.document.Mail, p.reloadMailer, p.makeMailer)
 	said := p.wishes.set(c.Wishes)
 	p.d.troubled("services", p.applyServices(c))
 	if g := p.services; g != nil && len(said) > 0 {
@@ -131,7 +137,7 @@ func (p *parts) apply(c Config) {
 		}
 		g.Poke()
 	}
-	p.monitors = remake(p, p.monitors, "monitors", monitorConfig{c.document.Monitors, c.Cluster, p.mailer.it}, p.makeMonitors)
+	p.monitors = remake(p, p.monitors, "monitors", monitorConfig{c.document.Monitors, c.document.Name, p.mailer.it}, p.reloadMonitors, p.makeMonitors)
 }
 
 // close ends all parts. The gate stays as it is: an orderly end has shut it before, and another end must leave it to the
@@ -238,6 +244,11 @@ func (p *parts) makeMailer(c monitor.Mail) (*monitor.Mailer, func(context.Contex
 	return m, m.Run, nil
 }
 
+// reloadMailer keeps the mails that wait.
+func (p *parts) reloadMailer(m *monitor.Mailer, _, c monitor.Mail) bool {
+	return m != nil && !reflect.DeepEqual(c, monitor.Mail{}) && m.Configure(c) == nil
+}
+
 type monitorConfig struct {
 	monitors []monitor.Monitor
 	cluster  string
@@ -245,15 +256,24 @@ type monitorConfig struct {
 }
 
 func (p *parts) makeMonitors(c monitorConfig) (*monitor.Set, func(context.Context) error, error) {
-	s, err := monitor.New(monitor.Config{
-		Monitors: c.monitors, Mailer: c.mailer, Cluster: c.cluster, Self: p.d.config.Self, Owner: p.d.history.isOwner,
-		Epoch: p.d.history.epochText, Log: p.d.log, Event: p.teller("monitor"), Failover: p.d.askFailover,
-		Seed: uint64(p.d.zero.UnixNano()),
-	})
+	s, err := monitor.New(p.monitorsOf(c))
 	if err != nil {
 		return nil, nil, err
 	}
 	return s, s.Run, nil
+}
+
+// reloadMonitors keeps what is known of monitors that stay as they are.
+func (p *parts) reloadMonitors(s *monitor.Set, _, c monitorConfig) bool {
+	return s.Reload(p.monitorsOf(c)) == nil
+}
+
+func (p *parts) monitorsOf(c monitorConfig) monitor.Config {
+	return monitor.Config{
+		Monitors: c.monitors, Mailer: c.mailer, Cluster: c.cluster, Self: p.d.config.Self, Owner: p.d.history.isOwner,
+		Epoch: p.d.history.epochText, Log: p.d.log, Event: p.teller("monitor"), Failover: func(string) { p.kick() },
+		Seed: uint64(p.d.config.Heads[p.d.config.Self].Number), // other heads check at other times
+	}
 }
 
 // applyServices starts the group of services, or gives it the new ones.

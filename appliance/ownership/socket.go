@@ -27,10 +27,10 @@ const (
 	// switchWait is how long an answer to a switch waits for it to be done; services may take longer to stop, and a client
 	// waits 15 s for an answer (wire.Client).
 	switchWait = 10 * time.Second
-	// fenceWait bounds a test of all of a head's devices, for the same reason.
-	fenceWait = 12 * time.Second
-	// pollWait is how long a reader of events waits for one.
-	pollWait = 25 * time.Second
+	// fenceWait is how long an answer to a test of a head's devices waits for them, for the same reason.
+	fenceWait = 10 * time.Second
+	// pollWait is how long a reader of events waits for one, for the same reason.
+	pollWait = 10 * time.Second
 )
 
 // problem is an answer that is no success.
@@ -94,13 +94,20 @@ func read[T any](r *http.Request) (T, error) {
 }
 
 // serving is the socket's server.
-type serving struct{ all sync.WaitGroup }
+type serving struct {
+	ctx context.Context // ends with the server
+	all sync.WaitGroup
+
+	mu    sync.Mutex
+	tests map[string]*fenceTest // under way, by head
+}
 
 func (s *serving) wait() { s.all.Wait() }
 
 // background starts the server of the socket. Its end is the end of the returned context.
 func (d *Daemon) background(ctx context.Context) (context.Context, *serving) {
-	s := &serving{}
+	s := &serving{ctx: ctx, tests: map[string]*fenceTest{}}
+	d.serving = s
 	if d.opts.Socket == "" {
 		return ctx, s
 	}
@@ -286,29 +293,6 @@ func (d *Daemon) ask(ctx context.Context, wish func() (*[]chan string, error), f
 		})
 		return nil, &problem{http.StatusGatewayTimeout, fmt.Sprintf("nothing came of it in %v", askWait), "masthead status --why"}
 	}
-}
-
-func (d *Daemon) serveFence(r *http.Request) (any, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), fenceWait)
-	defer cancel()
-	head := r.PathValue("head")
-	var test func() []wire.FenceState
-	var refused error
-	err := d.do(ctx, func() {
-		f := d.parts.fencer
-		switch {
-		case !d.configured():
-			refused = notConfigured()
-		case !f.made || !f.it.Possible(head):
-			refused = &problem{http.StatusNotFound, fmt.Sprintf("no fence device is configured for %q", head), "masthead cluster edit"}
-		default:
-			test = func() []wire.FenceState { return f.it.Test(ctx, head) }
-		}
-	})
-	if err = errors.Join(err, refused); err != nil {
-		return nil, err
-	}
-	return test(), nil // outside of the loop: devices are slow
 }
 
 // serveOff fences a head that an administrator takes out of the cluster, and tells how that goes when it is asked again.

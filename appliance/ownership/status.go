@@ -36,7 +36,9 @@ func (d *Daemon) status() wire.OwnerStatus {
 	h.mu.Unlock()
 	s.Members = d.members(v)
 	s.Quorate = d.quorate(v)
-	s.Votes = v.Authority.Refused
+	if j := d.parts.judge; j.made && j.it != nil {
+		s.Votes = j.it.Votes()
+	}
 	s.Links = d.links(v)
 	if d.parts.vip.made {
 		for _, a := range d.parts.vip.conf.addresses {

@@ -33,7 +33,7 @@ func (d *Daemon) view(now failover.Instant) failover.View {
 	v := failover.View{
 		Policy: c.policy(),
 		Self: failover.Self{
-			Name: c.Self, ID: c.Heads[c.Self].Number, BootID: d.bootID, Stopping: d.stopping || d.removed, Unhealthy: d.unhealthy(now),
+			Name: c.Self, ID: c.Heads[c.Self].Number, BootID: d.bootID, Stopping: d.stopping || d.removed, Unhealthy: d.unhealthy(),
 		},
 		Memory: d.memory, Record: d.record.Record(), RecordErr: d.recErr,
 		Uplink: failover.Up, Authority: failover.Authority{Kind: c.arbiter()}, Services: d.services(), Operator: d.operator.wish,

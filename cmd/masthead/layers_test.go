@@ -62,10 +62,11 @@ var layers = map[string][]string{
 	"appliance/ownership":           {"images", "node", "appliance/pki", "appliance/failover", "appliance/heartbeat", "appliance/arbiter", "appliance/vip", "appliance/watchdog", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
 	"appliance":                     {"images", "node", "appliance"},
 
-	"vmtest":         {"images", "node/wire"},
-	"vmtest/prober":  {},
-	"vmtest/arena":   {},
-	"vmtest/cluster": {"images", "node/wire", "vmtest"},
+	"vmtest":             {"images", "node/wire"},
+	"vmtest/prober":      {},
+	"vmtest/arena":       {"vmtest/prober"},
+	"vmtest/arena/heads": {"node/wire", "node/witness", "vmtest/arena", "vmtest/prober"},
+	"vmtest/cluster":     {"images", "node/wire", "vmtest"},
 
 	"cmd": {"images", "rootfs", "initramfs", "builder", "node", "appliance", "vmtest"},
 }

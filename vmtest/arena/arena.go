@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -135,7 +134,7 @@ func (a *Arena) NameOf(mac string) string {
 func (a *Arena) Close() error {
 	var errs []error
 	for _, m := range a.machines {
-		m.Kill()
+		errs = append(errs, m.Kill())
 	}
 	for _, c := range a.cables {
 		c.close()
@@ -147,56 +146,6 @@ func (a *Arena) Close() error {
 		errs = append(errs, ip("netns", "del", a.ns(switchName)))
 	}
 	return errors.Join(errs...)
-}
-
-// Start runs a program on the machine, its output in a file. It ends with the arena at the latest.
-func (m *Machine) Start(log string, name string, args ...string) (*exec.Cmd, error) {
-	if err := os.MkdirAll(filepath.Dir(log), 0o755); err != nil {
-		return nil, err
-	}
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	defer out.Close()
-	// ip-netns executes the program in its own place, so the process is the program's.
-	cmd := exec.Command("ip", append([]string{"netns", "exec", m.NS, name}, args...)...)
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
-	// The parent of Pdeathsig is the thread that starts the process.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("machine %s: start %s: %w", m.Name, name, err)
-	}
-	m.mu.Lock()
-	m.running = append(m.running, cmd)
-	m.mu.Unlock()
-	return cmd, nil
-}
-
-// Run runs a program on the machine and gives what it printed.
-func (m *Machine) Run(name string, args ...string) (string, error) {
-	out, err := exec.Command("ip", append([]string{"netns", "exec", m.NS, name}, args...)...).CombinedOutput()
-	if err != nil {
-		return string(out), fmt.Errorf("machine %s: %s %s: %w: %s", m.Name, name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
-	}
-	return string(out), nil
-}
-
-// Signal sends a signal to a process of Start and all that it started in its group.
-func Signal(cmd *exec.Cmd, s unix.Signal) error { return unix.Kill(-cmd.Process.Pid, s) }
-
-// Kill kills all that Start has started on the machine, and waits until it is gone.
-func (m *Machine) Kill() {
-	m.mu.Lock()
-	running := m.running
-	m.running = nil
-	m.mu.Unlock()
-	for _, cmd := range running {
-		_ = Signal(cmd, unix.SIGKILL) // gone already is as good
-		_ = cmd.Wait()
-	}
 }
 
 // Cut takes the machine's cable out of the switch, or puts it back in. Its own card keeps its link, as with a switch that
@@ -211,9 +160,7 @@ func (m *Machine) Cut(cut bool) error {
 // PowerCut is what a power cut looks like from outside: nothing of the machine is on the network any more, and all that ran
 // on it is killed. Its kernel goes on, unseen; PowerOn cleans it.
 func (m *Machine) PowerCut() error {
-	err := m.Cut(true)
-	m.Kill()
-	return err
+	return errors.Join(m.Cut(true), m.Kill())
 }
 
 // PowerOn makes the namespace what a machine is after a boot: no addresses but its own, no packet filter.
