@@ -56,7 +56,8 @@ vm: build ## the tests that boot real kernels in QEMU
 	set -o pipefail; MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 40m -v -run 'VM' ./... 2>&1 | grep --line-buffered -vE '^(=== |\?|testing: warning|PASS$$)|no test files|no tests to run'
 
 .PHONY: soak
-soak: ## simulated clusters of heads under random faults, for SOAK=10m; a failure prints its seed
+soak: ## simulated clusters under random faults, each kind for SOAK=10m; a failure prints its seed
+	MASTHEAD_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 0 -run TestSimulation -v ./appliance/failover/simulation
 	MASTHEAD_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 0 -run TestSimulation -v ./appliance/gossip
 
 .PHONY: bench

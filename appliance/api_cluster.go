@@ -19,7 +19,7 @@ func (a *api) clusterRoutes() []route {
 	return []route{
 		{"GET " + wire.PathCluster, admin, "Show the document that says how the cluster is owned", nil, wire.ClusterConfig{}, a.cluster, nil},
 		{"PUT " + wire.PathCluster, admin, "Change that document, or only say what that would do", wire.ClusterChange{}, wire.ClusterChanged{}, a.setCluster, nil},
-		{"PUT " + wire.PathClusterSecret + "{name}", admin, "Keep a secret that the document names", wire.ClusterSecret{}, nil, a.setClusterSecret, nil},
+		{"PUT " + wire.PathClusterSecret + "{name}", admin, "Keep a secret that the document names", wire.ClusterSecret{}, wire.ClusterSecretKept{}, a.setClusterSecret, nil},
 	}
 }
 
@@ -42,18 +42,15 @@ func (a *api) setCluster(ctx context.Context, c caller, r *http.Request) (any, e
 		return nil, err
 	}
 	if req.Version >= 0 && req.Version != now.Version {
-		return nil, &problem{http.StatusConflict, fmt.Sprintf("the document was made from version %d, and version %d is in force", req.Version, now.Version), "masthead cluster edit"}
+		return nil, &problem{http.StatusConflict, fmt.Sprintf("the document was made from version %d, and version %d is in force, by %s", req.Version, now.Version, now.By), "masthead cluster edit"}
 	}
 	changed := wire.ClusterChanged{Version: now.Version, Diff: configuration.DiffLines(now.Text, req.Text)}
-	doc, err := configuration.Parse("document", []byte(req.Text))
+	doc, err := configuration.Parse(documentName, []byte(req.Text))
 	if err != nil {
-		return nil, &problem{http.StatusBadRequest, err.Error(), "masthead cluster edit"}
+		return nil, refuseDocument(err)
 	}
-	if err := errors.Join(h.checkDocument(doc), h.checkWitnesses(doc.Witnesses)); err != nil {
-		return nil, &problem{http.StatusBadRequest, err.Error(), "masthead cluster edit"}
-	}
-	if changed.Warning, err = h.documentWarnings(doc, []byte(req.Text)); err != nil {
-		return nil, err
+	if changed.Warning, err = h.checkDocument(ctx, now.Text, req, doc, a.now()); err != nil {
+		return nil, refuseDocument(err)
 	}
 	if len(changed.Diff) == 0 || req.DryRun {
 		return changed, nil
@@ -74,30 +71,20 @@ func (a *api) setCluster(ctx context.Context, c caller, r *http.Request) (any, e
 	return changed, nil
 }
 
-// checkDocument says what of a document does not fit this cluster.
-func (h *Head) checkDocument(doc configuration.Document) error {
-	var errs []error
-	heads := h.heads()
-	for _, v := range doc.Addresses() {
-		a := v.Address.Addr()
-		if name, ok := h.headAt(a); ok {
-			errs = append(errs, fmt.Errorf("virtual address %s: head %s has it, and a virtual address is nobody's own", a, name))
-		}
-		if rec, ok := h.reg.ByAddress(a); ok {
-			errs = append(errs, fmt.Errorf("virtual address %s: it is reserved for node %s: masthead node set %s --address NEW", a, rec.Name, rec.Name))
-		}
-		if l, ok := h.reg.LeaseByIP(a); ok && l.MAC != "" && l.Expires.After(h.started) {
-			errs = append(errs, fmt.Errorf("virtual address %s: DHCP has leased it to %s", a, l.MAC))
-		}
+// documentName is what errors call the document: its file is the client's.
+const documentName = "document"
+
+func refuseDocument(err error) error {
+	try := "masthead cluster edit"
+	var t interface{ Try() string }
+	if errors.As(err, &t) && t.Try() != "" {
+		try = t.Try()
 	}
-	if n := len(heads); n > 2 && (doc.Arbiter == configuration.ArbiterPair || doc.Arbiter == configuration.ArbiterPanel) {
-		errs = append(errs, fmt.Errorf("arbiter %s: it is for two heads, and the cluster has %d", doc.Arbiter, n))
-	}
-	return errors.Join(errs...)
+	return &problem{http.StatusBadRequest, err.Error(), try}
 }
 
 // documentWarnings say what a document leaves to be wished.
-func (h *Head) documentWarnings(doc configuration.Document, text []byte) ([]string, error) {
+func (h *Head) documentWarnings(doc configuration.Document) []string {
 	var all []string
 	heads := h.heads()
 	for name := range doc.Heads {
@@ -105,41 +92,66 @@ func (h *Head) documentWarnings(doc configuration.Document, text []byte) ([]stri
 			all = append(all, fmt.Sprintf("heads.%s: no such head is in the cluster yet", name))
 		}
 	}
-	names, err := configuration.Secrets(text)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		if _, ok := h.clusterSecret(name); !ok {
-			all = append(all, fmt.Sprintf("secret %s is not there yet: masthead cluster secret %s --file FILE", name, name))
+	for _, d := range doc.Domains {
+		for _, name := range d.Heads {
+			if _, ok := heads[name]; !ok {
+				all = append(all, fmt.Sprintf("domain %s: head %s is not in the cluster yet", d.Name, name))
+			}
 		}
 	}
 	fenced := slices.ContainsFunc(h.headNames(), func(name string) bool { return len(doc.Heads[name].Fence) > 0 })
-	if len(heads) == 2 && len(doc.Witnesses) == 0 && !fenced {
+	switch n := len(heads); {
+	case n == 2 && doc.Arbiter == configuration.ArbiterRaft:
+		all = append(all, "arbiter raft with two heads: nobody owns the cluster when one of them is off; leave arbiter out")
+	case n == 2 && len(doc.Witnesses) == 0 && !fenced:
 		all = append(all, "two heads without fencing and without witnesses: when all links are silent at once, loss decides; name fence devices, or three nodes as witnesses")
+	case n > 2 && len(doc.Witnesses) > 0:
+		all = append(all, fmt.Sprintf("witnesses: they are not asked while there are %d heads, which decide among themselves", n))
 	}
 	slices.Sort(all)
-	return all, nil
+	return all
 }
 
 var secretName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// maxSecret bounds a secret: a password, or a private key.
+const maxSecret = 64 << 10
 
 func (a *api) setClusterSecret(ctx context.Context, c caller, r *http.Request) (any, error) {
 	s, err := decode[wire.ClusterSecret](r)
 	if err != nil {
 		return nil, err
 	}
-	name := r.PathValue("name")
-	if !secretName.MatchString(name) {
-		return nil, &problem{http.StatusBadRequest, fmt.Sprintf("%q cannot be the name of a secret: want 1 to 64 letters, digits and ._-", name), ""}
+	h, name, value := a.head, r.PathValue("name"), strings.TrimRight(s.Value, "\r\n")
+	bad := func(format string, args ...any) (any, error) {
+		return nil, &problem{http.StatusBadRequest, fmt.Sprintf(format, args...), "masthead cluster secret NAME --file FILE"}
 	}
-	if err := a.head.mayChange(); err != nil {
+	switch {
+	case !secretName.MatchString(name):
+		return bad("%q cannot be the name of a secret: want 1 to 64 letters, digits and ._-", name)
+	case value == "":
+		return bad("secret %s: it is empty", name)
+	case len(value) > maxSecret:
+		return bad("secret %s: %d bytes, at most %d", name, len(value), maxSecret)
+	}
+	if err := h.mayChange(); err != nil {
 		return nil, err
 	}
-	op, err := state.Put(state.KindSecret, secretCluster+name, wire.ClusterSecret{Value: strings.TrimRight(s.Value, "\r\n")})
+	op, err := state.Put(state.KindSecret, secretCluster+name, wire.ClusterSecret{Value: value})
 	if err != nil {
 		return nil, err
 	}
-	_, err = a.head.store().Apply(ctx, c.origin(), op)
-	return nil, err
+	ack, err := h.store().Apply(ctx, c.origin(), op)
+	if err != nil {
+		return nil, err
+	}
+	doc, _, err := h.clusterConfig()
+	if err != nil {
+		return nil, err
+	}
+	named, err := configuration.Secrets([]byte(doc.Text))
+	if err != nil {
+		return nil, err
+	}
+	return wire.ClusterSecretKept{Name: name, Named: slices.Contains(named, name), Degraded: ack.Degraded}, nil
 }

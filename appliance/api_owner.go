@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,12 +23,14 @@ func (a *api) ownerRoutes() []route {
 		{"POST " + wire.PathOwnerPromote, admin, "Make this head the owner, on the administrator's word", wire.PromoteRequest{}, wire.OwnerStatus{}, a.promote, nil},
 		{"POST " + wire.PathOwnerDead, admin, "The administrator's word that a head is off", wire.ConfirmDead{}, wire.OwnerStatus{}, a.confirmDead, nil},
 		{"POST " + wire.PathOwnerFence + "{head}", admin, "Ask a head's fence devices how it is; switches nothing off", nil, []wire.FenceState{}, a.testFence, nil},
+		{"GET " + wire.PathFenceAgents, admin, "List the fence agents that this head has", nil, []string{}, a.fenceAgents, nil},
+		{"GET " + wire.PathFenceAgent + "{name}", admin, "Show what a fence agent is and takes", nil, wire.FenceAgent{}, a.fenceAgent, nil},
 		{"POST " + wire.PathService + "{name}", admin, "Enable, disable, stop or relocate a service", wire.ServiceChange{}, wire.ServiceChanged{}, a.changeService, nil},
 	}
 }
 
-// ownerAPI is the API of the daemon on another head.
-func (h *Head) ownerPeerRoutes(a *api) []peerRoute {
+// ownerPeerRoutes are what another head asks of the daemon here.
+func (h *Head) ownerPeerRoutes() []peerRoute {
 	serve := func(f func(r *http.Request) (any, error)) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -40,82 +43,128 @@ func (h *Head) ownerPeerRoutes(a *api) []peerRoute {
 		})
 	}
 	return []peerRoute{
-		{"GET " + wire.PathPeerOwner, serve(func(r *http.Request) (any, error) { return h.owner.Owner(r.Context()) })},
+		{"GET " + wire.PathPeerOwner, serve(func(r *http.Request) (any, error) {
+			s, err := h.owner.Owner(r.Context())
+			if err != nil {
+				return nil, h.ownerGone(err)
+			}
+			return s, nil
+		})},
 		{"POST " + wire.PathPeerOwner + "/switch", serve(func(r *http.Request) (any, error) {
 			req, err := decode[wire.SwitchRequest](r)
 			if err != nil {
 				return nil, err
 			}
-			return h.owner.Switch(r.Context(), req)
+			return h.switchHere(r.Context(), req)
 		})},
 	}
 }
 
-// owner is ownership as this head sees it, with the services and monitors as the owner sees them.
 func (a *api) owner(ctx context.Context, _ caller, _ *http.Request) (any, error) {
 	return a.head.ownerStatus(ctx)
 }
 
+// ownerStatus is ownership as this head sees it, with the services and monitors as the owner sees them.
 func (h *Head) ownerStatus(ctx context.Context) (wire.OwnerStatus, error) {
 	s, err := h.owner.Owner(ctx)
 	if err != nil {
-		return s, ownerGone(err)
+		return s, h.ownerGone(err)
+	}
+	if doc, _, err := h.clusterConfig(); err == nil {
+		for _, name := range h.missingSecrets(doc.Text) {
+			s.Trouble = append(s.Trouble, fmt.Sprintf("configuration: secret %s is not there: masthead cluster secret %s --file FILE", name, name))
+		}
 	}
 	if s.Owner == "" || s.Owner == h.cfg.Name {
 		return s, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, ownerWait)
+	defer cancel()
 	there, err := askPeer[wire.OwnerStatus](ctx, h, s.Owner, http.MethodGet, wire.PathPeerOwner, nil)
 	if err != nil {
 		s.Trouble = append(s.Trouble, fmt.Sprintf("%s owns the cluster, and does not say how its services are: %v", s.Owner, err))
 		return s, nil
 	}
 	s.Services = there.Services
-	for _, m := range there.Monitors { // monitors that run on several heads are shown as the owner sees them
+	for _, m := range there.Monitors { // what runs on several heads is shown as the owner sees it
 		i := slices.IndexFunc(s.Monitors, func(own wire.MonitorState) bool { return own.Name == m.Name })
-		if i >= 0 && m.State != "" {
+		switch {
+		case i < 0:
+			s.Monitors = append(s.Monitors, m)
+		case m.State != "":
 			s.Monitors[i] = m
 		}
 	}
 	return s, nil
 }
 
-// ownerGone is the answer where the daemon cannot be reached.
-func ownerGone(err error) error {
+// ownerGone is the answer where the daemon of this head has refused, or cannot be reached.
+func (h *Head) ownerGone(err error) error {
 	var p *wire.ProblemError
-	if errors.As(err, &p) {
+	switch {
+	case errors.As(err, &p):
 		return &problem{p.Status, p.Detail, p.Try()}
+	case timedOut(err):
+		return &problem{http.StatusGatewayTimeout, "the owner daemon of " + h.cfg.Name + " does not answer in time",
+			"systemctl restart masthead-owner.service, on " + h.cfg.Name}
 	}
-	return &problem{http.StatusServiceUnavailable, fmt.Sprintf("the owner daemon of this head does not answer: %v", err),
-		"systemctl status masthead-owner.service, or masthead owner run"}
+	return &problem{http.StatusServiceUnavailable, "the owner daemon of " + h.cfg.Name + " does not run: " + cause(err).Error(),
+		"systemctl start masthead-owner.service, on " + h.cfg.Name}
 }
 
-func (a *api) switchOwner(ctx context.Context, _ caller, r *http.Request) (any, error) {
+// cause is what is at the bottom of an error: no such file, connection refused.
+func cause(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}
+
+func (a *api) switchOwner(ctx context.Context, c caller, r *http.Request) (any, error) {
 	req, err := decode[wire.SwitchRequest](r)
 	if err != nil {
 		return nil, err
 	}
-	return a.head.switchOwner(ctx, req)
+	return a.head.switchOwner(ctx, c, req)
 }
 
 // switchOwner has the owner hand over, wherever it is.
-func (h *Head) switchOwner(ctx context.Context, req wire.SwitchRequest) (wire.SwitchAnswer, error) {
+func (h *Head) switchOwner(ctx context.Context, c caller, req wire.SwitchRequest) (wire.SwitchAnswer, error) {
 	s, err := h.owner.Owner(ctx)
 	if err != nil {
-		return wire.SwitchAnswer{}, ownerGone(err)
+		return wire.SwitchAnswer{}, h.ownerGone(err)
+	}
+	if !req.DryRun {
+		text := fmt.Sprintf("switch from %s to %s", s.Owner, cmp.Or(req.To, "another head"))
+		if req.Why != "" {
+			text += ": " + req.Why
+		}
+		h.note(ctx, c, text)
 	}
 	if s.Owner == "" || s.Owner == h.cfg.Name {
-		answer, err := h.owner.Switch(ctx, req)
-		if err != nil {
-			return answer, ownerGone(err)
-		}
-		return answer, nil
+		return h.switchHere(ctx, req)
 	}
 	answer, err := askPeer[wire.SwitchAnswer](ctx, h, s.Owner, http.MethodPost, wire.PathPeerOwner+"/switch", req)
 	var p *wire.ProblemError
-	if errors.As(err, &p) {
+	switch {
+	case errors.As(err, &p):
 		return answer, &problem{p.Status, p.Detail, p.Try()}
+	case err != nil:
+		return answer, &problem{http.StatusBadGateway, fmt.Sprintf("%s owns the cluster, and only it can hand over: %v", s.Owner, err), "masthead status --why"}
 	}
-	return answer, err
+	return answer, nil
+}
+
+// switchHere has the daemon of this head hand over.
+func (h *Head) switchHere(ctx context.Context, req wire.SwitchRequest) (wire.SwitchAnswer, error) {
+	answer, err := h.owner.Switch(ctx, req)
+	if err != nil {
+		return answer, h.ownerGone(err)
+	}
+	return answer, nil
 }
 
 func (a *api) promote(ctx context.Context, c caller, r *http.Request) (any, error) {
@@ -123,12 +172,10 @@ func (a *api) promote(ctx context.Context, c caller, r *http.Request) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := a.head.note(ctx, c, fmt.Sprintf("promote %s, force %t", a.head.cfg.Name, req.Force)); err != nil {
-		return nil, err
-	}
+	a.head.note(ctx, c, fmt.Sprintf("promote %s, force %t", a.head.cfg.Name, req.Force))
 	s, err := a.head.owner.Promote(ctx, req)
 	if err != nil {
-		return nil, ownerGone(err)
+		return nil, a.head.ownerGone(err)
 	}
 	return s, nil
 }
@@ -141,27 +188,20 @@ func (a *api) confirmDead(ctx context.Context, c caller, r *http.Request) (any, 
 	if req.By == "" {
 		req.By = c.origin().Who + " (" + c.origin().Where + ")"
 	}
-	if err := a.head.note(ctx, c, "confirm that "+req.Head+" is off"); err != nil {
-		return nil, err
-	}
+	a.head.note(ctx, c, "confirm that "+req.Head+" is off")
 	s, err := a.head.owner.ConfirmDead(ctx, req)
 	if err != nil {
-		return nil, ownerGone(err)
+		return nil, a.head.ownerGone(err)
 	}
 	return s, nil
 }
 
-// note enters in the audit log what changes nothing in the state.
-func (h *Head) note(ctx context.Context, c caller, text string) error {
-	return h.db.Note(ctx, c.origin(), text)
-}
-
-func (a *api) testFence(ctx context.Context, _ caller, r *http.Request) (any, error) {
-	all, err := a.head.owner.FenceTest(ctx, r.PathValue("head"))
-	if err != nil {
-		return nil, ownerGone(err)
+// note enters in the audit log what changes nothing in the state. What a person does in an emergency is not refused because
+// the disk is full; then it is in the events alone.
+func (h *Head) note(ctx context.Context, c caller, text string) {
+	if err := h.db.Note(ctx, c.origin(), text); err != nil {
+		h.event(fmt.Sprintf("not in the audit log: %s: %v", text, err), true)
 	}
-	return all, nil
 }
 
 // wishOf are the wishes by the actions of clusvcadm(8).
@@ -176,27 +216,21 @@ func (a *api) changeService(ctx context.Context, c caller, r *http.Request) (any
 	if err := h.mayChange(); err != nil {
 		return nil, err
 	}
-	if err := h.knowsService(name); err != nil {
+	doc, err := h.document()
+	if err != nil {
 		return nil, err
 	}
+	if _, ok := serviceOf(doc, name); !ok {
+		return nil, &problem{http.StatusNotFound, fmt.Sprintf("there is no service %q", name), "masthead service list"}
+	}
 	if req.Action == "relocate" {
-		// All that the owner holds moves together: a service on another head than the virtual address is nobody's.
-		switched, err := h.switchOwner(ctx, wire.SwitchRequest{To: req.To, Why: "service " + name + " is relocated", DryRun: req.DryRun})
-		if err != nil {
-			return nil, err
-		}
-		return wire.ServiceChanged{Name: name, Applied: !req.DryRun, Switched: &switched}, nil
+		return h.relocate(ctx, c, doc, name, req)
 	}
 	wish, ok := wishOf[req.Action]
 	if !ok {
 		return nil, &problem{http.StatusBadRequest, fmt.Sprintf("action %q: want enable, disable, stop or relocate", req.Action), ""}
 	}
-	changed := wire.ServiceChanged{Name: name, Wish: wish}
-	if rec, err := h.db.Get(state.Key{Kind: state.KindService, Name: name}); err == nil {
-		if w, err := state.Decode[ownership.Wish](rec); err == nil {
-			changed.Before = w.Wish
-		}
-	}
+	changed := wire.ServiceChanged{Name: name, Wish: wish, Before: h.wish(name)}
 	if req.DryRun {
 		return changed, nil
 	}
@@ -212,18 +246,15 @@ func (a *api) changeService(ctx context.Context, c caller, r *http.Request) (any
 	return changed, nil
 }
 
-// knowsService refuses the name of a service that is not configured.
-func (h *Head) knowsService(name string) error {
-	conf, err := h.ownerConfig()
+// wish is what was last wanted of a service; empty: nothing.
+func (h *Head) wish(name string) string {
+	rec, err := h.db.Get(state.Key{Kind: state.KindService, Name: name})
 	if err != nil {
-		return err
+		return ""
 	}
-	names, err := conf.ServiceNames()
+	w, err := state.Decode[ownership.Wish](rec)
 	if err != nil {
-		return err
+		return ""
 	}
-	if !slices.Contains(names, name) {
-		return &problem{http.StatusNotFound, fmt.Sprintf("there is no service %q", name), "masthead service list"}
-	}
-	return nil
+	return w.Wish
 }

@@ -233,7 +233,7 @@ func (l *dhcpLab) open(h *dhcpHead) {
 // serve runs a head's DHCP server until stop is called, and returns when it listens.
 func (l *dhcpLab) serve(h *dhcpHead, n int) {
 	l.t.Helper()
-	db := leases{h.reg}
+	db := leases{reg: h.reg}
 	s, err := dhcp.New(dhcp.Config{
 		Interface: "lan0", Mode: dhcp.ModeServer, Address: netip.MustParsePrefix(fmt.Sprintf("10.9.0.%d/24", n)), Authoritative: true,
 		Pool: dhcp.Range{From: netip.MustParseAddr("10.9.0.1"), To: netip.MustParseAddr("10.9.0.20")}, HTTPBase: fmt.Sprintf("http://10.9.0.%d", n),

@@ -55,10 +55,12 @@ type Head struct {
 	member    membership
 	program   program
 	known     atomic.Pointer[book]
-	owner     *wire.Client                          // of the owner daemon on this machine
-	ownerTold bool                                  // the daemon runs with what was last written
-	confirmed atomic.Bool                           // no other head says that this one is none of the cluster any more
+	owner     *wire.Client // of the owner daemon on this machine
+	ownerTold bool         // the daemon runs with what was last written
+	confirmed atomic.Bool  // no other head says that this one is none of the cluster any more
+	voters    voters
 	votes     atomic.Pointer[map[string]*wire.Vote] // by the MAC addresses of witnesses
+	virtual   atomic.Pointer[map[netip.Addr]bool]   // addresses of the cluster's configuration
 }
 
 // New opens the state of a head and prepares its services. It touches the network only in Run.
@@ -164,7 +166,7 @@ func (h *Head) openState() error {
 	conf := registry.Config{
 		Store: h.replica, Log: h.log, Cmdline: checkCmdline,
 		Image: h.resolveImage,
-		Taken: h.headAt,
+		Taken: h.taken,
 		Head:  h.cfg.Name, HeadAlive: h.headAlive, ApplyAt: h.replica.ApplyAt,
 	}
 	if h.cfg.Address.IsValid() {

@@ -11,7 +11,8 @@ import (
 
 // leases is the registry as the DHCP server sees it: reservations and leases by MAC.
 type leases struct {
-	reg *registry.Registry
+	reg   *registry.Registry
+	taken func(netip.Addr) (who string, ok bool) // addresses that no machine may be given; nil: only those of heads
 }
 
 func (l leases) Reservation(mac dhcp.MAC) (dhcp.Reservation, bool) {
@@ -28,7 +29,10 @@ func (l leases) Reservation(mac dhcp.MAC) (dhcp.Reservation, bool) {
 func (l leases) ReservedBy(ip netip.Addr) (dhcp.MAC, bool) {
 	rec, ok := l.reg.ByAddress(ip)
 	if !ok {
-		return dhcp.MAC{}, l.reg.IsHead(ip) // a head that is no node: nobody else's
+		if l.taken != nil {
+			_, ok = l.taken(ip)
+		}
+		return dhcp.MAC{}, ok || l.reg.IsHead(ip) // a head that is no node, or a virtual address: nobody else's
 	}
 	return parseMAC(rec.MAC), true
 }

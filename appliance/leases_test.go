@@ -32,7 +32,7 @@ func TestReservationOfADuplicate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := leases{reg}
+	l := leases{reg: reg}
 	if r, ok := l.Reservation(first); !ok || r.IP != ip || r.Hostname != "n01" {
 		t.Errorf("who keeps it: %+v %t", r, ok)
 	}
@@ -47,5 +47,26 @@ func TestReservationOfADuplicate(t *testing.T) {
 	lease.MAC = first
 	if err := l.Commit(t.Context(), lease); err != nil {
 		t.Errorf("its own: %v", err)
+	}
+}
+
+// A virtual address in the middle of the pool is given to no machine.
+func TestVirtualAddressNotLeased(t *testing.T) {
+	db, err := state.Open(state.Config{Dir: t.TempDir(), Head: "head1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	reg, err := registry.New(registry.Config{Store: db, Head: "head1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vip := netip.MustParseAddr("10.77.0.200")
+	l := leases{reg: reg, taken: func(a netip.Addr) (string, bool) { return "the owner", a == vip }}
+	if _, taken := l.ReservedBy(vip); !taken {
+		t.Error("the virtual address is anybody's")
+	}
+	if _, taken := l.ReservedBy(vip.Next()); taken {
+		t.Error("the address after it is nobody's to give")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"time"
 
 	"masthead/appliance/configuration"
@@ -28,8 +29,14 @@ const secretCluster = "cluster/"
 // ownerPoll is how long after a change the daemon is told: several changes come together.
 const ownerPoll = 50 * time.Millisecond
 
-// ownerRetry is how soon something that the daemon could not be told is told again.
-const ownerRetry = time.Second
+// ownerRetry is how soon something that could not be done is tried again, ownerTurn where another head is waited for.
+const (
+	ownerRetry = time.Second
+	ownerTurn  = rosterTurn / 3
+)
+
+// ownerWait bounds how long a daemon is waited for, where others wait: it may hang, and that is when one looks.
+const ownerWait = time.Second
 
 // runOwner keeps the daemon's configuration as the state has it.
 func (h *Head) runOwner(ctx context.Context) error {
@@ -37,21 +44,26 @@ func (h *Head) runOwner(ctx context.Context) error {
 	defer watch.Close()
 	said := ""
 	for {
-		wait := ctx
-		cancel := func() {}
 		confirmed := h.confirmed.Load()
 		err := h.tellOwner(ctx)
-		if err != nil || !confirmed || !h.ownerTold {
+		wait, cancel := ctx, context.CancelFunc(func() {})
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errRosterTurn):
+			wait, cancel = context.WithTimeout(ctx, ownerTurn)
+		case err != nil:
+			if text := "ownership: " + err.Error(); text != said { // what goes on for days is one event
+				said = text
+				h.event(text, true)
+			}
 			wait, cancel = context.WithTimeout(ctx, ownerRetry)
+		case !confirmed || !h.ownerTold:
+			said = ""
+			wait, cancel = context.WithTimeout(ctx, ownerRetry)
+		default:
+			said = ""
 		}
-		text := ""
-		if err != nil {
-			text = err.Error()
-		}
-		if text != said && text != "" && ctx.Err() == nil {
-			h.event("ownership: "+text, true)
-		}
-		said = text
 		_, err = watch.Next(wait)
 		cancel()
 		if ctx.Err() != nil {
@@ -73,16 +85,26 @@ func (h *Head) tellOwner(ctx context.Context) error {
 	if h.member.phase() != phaseNone {
 		return nil // it is leaving, and has handed over
 	}
-	conf, err := h.ownerConfig()
+	conf, doc, err := h.ownerConfig()
 	if err != nil {
 		return err
 	}
+	virtual := map[netip.Addr]bool{}
+	for _, v := range doc.Addresses() {
+		virtual[v.Address.Addr()] = true
+	}
+	h.virtual.Store(&virtual)
 	h.tellWitnesses(conf)
+	if conf.Roster, err = h.settleRoster(ctx, conf); err != nil {
+		return err
+	}
 	changed, err := ownership.WriteConfig(h.ownerDir(), conf)
 	if err != nil || !changed && h.ownerTold {
 		return err
 	}
-	// A daemon that does not run now reads the file when it starts.
+	// A daemon that does not run now, or hangs, reads the file by itself, when it starts and from time to time.
+	ctx, cancel := context.WithTimeout(ctx, ownerWait)
+	defer cancel()
 	h.ownerTold = h.owner.ReloadOwner(ctx) == nil
 	return nil
 }
@@ -115,15 +137,28 @@ func (h *Head) clusterSecret(name string) (string, bool) {
 	return s.Value, err == nil
 }
 
-// ownerConfig is what the daemon must know.
-func (h *Head) ownerConfig() (ownership.Config, error) {
+// missingSecrets are the secrets that a document names and nobody has given. They are refused when it is written; an import
+// of a state without its secrets can lose them.
+func (h *Head) missingSecrets(text string) []string {
+	names, err := configuration.Secrets([]byte(text))
+	if err != nil {
+		return nil // it was checked when it was written
+	}
+	return slices.DeleteFunc(names, func(name string) bool { _, ok := h.clusterSecret(name); return ok })
+}
+
+// ownerConfig is what the daemon must know, but for the version of the list of voters; and its document.
+func (h *Head) ownerConfig() (ownership.Config, configuration.Document, error) {
+	fail := func(err error) (ownership.Config, configuration.Document, error) {
+		return ownership.Config{}, configuration.Document{}, err
+	}
 	doc, _, err := h.clusterConfig()
 	if err != nil {
-		return ownership.Config{}, err
+		return fail(err)
 	}
 	keys := h.gossipKeys()
 	if len(keys) == 0 {
-		return ownership.Config{}, errors.New("the cluster has no key yet")
+		return fail(errors.New("the cluster has no key yet"))
 	}
 	conf := ownership.Config{
 		Cluster: string(h.authority.Digest()), Gen: h.generation(), Self: h.cfg.Name, Heads: map[string]ownership.Head{}, Key: keys[0],
@@ -132,16 +167,20 @@ func (h *Head) ownerConfig() (ownership.Config, error) {
 	for name, r := range h.heads() {
 		conf.Heads[name] = ownership.Head{Number: r.Number, Address: r.Address, Key: r.Key}
 	}
-	// A secret that is missing is empty in the configuration: a fence device without its password is trouble of that
-	// device, and must not keep the rest from working.
-	filled, err := configuration.Fill([]byte(doc.Text), h.clusterSecret)
-	if filled == nil {
-		return ownership.Config{}, err
+	filled, err := configuration.Fill([]byte(doc.Text), func(name string) (string, bool) {
+		if value, ok := h.clusterSecret(name); ok {
+			return value, true
+		}
+		// What needs it will not work, and says so. The rest must: an empty password could make the whole of it invalid.
+		return configuration.SecretPrefix + name, true
+	})
+	if err != nil {
+		return fail(err)
 	}
 	conf.Document = string(filled)
 	parsed, err := configuration.Parse("configuration", filled)
 	if err != nil {
-		return ownership.Config{}, err
+		return fail(err)
 	}
 	if len(parsed.Witnesses) > 0 {
 		conf.Witnesses = map[string]netip.Addr{}
@@ -151,20 +190,19 @@ func (h *Head) ownerConfig() (ownership.Config, error) {
 			conf.Witnesses[name] = a
 		}
 	}
-	conf.Roster = h.rosterVersion(conf.Witnesses)
 	if h.confirmed.Load() {
 		if conf.Boot, err = ownership.BootID(); err != nil {
-			return ownership.Config{}, err
+			return fail(err)
 		}
 	}
 	for _, rec := range h.db.List(state.KindService, "") {
 		w, err := state.Decode[ownership.Wish](rec)
 		if err != nil {
-			return ownership.Config{}, err
+			return fail(err)
 		}
 		conf.Wishes[rec.Key.Name] = w
 	}
-	return conf, nil
+	return conf, parsed, nil
 }
 
 // tellWitnesses has the nodes that are witnesses vote, and those that were end it.
@@ -188,33 +226,6 @@ func (h *Head) machineVote(mac string) *wire.Vote {
 	}
 	return nil
 }
-
-// rosterVersion numbers the list of who votes: it grows with each change of the records that the list is made of, and is
-// the same on all heads that have the same state.
-func (h *Head) rosterVersion(witnesses map[string]netip.Addr) uint32 {
-	var newest state.HLC
-	see := func(rec state.Record) { newest = max(newest, rec.Version.HLC) }
-	for _, rec := range h.db.List(state.KindHead, "") {
-		see(rec)
-	}
-	for _, rec := range h.db.List(state.KindSetting, removedPrefix) {
-		see(rec)
-	}
-	if rec, err := h.db.Get(clusterKey); err == nil {
-		see(rec)
-	}
-	for name := range witnesses {
-		if rec, err := h.db.Get(state.Key{Kind: state.KindNode, Name: name}); err == nil {
-			see(rec)
-		}
-	}
-	return uint32(max(1, newest.Time().Sub(rosterZero)/rosterUnit))
-}
-
-// rosterZero and rosterUnit make 32 bits enough for a century.
-var rosterZero = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-
-const rosterUnit = time.Second
 
 // nodeAddress is where a node is reached: its reserved address. A leased one may change.
 func (h *Head) nodeAddress(name string) (netip.Addr, bool) {
@@ -304,6 +315,20 @@ func (h *Head) takeEpoch(ctx context.Context) error {
 	return nil
 }
 
+// virtualAt reports whether an address is one that the owner of the cluster answers for.
+func (h *Head) virtualAt(a netip.Addr) bool {
+	all := h.virtual.Load()
+	return all != nil && (*all)[a]
+}
+
+// taken names who has an address that is no node's: a head, or the owner of the cluster, whichever head that is.
+func (h *Head) taken(a netip.Addr) (string, bool) {
+	if name, ok := h.headAt(a); ok {
+		return name, true
+	}
+	return "the owner of the cluster (a virtual address)", h.virtualAt(a)
+}
+
 // followOwner makes the daemon's events those of the cluster.
 func (h *Head) followOwner(ctx context.Context) error {
 	var last uint64
@@ -313,7 +338,9 @@ func (h *Head) followOwner(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err != nil {
-			last = 0 // another daemon, with numbers of its own
+			if !timedOut(err) {
+				last = 0 // it has ended; another one has numbers of its own
+			}
 			select {
 			case <-time.After(ownerRetry):
 				continue
@@ -331,32 +358,27 @@ func (h *Head) followOwner(ctx context.Context) error {
 	}
 }
 
-// checkWitnesses says which nodes cannot be witnesses. Pure but for the registry.
-func (h *Head) checkWitnesses(names []string) error {
-	var errs []error
-	for i, name := range names {
-		if _, ok := h.reg.Record(name); !ok {
-			errs = append(errs, fmt.Errorf("witnesses[%d]: there is no node %q", i, name))
-		} else if _, ok := h.nodeAddress(name); !ok {
-			errs = append(errs, fmt.Errorf("witnesses[%d]: node %s has no reserved address, and is asked by its address: masthead node set %s --address ADDRESS", i, name, name))
-		}
-	}
-	return errors.Join(errs...)
+// timedOut reports whether somebody has not answered, who may be there all the same.
+func timedOut(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
 }
-
-// ownerWait bounds how long a status waits for the daemons: it is asked for where things go wrong.
-const ownerWait = time.Second
 
 // addOwner adds ownership to a status.
 func (h *Head) addOwner(s *wire.Status) {
 	if !h.serves() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), ownerWait)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*ownerWait)
 	defer cancel()
 	o, err := h.ownerStatus(ctx)
 	if err != nil {
-		s.Trouble = append(s.Trouble, err.Error())
+		var p *problem
+		text := err.Error()
+		if errors.As(err, &p) && p.try != "" {
+			text += ": " + p.try
+		}
+		s.Trouble = append(s.Trouble, text)
 		return
 	}
 	s.Owner = &o

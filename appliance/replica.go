@@ -71,7 +71,7 @@ func (h *Head) applyAt(ctx context.Context, head string, o state.Origin, ops ...
 
 // peerRoutes are what other heads may ask of this one besides joining and leaving.
 func (h *Head) peerRoutes(a *api) []peerRoute {
-	return append(slices.Concat(a.commandPeerRoutes(), h.blobRoutes(), h.ownerPeerRoutes(a)), peerRoute{wire.PathPeer + "state/", h.replica.Handler()})
+	return append(slices.Concat(a.commandPeerRoutes(), h.blobRoutes(), h.ownerPeerRoutes()), peerRoute{wire.PathPeer + "state/", h.replica.Handler()})
 }
 
 // comparer is what knows the states of the other heads.

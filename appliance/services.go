@@ -205,7 +205,7 @@ func (h *Head) serveDHCP(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	db := leases{h.reg}
+	db := leases{h.reg, h.taken}
 	s, err := dhcp.New(h.dhcpConfig(mode), db, db)
 	if err != nil {
 		return err

@@ -21,19 +21,27 @@ const spareThreads = 16
 // Go's scheduler, whose turns are 10 ms: with a place to spare the kernel decides who runs.
 const spareProcessors = 4
 
-// Realtime makes the whole process one that runs on time on a machine that is short of everything: SCHED_FIFO with that
+// slice is how long, in milliseconds, one of our threads may keep the others of the same priority waiting. The kernel's
+// default is 100 ms.
+const slice = "10"
+
+// Realtime makes the whole process one that runs on time on a machine that is short of everything: SCHED_RR with that
 // priority (1 to 99), memory locked, spared by the OOM killer. What cannot be had is in the error; the rest is done all
 // the same. To be called once, early; RealtimeThreads is for later.
+//
+// Not SCHED_FIFO: Go's runtime waits in loops for what another of its threads has yet to do (runtime/mgcsweep.go bgsweep,
+// for a sweep that is not done), and on a machine with one processor that thread would never have its turn.
 //
 // Children have the normal scheduler (reset-on-fork) and no locked memory, but inherit the OOM score: who starts them
 // sets it to 0, as node/agent does.
 func Realtime(priority int) error {
 	runtime.GOMAXPROCS(runtime.NumCPU() + spareProcessors)
 	grow(spareThreads)
+	_ = os.WriteFile("/proc/sys/kernel/sched_rr_timeslice_ms", []byte(slice), 0) // in a container; 100 ms will do, too
 	return errors.Join(spare(), lockMemory(), unlimitRealtime(), RealtimeThreads(priority))
 }
 
-// RealtimeThreads gives SCHED_FIFO to the threads that came since the last call. The kernel's reset-on-fork is of each
+// RealtimeThreads gives SCHED_RR to the threads that came since the last call. The kernel's reset-on-fork is of each
 // clone, threads too (kernel/sched/core.c sched_fork), and without it the children of the process would be real-time: so
 // this is called again every second or so.
 func RealtimeThreads(priority int) error {
@@ -45,7 +53,7 @@ func RealtimeThreads(priority int) error {
 	if err != nil {
 		return fmt.Errorf("real-time priority: %w", err)
 	}
-	want := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: uint32(priority), Flags: unix.SCHED_FLAG_RESET_ON_FORK}
+	want := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: uint32(priority), Flags: unix.SCHED_FLAG_RESET_ON_FORK}
 	for _, t := range tasks {
 		id, err := strconv.Atoi(t.Name())
 		if err != nil {

@@ -134,7 +134,11 @@ func (v *validator) address(s string) {
 		}
 	}
 	if who, ok := v.others.ByAddress(addr); ok && who != v.self && !v.ownHead(who) {
-		v.refuse(ErrConflict, "address", s, "it is the address of "+who, "masthead node show "+who)
+		fix := "masthead node show " + who
+		if strings.Contains(who, " ") { // no node and no head
+			fix = ""
+		}
+		v.refuse(ErrConflict, "address", s, "it is the address of "+who, fix)
 	}
 }
 

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -35,7 +36,6 @@ type ClusterChange struct {
 type ClusterChanged struct {
 	Version int      `json:"version"`
 	Diff    []string `json:"diff,omitempty"`    // lines, with + and - before those that differ
-	Moves   []string `json:"moves,omitempty"`   // what this starts, stops or interrupts
 	Warning []string `json:"warning,omitempty"` // what works, and is not what one wants
 	Applied bool     `json:"applied"`
 	// Degraded, if not empty, is why no other head has what was written yet.
@@ -45,6 +45,13 @@ type ClusterChanged struct {
 // ClusterSecret is the value of a secret that the document names. It is never given back.
 type ClusterSecret struct {
 	Value string `json:"value"`
+}
+
+// ClusterSecretKept is the answer to a secret that was given.
+type ClusterSecretKept struct {
+	Name     string `json:"name"`
+	Named    bool   `json:"named"` // by the configuration in force
+	Degraded string `json:"degraded,omitempty"`
 }
 
 // ServiceChange asks for something of a service, as clusvcadm(8) does.
@@ -89,9 +96,20 @@ func (c *Client) ConfirmDead(ctx context.Context, r ConfirmDead) (OwnerStatus, e
 	return ask[OwnerStatus](ctx, c, http.MethodPost, PathOwnerDead, r)
 }
 
-// FenceTest asks the fence devices of a head for its status; it switches nothing off.
+// FenceTest asks the fence devices of a head for its status; it switches nothing off. It answers after some seconds also
+// where devices take longer (FenceState.Asking): who asks again then waits for the same test.
 func (c *Client) FenceTest(ctx context.Context, head string) ([]FenceState, error) {
-	return ask[[]FenceState](ctx, c, http.MethodPost, PathOwnerFence+head, nil)
+	return ask[[]FenceState](ctx, c, http.MethodPost, PathOwnerFence+url.PathEscape(head), nil)
+}
+
+// FenceAgents are the names of the fence agents that the head has.
+func (c *Client) FenceAgents(ctx context.Context) ([]string, error) {
+	return ask[[]string](ctx, c, http.MethodGet, PathFenceAgents, nil)
+}
+
+// FenceAgent is what one of them is and takes.
+func (c *Client) FenceAgent(ctx context.Context, name string) (FenceAgent, error) {
+	return ask[FenceAgent](ctx, c, http.MethodGet, PathFenceAgent+url.PathEscape(name), nil)
 }
 
 // Cluster is the cluster's configuration.
@@ -105,13 +123,13 @@ func (c *Client) SetCluster(ctx context.Context, change ClusterChange) (ClusterC
 }
 
 // SetClusterSecret keeps a secret that the configuration names.
-func (c *Client) SetClusterSecret(ctx context.Context, name, value string) error {
-	return c.call(ctx, http.MethodPut, PathClusterSecret+name, ClusterSecret{value}, nil)
+func (c *Client) SetClusterSecret(ctx context.Context, name, value string) (ClusterSecretKept, error) {
+	return ask[ClusterSecretKept](ctx, c, http.MethodPut, PathClusterSecret+url.PathEscape(name), ClusterSecret{value})
 }
 
 // ChangeService enables, disables, stops or relocates a service.
 func (c *Client) ChangeService(ctx context.Context, name string, change ServiceChange) (ServiceChanged, error) {
-	return ask[ServiceChanged](ctx, c, http.MethodPost, PathService+name, change)
+	return ask[ServiceChanged](ctx, c, http.MethodPost, PathService+url.PathEscape(name), change)
 }
 
 // ReloadOwner tells an owner daemon that its configuration has changed; for the head on the same machine.

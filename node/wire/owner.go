@@ -109,6 +109,29 @@ type FenceState struct {
 	Power   string    `json:"power"` // on, off, unknown: as the device last said
 	Checked time.Time `json:"checked,omitzero"`
 	Trouble string    `json:"trouble,omitempty"`
+	// Asking: a test is under way, and the device has not answered it yet. What is told is from before.
+	Asking bool `json:"asking,omitempty"`
+}
+
+// FenceAgent is a way to switch machines off that a head has: a driver of its own, or a program of fence-agents.
+type FenceAgent struct {
+	Name    string       `json:"name"`
+	Path    string       `json:"path,omitempty"` // of the program; empty: a driver of our own
+	Summary string       `json:"summary,omitempty"`
+	Text    string       `json:"text,omitempty"`
+	Params  []FenceParam `json:"params,omitempty"`
+	Actions []string     `json:"actions,omitempty"`
+	Unfit   string       `json:"unfit,omitempty"` // why it cannot be used; empty: it can
+}
+
+// FenceParam is one parameter of an agent.
+type FenceParam struct {
+	Name     string   `json:"name"`
+	Aliases  []string `json:"aliases,omitempty"`
+	Required bool     `json:"required,omitempty"`
+	Secret   bool     `json:"secret,omitempty"` // in the cluster's configuration: secret:NAME
+	Default  string   `json:"default,omitempty"`
+	Text     string   `json:"text,omitempty"`
 }
 
 // OwnerWhy explains where a head stands.
@@ -170,5 +193,7 @@ const (
 	PathOwnerFence   = PathOwner + "/fence-test/" // HEAD
 	PathOwnerEvents  = PathOwner + "/events"      // ?after=SEQ waits for one
 	PathOwnerReload  = PathOwner + "/reload"      // on the socket only
+	PathFenceAgents  = "/api/v1/fence/agents"
+	PathFenceAgent   = PathFenceAgents + "/" // NAME
 	PathOwnerOff     = PathOwner + "/fence-off/"  // HEAD; on the socket only
 )

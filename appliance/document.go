@@ -1,0 +1,189 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"masthead/appliance/configuration"
+	"masthead/appliance/fence"
+	"masthead/images/strict"
+	"masthead/node/wire"
+)
+
+// A document that is right by itself may still not fit this cluster. Here is what only a head can tell: whose the addresses
+// are, whether there are such nodes, whether the fence agents take these parameters, whether the secrets are there.
+
+// faults collects what is wrong with a document, each with its line.
+type faults struct {
+	lines strict.Lines
+	errs  []error
+}
+
+func (f *faults) add(field, value, format string, args ...any) {
+	f.errs = append(f.errs, &strict.FieldError{File: documentName, Line: f.lines.Of(field), Field: field, Value: value, Reason: fmt.Sprintf(format, args...)})
+}
+
+// checkDocument refuses what does not fit this cluster, and gives what works and is not what one wants.
+func (h *Head) checkDocument(ctx context.Context, before string, req wire.ClusterChange, doc configuration.Document, now time.Time) ([]string, error) {
+	lines, err := strict.Decode(documentName, []byte(req.Text), new(configuration.Document))
+	if err != nil && !errors.Is(err, strict.ErrEmpty) {
+		return nil, err
+	}
+	f := &faults{lines: lines}
+	h.checkAddresses(f, doc, now)
+	h.checkVoters(f, doc)
+	checkPlain(f, doc)
+	warnings := append(h.checkFences(ctx, f, before, doc), h.documentWarnings(doc)...)
+	missing := h.missingSecrets(req.Text)
+	var fix error
+	for _, name := range missing {
+		if req.DryRun {
+			warnings = append(warnings, fmt.Sprintf("there is no secret %s yet: masthead cluster secret %s --file FILE", name, name))
+			continue
+		}
+		f.errs = append(f.errs, fmt.Errorf("%s: there is no secret %q", documentName, name))
+		fix = &problem{try: "masthead cluster secret " + name + " --file FILE"}
+	}
+	if len(f.errs) > len(missing) || req.DryRun {
+		fix = nil // the document comes first
+	}
+	if err := errors.Join(f.errs...); err != nil {
+		return nil, tried(err, fix)
+	}
+	return warnings, nil
+}
+
+// tried is err with what another one says is to be typed.
+func tried(err, fix error) error {
+	var p *problem
+	if errors.As(fix, &p) {
+		return &problem{detail: err.Error(), try: p.try}
+	}
+	return err
+}
+
+// checkAddresses refuses virtual addresses that somebody has already.
+func (h *Head) checkAddresses(f *faults, doc configuration.Document, now time.Time) {
+	at := map[string]netip.Prefix{}
+	for i, v := range doc.VIPs {
+		at[fmt.Sprintf("vips[%d].address", i)] = v.Address
+	}
+	for i, s := range doc.Services {
+		for j, r := range s.Resources {
+			if r.IP != nil {
+				at[fmt.Sprintf("services[%d].resources[%d].ip.address", i, j)] = r.IP.Address
+			}
+		}
+	}
+	beats := map[netip.Addr]string{}
+	for name, head := range doc.Heads {
+		for _, a := range head.Heartbeats {
+			beats[a] = name
+		}
+	}
+	for _, field := range slices.Sorted(maps.Keys(at)) {
+		a := at[field].Addr()
+		if name, ok := h.headAt(a); ok {
+			f.add(field, a.String(), "head %s has it, and a virtual address is nobody's own", name)
+		} else if name, ok := beats[a]; ok {
+			f.add(field, a.String(), "head %s has it for its heartbeats", name)
+		} else if rec, ok := h.reg.ByAddress(a); ok {
+			f.add(field, a.String(), "it is reserved for node %s: masthead node set %s --address NEW", rec.Name, rec.Name)
+		} else if l, ok := h.reg.LeaseByIP(a); ok && l.MAC != "" && l.Expires.After(now) {
+			f.add(field, a.String(), "DHCP has leased it to %s until %s", l.MAC, l.Expires.UTC().Format(time.RFC3339))
+		}
+	}
+}
+
+// checkVoters refuses arbiters that do not fit the heads, and witnesses that could not be asked.
+func (h *Head) checkVoters(f *faults, doc configuration.Document) {
+	if n := len(h.heads()); n > 2 && (doc.Arbiter == configuration.ArbiterPair || doc.Arbiter == configuration.ArbiterPanel) {
+		f.add("arbiter", string(doc.Arbiter), "it is for two heads, and the cluster has %d: leave it out", n)
+	}
+	for i, name := range doc.Witnesses {
+		field := fmt.Sprintf("witnesses[%d]", i)
+		if _, ok := h.heads()[name]; ok {
+			f.add(field, name, "it is a head, and votes already")
+		} else if _, ok := h.reg.Record(name); !ok {
+			f.add(field, name, "there is no such node: masthead node list")
+		} else if _, ok := h.nodeAddress(name); !ok {
+			f.add(field, name, "it has no reserved address, and is asked by its address: masthead node set %s --address ADDRESS", name)
+		}
+	}
+}
+
+// checkPlain refuses passwords in a document that everybody may be shown.
+func checkPlain(f *faults, doc configuration.Document) {
+	plain := func(field, value string) {
+		if value != "" && !strings.HasPrefix(value, configuration.SecretPrefix) {
+			// Its value is not told again: this error is shown, and logged elsewhere.
+			f.add(field, "", "a password must not stand in the document: masthead cluster secret NAME --file FILE, and here \"%sNAME\"", configuration.SecretPrefix)
+		}
+	}
+	params := func(field string, all map[string]string) {
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			if fence.Secret(name) {
+				plain(field+".params."+name, all[name])
+			}
+		}
+	}
+	for i, d := range doc.FenceDevices {
+		params(fmt.Sprintf("fence_devices[%d]", i), d.Params)
+	}
+	for _, name := range slices.Sorted(maps.Keys(doc.Heads)) {
+		for i, level := range doc.Heads[name].Fence {
+			for j, step := range level {
+				params(fmt.Sprintf("heads.%s.fence[%d][%d]", name, i, j), step.Params)
+			}
+		}
+	}
+	plain("mail.password", doc.Mail.Password)
+}
+
+// agentsWait bounds asking all fence agents for their parameters: each is a program that takes a second or two.
+const agentsWait = 10 * time.Second
+
+// checkFences asks the fence agents of this machine whether they take what the document gives them. What was in force
+// before keeps no other change out: a program may be gone meanwhile.
+func (h *Head) checkFences(ctx context.Context, f *faults, before string, doc configuration.Document) (warnings []string) {
+	ctx, cancel := context.WithTimeout(ctx, agentsWait)
+	defer cancel()
+	conf := fenceConfig(doc)
+	err := fence.Check(ctx, conf)
+	was, _ := configuration.Parse(documentName, []byte(before)) // in force, so it is right
+	old := fenceConfig(was)
+	known := reflect.DeepEqual(conf.Devices, old.Devices) && reflect.DeepEqual(conf.Heads, old.Heads)
+	for _, p := range fence.Problems(err) {
+		field := fmt.Sprintf("heads.%s.fence[%d][%d]", p.Head, p.Level, p.Step)
+		if p.Head == "" {
+			field = fmt.Sprintf("fence_devices[%d]", slices.IndexFunc(doc.FenceDevices, func(d fence.Device) bool { return d.Name == p.Device }))
+		}
+		switch {
+		case ctx.Err() != nil:
+			warnings = append(warnings, fmt.Sprintf("%s: its parameters could not be checked within %v: masthead fence test", field, agentsWait))
+		case known:
+			warnings = append(warnings, fmt.Sprintf("%s: %v", field, p.Err))
+		default:
+			f.add(field, "", "%v", p.Err)
+		}
+	}
+	return warnings
+}
+
+func fenceConfig(doc configuration.Document) fence.Config {
+	c := fence.Config{Devices: doc.FenceDevices, Heads: map[string][][]fence.Step{}, Log: slog.New(slog.DiscardHandler)}
+	for name, head := range doc.Heads {
+		if len(head.Fence) > 0 {
+			c.Heads[name] = head.Fence
+		}
+	}
+	return c
+}
