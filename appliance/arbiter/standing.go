@@ -166,6 +166,9 @@ func (l *Lease) Votes(now failover.Instant) string {
 		}
 	}
 	have, what := len(heads), strings.Join(heads, ", ")
+	if have == 0 {
+		what = "no head"
+	}
 	if len(witnesses) > 0 {
 		votes++
 		if len(there) > len(witnesses)/2 {
