@@ -69,11 +69,14 @@ func (c Config) roster(port uint16) arbiter.Roster {
 }
 
 func (p *parts) makeJudge(c judgeConfig) (judge, func(context.Context) error, error) {
-	switch c.kind {
-	case failover.Panel:
-		return p.makePanel(c)
-	case failover.Raft:
+	if c.kind == failover.Raft {
 		return p.makeRaft(c)
+	}
+	if err := arbiter.Forget(p.d.raftPath()); err != nil { // of when there were more heads
+		return nil, nil, err
+	}
+	if c.kind == failover.Panel {
+		return p.makePanel(c)
 	}
 	return nil, nil, nil
 }
@@ -135,7 +138,7 @@ func (p *parts) makePanel(c judgeConfig) (judge, func(context.Context) error, er
 
 // want gives the judge what a decision wants.
 func (d *Daemon) want(next failover.Decision) {
-	if j := d.parts.judge; j.made && j.it != nil {
+	if j := d.parts.judge; j.made && j.it != nil && d.bridge == nil {
 		j.it.want(next)
 	}
 }

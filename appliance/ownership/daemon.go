@@ -68,6 +68,7 @@ type Daemon struct {
 	dog      dog
 
 	prepared  *vip.VIP // whose addresses are there, behind the gate
+	bridge    *bridge  // nil: none is crossed
 	shutFor   *vip.VIP // whose gate was shut by us
 	announced announcement
 

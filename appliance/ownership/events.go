@@ -21,7 +21,8 @@ type eventLog struct {
 }
 
 func newEventLog(head string) *eventLog {
-	return &eventLog{head: head, signal: make(chan struct{})}
+	// The first number is above those of a daemon before, so that its readers miss none of this one's events.
+	return &eventLog{head: head, seq: uint64(time.Now().UnixMilli()) << 8, signal: make(chan struct{})}
 }
 
 func (l *eventLog) add(at time.Time, kind, text string, bad bool) {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"masthead/appliance/configuration"
 	"masthead/appliance/failover"
 	"masthead/appliance/heartbeat"
 	"masthead/appliance/watchdog"
@@ -52,6 +53,9 @@ type dog struct {
 	device *watchdog.Watchdog
 	fed    failover.Instant
 	none   string // why there is none
+	// tried is the configuration with which there was none: a machine gets no other hardware while it runs, and looking for
+	// the modules of some takes long.
+	tried *configuration.Watchdog
 }
 
 // feedEvery is a fraction of the shortest timeout that hardware has.
@@ -67,9 +71,10 @@ func (d *Daemon) openWatchdog() {
 	case conf.Off:
 		d.dog.none = "off, by the configuration"
 		return
-	case d.dog.device != nil:
+	case d.dog.device != nil, d.dog.tried != nil && *d.dog.tried == conf:
 		return
 	}
+	d.dog.tried = &conf
 	device, err := watchdog.Open(watchdog.Config{Device: conf.Device, Timeout: conf.Timeout, Log: d.log, Load: loadModule})
 	d.dog.none = ""
 	if err != nil {

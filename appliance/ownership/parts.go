@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"masthead/appliance/configuration"
 	"masthead/appliance/failover"
@@ -16,6 +17,7 @@ import (
 	"masthead/appliance/monitor"
 	"masthead/appliance/service"
 	"masthead/appliance/vip"
+	"masthead/images"
 )
 
 // parts are the senses and hands of the daemon, as the configuration in force wants them. Each is made anew only when what
@@ -33,6 +35,7 @@ type parts struct {
 	services  *service.Group
 	runs      *running // of services
 	wishes    wishes
+	keys      atomic.Pointer[map[string]images.Digest] // of the configured heads
 }
 
 // part is one of them, with the configuration that it was made for.
@@ -122,6 +125,7 @@ func remake[T, C any](p *parts, old part[T, C], name string, conf C, reload func
 func (p *parts) apply(c Config) {
 	own, err := ownNets()
 	p.d.troubled("network", err)
+	p.setKeys(c)
 	p.heartbeat = remake(p, p.heartbeat, "heartbeat", p.heartbeatConfig(c, own), nil, p.makeHeartbeat)
 	p.judge = remake(p, p.judge, "arbiter", p.judgeConfig(c), p.reloadJudge, p.makeJudge)
 	vips, err := p.vipConfig(c, own)

@@ -58,7 +58,8 @@ func (d *Daemon) view(now failover.Instant) failover.View {
 		}
 	}
 	if d.parts.judge.made && d.parts.judge.it != nil {
-		v.Authority = d.parts.judge.it.Authority()
+		v.Authority = d.bridged(d.parts.judge.it.Authority(), now)
+		v.Memory, v.Record.Epoch = d.memory, max(v.Record.Epoch, d.record.Record().Epoch)
 	}
 	if d.parts.vip.made {
 		d.viewVIP(&v)
@@ -257,6 +258,7 @@ func (d *Daemon) reload() {
 			return
 		}
 	}
+	d.cross(c)
 	d.config, d.removed = c, false
 	d.events.head = c.Self
 	d.parts.apply(c)

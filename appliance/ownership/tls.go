@@ -13,11 +13,11 @@ import (
 // knows it, and no name or date on a certificate counts besides.
 type headTLS struct {
 	own  *pki.Server
-	keys map[string]images.Digest // of the configured heads
+	keys func() map[string]images.Digest // of the configured heads, now
 }
 
 // openTLS reads this head's key and the cluster's CA.
-func openTLS(dir, self string, keys map[string]images.Digest) (*headTLS, error) {
+func openTLS(dir, self string, keys func() map[string]images.Digest) (*headTLS, error) {
 	authority, err := pki.OpenAuthority(dir, "masthead")
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (t *headTLS) accept() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, GetCertificate: t.own.GetCertificate, ClientAuth: tls.RequireAnyClientCert,
 		VerifyConnection: t.verify(func(key images.Digest) error {
-			for _, k := range t.keys {
+			for _, k := range t.keys() {
 				if k == key {
 					return nil
 				}
@@ -50,7 +50,7 @@ func (t *headTLS) accept() *tls.Config {
 
 // dial is for a connection to one of them.
 func (t *headTLS) dial(head string) (*tls.Config, error) {
-	want, ok := t.keys[head]
+	want, ok := t.keys()[head]
 	if !ok {
 		return nil, fmt.Errorf("%s is not a configured head", head)
 	}

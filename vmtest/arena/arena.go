@@ -23,6 +23,7 @@ type Arena struct {
 	machines map[string]*Machine
 	cables   []*Cable
 	number   int
+	starts   chan func() // run by starter, until Close
 }
 
 // Machine is one namespace with a card lan0 on the switch.
@@ -48,13 +49,14 @@ const switchName = "sw"
 
 // New makes an arena with a switch and the named machines, with the addresses 10.9.0.1, 10.9.0.2 and so on in their order.
 func New(names ...string) (_ *Arena, err error) {
-	a := &Arena{id: fmt.Sprintf("mh%x", os.Getpid()), machines: map[string]*Machine{}}
+	a := &Arena{id: fmt.Sprintf("mh%x", os.Getpid()), machines: map[string]*Machine{}, starts: make(chan func())}
 	for n := 0; ; n++ { // several arenas of one process
 		if _, err := os.Stat("/run/netns/" + a.ns(switchName)); errors.Is(err, os.ErrNotExist) {
 			break
 		}
 		a.id = fmt.Sprintf("mh%x-%d", os.Getpid(), n)
 	}
+	go starter(a.starts)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -136,6 +138,7 @@ func (a *Arena) Close() error {
 	for _, m := range a.machines {
 		errs = append(errs, m.Kill())
 	}
+	close(a.starts)
 	for _, c := range a.cables {
 		c.close()
 	}

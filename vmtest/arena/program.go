@@ -28,16 +28,25 @@ func (m *Machine) Start(log string, name string, args ...string) (*exec.Cmd, err
 	cmd := exec.Command("ip", append([]string{"netns", "exec", m.NS, name}, args...)...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
-	// The parent of Pdeathsig is the thread that starts the process.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
+	started := make(chan error)
+	m.arena.starts <- func() { started <- cmd.Start() }
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("machine %s: start %s: %w", m.Name, name, err)
 	}
 	m.mu.Lock()
 	m.running = append(m.running, cmd)
 	m.mu.Unlock()
 	return cmd, nil
+}
+
+// starter starts the programs of an arena until the channel is closed. The parent that Pdeathsig waits for is not this
+// process but the thread that has started the other one, and threads end: see In.
+func starter(starts <-chan func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for start := range starts {
+		start()
+	}
 }
 
 // Run runs a program on the machine and gives what it printed.

@@ -23,11 +23,13 @@ type ownerConfig struct {
 	Version   int                   `json:"version"`
 	Witnesses map[string]netip.Addr `json:"witnesses,omitempty"`
 	Roster    uint32                `json:"roster,omitempty"`
+	Keys      string                `json:"keys,omitempty"`
 }
 
 type head struct {
 	Number  int        `json:"number"`
 	Address netip.Addr `json:"address"`
+	Key     string     `json:"key,omitempty"`
 }
 
 func newConfig() ownerConfig {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +30,9 @@ type Config struct {
 	Witnesses int
 	Document  string            // YAML: the cluster's configuration but for its name, VIP, heads and witnesses
 	Head      map[string]string // by head: more of its entry, as a flow mapping without its braces
+	// Identity makes the folder of a head's keys, and names its public key's digest: three heads or more know one another by
+	// these. Nil: none have any.
+	Identity func(head, dir string) (key string, err error)
 }
 
 // Cluster is an arena with heads that are daemons, and a machine "client" beside them.
@@ -41,6 +46,7 @@ type Cluster struct {
 	boots map[string]int
 	runs  map[string]*exec.Cmd
 	votes []*vote
+	all   map[string]head // with identities: who may be a member
 }
 
 // Client is the machine that is no head and no witness.
@@ -71,6 +77,11 @@ func New(c Config) (_ *Cluster, err error) {
 		}
 	}
 	r.conf = r.configuration(c, witnesses)
+	if c.Identity != nil {
+		if err := r.identify(c.Identity); err != nil {
+			return nil, err
+		}
+	}
 	for _, name := range witnesses {
 		v, err := startVote(r.Machine(name), r.conf.Cluster, r.conf.Key)
 		if err != nil {
@@ -124,12 +135,60 @@ func (r *Cluster) Boot(head string) error {
 	if err := os.RemoveAll(r.runDir(head)); err != nil {
 		return err
 	}
-	c := r.conf
-	c.Self = head
-	if err := c.write(r.stateDir(head)); err != nil {
+	if err := r.configure(head); err != nil {
 		return err
 	}
 	return r.Restart(head)
+}
+
+// configure writes what a head's daemon must know.
+func (r *Cluster) configure(head string) error {
+	c := r.conf
+	c.Self = head
+	if c.Heads[head].Key != "" {
+		c.Keys = r.keysDir(head)
+	}
+	return c.write(r.stateDir(head))
+}
+
+func (r *Cluster) keysDir(head string) string { return filepath.Join(r.dir, head+".keys") }
+
+// identify gives the heads their keys.
+func (r *Cluster) identify(identity func(head, dir string) (string, error)) error {
+	for name, h := range r.conf.Heads {
+		var err error
+		if h.Key, err = identity(name, r.keysDir(name)); err != nil {
+			return err
+		}
+		r.conf.Heads[name] = h
+	}
+	r.all = maps.Clone(r.conf.Heads)
+	return nil
+}
+
+// Members makes these the heads of the cluster from now on, while it runs, on those that are named and on those that were
+// before. Only with identities.
+func (r *Cluster) Members(names ...string) error {
+	told := slices.Concat(names, slices.Sorted(maps.Keys(r.conf.Heads)))
+	slices.Sort(told)
+	r.conf.Heads = map[string]head{}
+	for _, name := range names {
+		r.conf.Heads[name] = r.all[name]
+	}
+	r.conf.Version++
+	r.conf.Roster++
+	var errs []error
+	for _, name := range slices.Compact(told) {
+		if !slices.Contains(names, name) {
+			errs = append(errs, os.RemoveAll(filepath.Join(r.stateDir(name), "config.json")))
+		} else if err := r.configure(name); err != nil {
+			errs = append(errs, err)
+		}
+		c := r.API(name)
+		_ = c.ReloadOwner(context.Background()) // one that is off reads it when it starts
+		c.Close()
+	}
+	return errors.Join(errs...)
 }
 
 func (r *Cluster) stateDir(head string) string { return filepath.Join(r.dir, head) }
