@@ -76,11 +76,13 @@ func (d *decider) panel() Phase {
 		p := &d.peers[i]
 		if d.released(p) {
 			gave = true
+			off = false
 			d.yes(p.Name, " has given up epoch ", p.Said.Released.String())
 			continue
 		}
 		if why := d.proven(p); why != "" {
 			d.yes(why)
+			off = off && d.m.dead[p.ID].on && d.m.dead[p.ID].at > p.last
 			continue
 		}
 		off = false
@@ -132,7 +134,7 @@ func (d *decider) raft() Phase {
 	for i := range d.peers {
 		p := &d.peers[i]
 		if p.alive && p.Said.Phase == Standby && p.Said.Yields != 0 && p.Said.Yields >= m.known {
-			if o := d.peer(p.Said.Yields.Head()); o == nil || !d.released(o) && o.suspect {
+			if o := d.peer(p.Said.Yields.Head()); p.Said.Yields.Head() != d.v.Self.ID && (o == nil || !d.released(o) && o.suspect) {
 				d.summary("not taking over: ", p.Name, " still hears the owner")
 				d.no(p.Name, " follows the owner of epoch ", p.Said.Yields.String())
 				d.content = true
@@ -176,7 +178,7 @@ func (d *decider) noQuorum() Phase {
 	if d.m.Phase == Join && d.now-d.m.started < d.t.JoinWait {
 		return Join
 	}
-	return d.suspects()
+	return Suspect
 }
 
 func (d *decider) noUplink() {
@@ -197,6 +199,11 @@ func (d *decider) suspects() Phase {
 func (d *decider) vacancy() Phase {
 	m := &d.m
 	first := d.first()
+	for i := range d.peers {
+		if p := &d.peers[i]; p.alive && p.Said.Released != 0 && p.Said.For == d.v.Self.ID && d.released(p) {
+			first = nil
+		}
+	}
 	d.yes("nobody owns the cluster")
 	if first != nil && !m.reclaim && m.Phase != Claim {
 		m.vacant.set(d.now)
@@ -235,7 +242,7 @@ func (d *decider) first() *other {
 	mine := d.rank()
 	for i := range d.peers {
 		p := &d.peers[i]
-		if !p.alive || p.Said.Leaving || d.v.Authority.Kind <= Panel && p.Said.Phase == Quarantine {
+		if !p.alive || p.Said.Leaving || p.Said.Released != 0 && p.Said.Released >= d.m.known && p.Said.For >= 0 || d.v.Authority.Kind <= Panel && p.Said.Phase == Quarantine {
 			continue
 		}
 		if r := d.rankOf(p); r.before(mine) {
@@ -316,13 +323,19 @@ func (d *decider) ask() Phase {
 }
 
 // next is an epoch above all that are known, which only this head can use.
-func (d *decider) next() Epoch { return max(d.m.known, d.m.tried, d.rec.Epoch).Next(d.v.Self.ID) }
+func (d *decider) next() Epoch {
+	e := max(d.m.known, d.m.tried, d.rec.Epoch)
+	if d.v.Operator.Promote { // above whatever an absent head can know
+		e += 1000 * MaxHeads
+	}
+	return e.Next(d.v.Self.ID)
+}
 
 // refusedForGood reports that voters refuse the epoch though nobody has the lease: a daemon that ran before this one has
 // given it back.
 func (d *decider) refusedForGood() bool {
 	m, a := &d.m, &d.v.Authority
-	m.refused.keep(m.Phase == Claim && a.Refused != "" && a.Owner == "" && a.Held == 0, d.now)
+	m.refused.keep(m.Phase == Claim && a.Refused != "" && (a.Owner == "" || a.Owner == d.v.Self.Name) && a.Held == 0, d.now)
 	if !m.refused.since(d.now, d.t.TTL+2*d.t.Renew) {
 		return false
 	}
@@ -363,7 +376,7 @@ func (d *decider) win(how string) Phase {
 	m.how, m.own, m.lease = how, d.asksPeers() || m.word, d.now+d.t.Gate
 	m.clear = d.justReleased()
 	m.resumed, m.lost, m.reclaim, m.released, m.target = false, false, false, 0, -1
-	m.lapsed, m.settled, m.apart, m.cutOff = mark{}, mark{}, mark{}, mark{}
+	m.lapsed, m.settled, m.apart, m.cutOff, m.rival = mark{}, mark{}, mark{}, mark{}, mark{}
 	m.vacant.clear()
 	m.stuck.clear()
 	return Promote
@@ -406,6 +419,9 @@ func (d *decider) barred() string {
 func (d *decider) older() bool {
 	a, r := &d.v.Authority, &d.rec
 	if d.v.Data == NoData || a.Solo.IsZero() {
+		return false
+	}
+	if r.Owner == d.v.Self.Name && a.Known <= r.Epoch {
 		return false
 	}
 	return r.Owner != d.v.Self.Name || !r.SoloSince.Equal(a.Solo)

@@ -76,8 +76,17 @@ func (d *decider) decision() Decision {
 		Fence: d.fence, Probe: d.probe, Say: d.say(), Done: d.done, Events: d.evs, Why: d.why,
 	}
 	out.Memory.told = m.told
-	if m.Phase == Promote || m.Phase == Active {
+	rival := false
+	if d.asksPeers() {
+		for i := range d.peers {
+			rival = rival || d.peers[i].alive && d.peers[i].acts()
+		}
+	}
+	if m.Phase == Promote && !(rival && d.v.Services == ServicesStopped) || m.Phase == Active {
 		out.Services = Run
+	}
+	if rival && !d.gateOpen() {
+		d.open = false
 	}
 	// R1: the epoch is on the disk, and the lease is live.
 	if m.Phase == Active && d.open && d.until > d.now && d.v.Record.Epoch == m.Epoch && d.v.Record.Owner == d.v.Self.Name {
@@ -127,7 +136,8 @@ func (d *decider) say() Said {
 
 // yields is the epoch of another head that this one agrees to: it holds nothing, and its disk knows that epoch.
 func (d *decider) yields() Epoch {
-	if d.m.Phase.Holds() || d.m.Phase == Claim && d.asksPeers() || !d.stopped() || d.named(d.rec.Owner) == nil {
+	o := d.named(d.rec.Owner)
+	if d.m.Phase.Holds() || d.m.Phase == Claim && d.asksPeers() || !d.stopped() || o == nil || !o.alive {
 		return 0
 	}
 	return d.rec.Epoch

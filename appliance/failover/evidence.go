@@ -23,6 +23,7 @@ func (d *decider) look() {
 		m.awake = d.now
 	}
 	m.at = d.now
+	m.linked.keep(d.v.Uplink != Down, d.now)
 	m.known = max(m.known, d.v.Record.Epoch, d.v.Authority.Known, m.released)
 	d.peers = d.buf[:0]
 	for i := range d.v.Peers {
@@ -57,7 +58,7 @@ func (d *decider) observe(p *Peer) other {
 		patience *= 2
 	}
 	o.alive = o.last >= 0 && d.now-o.last < patience && p.Said.BootID != 0
-	o.silent = d.now - max(o.last, d.m.awake)
+	o.silent = d.now - max(o.last, d.m.awake, d.m.linked.at)
 	o.suspect = !o.alive && o.silent >= patience
 	return o
 }
@@ -139,6 +140,9 @@ func (d *decider) higher() string {
 		case s.Epoch > d.m.Epoch:
 			return p.Name + " knows epoch " + s.Epoch.String()
 		}
+	}
+	if a := &d.v.Authority; a.Kind == Panel && a.Held == d.m.Epoch && a.Until > d.now {
+		return "" // nobody else can have the lease
 	}
 	if k := d.v.Authority.Known; k > d.m.Epoch {
 		return "the voters know epoch " + k.String()

@@ -1,5 +1,7 @@
 package failover
 
+import "time"
+
 // holds is what a head in Promote or Active has to be sure of each time: nobody is above it, and its lease is live. It sets
 // until when the gate may be open. false: the right to act is gone.
 func (d *decider) holds() bool {
@@ -60,7 +62,7 @@ func (d *decider) grantSelf() {
 func (d *decider) mayResume() bool {
 	for i := range d.peers {
 		p := &d.peers[i]
-		if p.last > d.m.lapsed.at { // and it knows of no higher epoch: see higher
+		if p.last > d.m.lapsed.at+60*time.Millisecond { // and it knows of no higher epoch: see higher
 			continue
 		}
 		if d.proven(p) != "" {

@@ -13,6 +13,7 @@ type Memory struct {
 	restarted bool    // the daemon, not the machine: the record is of this boot
 	started   Instant // of the first decision
 	at        Instant // of the last decision
+	linked    mark    // the own uplink is not down since then
 	awake     Instant // decides since then without having stood still
 	known     Epoch   // the highest epoch that anybody was heard to know
 	tried     Epoch   // the highest that was asked for in vain: voters refuse it for good
@@ -32,6 +33,7 @@ type Memory struct {
 	lapsed  mark    // the own lease ended before it was renewed: the daemon has stood still
 	settled mark    // followed without interruption since then
 	apart   mark    // not followed since then
+	rival   mark    // another head is heard to act since then
 	cutOff  mark    // the own uplink is down, the other head's is not
 
 	// Of the end of it.

@@ -70,6 +70,17 @@ func (d *decider) active() {
 		d.leave(to, why)
 		return
 	}
+	rival := false
+	if d.asksPeers() {
+		for i := range d.peers {
+			rival = rival || d.peers[i].alive && d.peers[i].acts()
+		}
+	}
+	m.rival.keep(rival, d.now)
+	if m.rival.since(d.now, d.t.Silence) {
+		d.lose("another head acts, and does not give way")
+		return
+	}
 	d.guard()
 	d.follows()
 }
@@ -128,6 +139,8 @@ func (d *decider) unfit(p *other) string {
 		return p.Name + " has not agreed to this owner yet"
 	case !s.Data.MayClaim() || d.v.Data != NoData && s.Data != DataUpToDate:
 		return "the data of " + p.Name + " is " + s.Data.String()
+	case d.v.Data != NoData && !d.rec.SoloSince.IsZero():
+		return p.Name + " follows for too short a time"
 	case s.Uplink == Down:
 		return "the uplink of " + p.Name + " is down"
 	case s.Unhealthy:

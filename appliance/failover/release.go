@@ -80,7 +80,6 @@ func (d *decider) noteKnown() {
 		d.adopt(o)
 		return
 	}
-	d.rec = Record{ClusterGen: d.rec.ClusterGen, Epoch: d.m.known, DataUUID: d.rec.DataUUID}
 }
 
 // selfFence ends everything at once, since it cannot be ended in order.

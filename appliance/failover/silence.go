@@ -1,5 +1,7 @@
 package failover
 
+import "time"
+
 // absent judges a head of a pair that is not heard, and is not known to be off: Promote, if this head may act all the same,
 // and by what.
 func (d *decider) absent(p *other) (Phase, string) {
@@ -51,7 +53,7 @@ func (d *decider) silence(p *other, alone bool) (Phase, string) {
 	need(d.v.Uplink == Up, "the own uplink is up", "the own uplink is "+d.v.Uplink.String())
 	need(!probe.VIP, "nobody answers for the virtual addresses", "somebody answers for a virtual address")
 	need(!probe.Peer, "the kernel of "+p.Name+" does not answer", "the kernel of "+p.Name+" answers")
-	need(probe.Rounds >= d.t.Probes, "enough probes were sent", "not enough probes were sent yet")
+	need(probe.Rounds >= d.t.Probes && d.m.linked.since(d.now, time.Duration(d.t.Probes+1)*d.t.ProbeEvery), "enough probes were sent", "not enough probes were sent yet")
 	switch {
 	case !missing && alone:
 		return Promote, "it has booted alone, and the configuration accepts the risk"

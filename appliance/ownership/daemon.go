@@ -61,6 +61,7 @@ type Daemon struct {
 	memory   failover.Memory
 	operator operator
 	last     failover.Decision
+	write    *write // a record that the disk does not have yet; nil: none
 	recErr   string // why the last record could not be written
 	stopping bool   // the daemon is to end
 	removed  bool   // the head is none of the cluster any more: to hand over, and then to do nothing

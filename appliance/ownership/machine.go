@@ -86,8 +86,7 @@ func (d *Daemon) openWatchdog() {
 	d.event("watchdog", device.String(), false)
 }
 
-// feed keeps the watchdog quiet. It is called where a decision was performed, so a daemon that hangs, or a disk that does
-// not answer, ends in a reset.
+// feed keeps the watchdog quiet. It is called where a decision was performed, so a daemon that hangs ends in a reset.
 func (d *Daemon) feed(now failover.Instant) {
 	if d.dog.device == nil || now-d.dog.fed < feedEvery {
 		return

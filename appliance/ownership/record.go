@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -87,10 +88,10 @@ func decodeSlots(data []byte) (seq uint64, r failover.Record, err error) {
 
 // recordFile is the durable record of this head. It may be used from several goroutines.
 type recordFile struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // over file and seq, for as long as the disk takes
 	file   *os.File
 	seq    uint64
-	record failover.Record
+	record atomic.Pointer[failover.Record] // what the disk has
 }
 
 // openRecord opens or makes the record's file. A damaged one is set aside, never overwritten: damage says so, and the head
@@ -119,7 +120,9 @@ func openRecord(path string) (f *recordFile, damage error, err error) {
 		file.Close()
 		return nil, nil, fmt.Errorf("open the ownership record: %w", err)
 	}
-	return &recordFile{file: file, seq: seq, record: record}, damage, nil
+	f = &recordFile{file: file, seq: seq}
+	f.record.Store(&record)
+	return f, damage, nil
 }
 
 // reserve gives the file its final size, with blocks on the disk where the file system can, so that a full disk cannot
@@ -153,23 +156,20 @@ func setAside(path string) (string, error) {
 	return "", fmt.Errorf("%s.old.00 to .old.99 exist", path)
 }
 
-// Record is the record in force: what the disk has.
-func (f *recordFile) Record() failover.Record {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.record
-}
+// Record is the record in force: what the disk has. It does not wait for a write under way.
+func (f *recordFile) Record() failover.Record { return *f.record.Load() }
 
 // Write puts a record on the disk. After an error the old one is in force, here and after a power cut, or the new one
 // after a power cut alone: it is safe either way, since epochs only rise. It blocks for as long as the disk takes.
 func (f *recordFile) Write(r failover.Record) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if r == f.record {
+	old := f.Record()
+	if r == old {
 		return nil
 	}
-	if r.Epoch < f.record.Epoch {
-		return fmt.Errorf("write the ownership record: epoch %s is below %s, which this head knows", r.Epoch, f.record.Epoch)
+	if r.Epoch < old.Epoch {
+		return fmt.Errorf("write the ownership record: epoch %s is below %s, which this head knows", r.Epoch, old.Epoch)
 	}
 	slot, err := encodeSlot(f.seq+1, r)
 	if err != nil {
@@ -182,8 +182,13 @@ func (f *recordFile) Write(r failover.Record) error {
 		return fmt.Errorf("write the ownership record: %w", err)
 	}
 	f.seq++
-	f.record = r
+	f.record.Store(&r)
 	return nil
 }
 
-func (f *recordFile) Close() error { return f.file.Close() }
+// Close waits for a write under way.
+func (f *recordFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.file.Close()
+}

@@ -108,20 +108,8 @@ func (d *Daemon) perform(next failover.Decision, now failover.Instant) {
 	if !next.Gate.Open && next.Memory.Phase != failover.Promote {
 		d.shut()
 	}
-	if !d.writeRecord(next.Record) {
-		next.Gate = failover.Gate{}
-		d.shut()
-		d.last = next
-		d.tell(next)
-		return
-	}
-	if d.now()-now > tick {
-		// The disk was slow, and the decision is as old as that. With the record written, the next one says what holds now.
-		if !next.Gate.Open {
-			d.last.Gate = failover.Gate{}
-		}
-		d.tell(next)
-		d.parts.kick()
+	if !d.written(next.Record) {
+		d.withhold(next, now)
 		return
 	}
 	d.parts.heartbeat.it.Say(next.Say)
@@ -141,17 +129,68 @@ func (d *Daemon) perform(next failover.Decision, now failover.Instant) {
 	d.feed(now)
 }
 
-// writeRecord puts the record on the disk if it differs, and reports whether the disk has it.
-func (d *Daemon) writeRecord(r failover.Record) bool {
-	err := d.record.Write(r)
-	if err != nil && d.recErr == "" {
-		d.event("owner", err.Error(), true)
+// quickDisk is how long the daemon waits for its record: disks mostly are as fast. One that is not is waited for beside
+// what goes on.
+const quickDisk = 5 * time.Millisecond
+
+// write is a record on its way to the disk.
+type write struct {
+	record failover.Record
+	done   chan error
+}
+
+// written puts the record on the disk if it differs, and reports whether the disk has it now.
+func (d *Daemon) written(r failover.Record) bool {
+	if d.write == nil && r == d.record.Record() {
+		return d.settled(nil)
 	}
-	d.recErr = ""
+	if d.write == nil {
+		w := &write{r, make(chan error, 1)}
+		file := d.record
+		go func() { // ends with the write, which Close waits for
+			w.done <- file.Write(r)
+			d.parts.kick()
+		}()
+		d.write = w
+	}
+	select {
+	case err := <-d.write.done:
+		asked := d.write.record
+		d.write = nil
+		return d.settled(err) && asked == r // else the next decision, which is due, writes the newer one
+	case <-time.After(quickDisk):
+		return false
+	}
+}
+
+// settled notes how the last write ended.
+func (d *Daemon) settled(err error) bool {
+	text := ""
 	if err != nil {
-		d.recErr = err.Error()
+		text = err.Error()
 	}
+	if text != d.recErr && text != "" {
+		d.event("owner", text, true)
+	}
+	d.recErr = text
 	return err == nil
+}
+
+// withhold performs what may be done before the record is on the disk: what was given up is given up, what is open under
+// an epoch that the disk has stays open, and nothing new begins.
+func (d *Daemon) withhold(next failover.Decision, now failover.Instant) {
+	if d.recErr != "" || !d.last.Gate.Open || next.Gate.Epoch != d.last.Gate.Epoch || next.Gate.Epoch != d.record.Record().Epoch {
+		next.Gate = failover.Gate{}
+	}
+	if d.parts.vip.made && next.Gate.Open {
+		d.gate(next)
+	} else {
+		d.shut()
+	}
+	next.Say, next.Services = d.last.Say, min(next.Services, d.last.Services)
+	d.last = next
+	d.tell(next)
+	d.feed(now)
 }
 
 // gate opens, refreshes or leaves the gate.
@@ -293,6 +332,6 @@ func (d *Daemon) openRecord(cluster string) error {
 func (d *Daemon) closeRecord() {
 	if d.record != nil {
 		_ = d.record.Close() // all of it is on the disk
-		d.record = nil
+		d.record, d.write = nil, nil
 	}
 }

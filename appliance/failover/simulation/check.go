@@ -191,6 +191,7 @@ func (w *World) person() {
 		}
 		l.holding, l.holder = 1-i, i
 		w.heads[1-i].heldOff = true
+		l.word[i] = true
 		switch l.asked {
 		case 0:
 			h.operator.ConfirmDead = headNames[1-i]

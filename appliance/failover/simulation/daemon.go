@@ -15,6 +15,10 @@ func (w *World) startDaemon(i int) {
 	if h.running {
 		return
 	}
+	if h.disk.unread > 0 { // it ends with an error, and is started again
+		w.in(500*time.Millisecond, evStart, i, h.daemonGen)
+		return
+	}
 	h.running, h.stopped = true, false
 	h.troubled = w.now
 	h.zero = h.machineTime(w.now)
@@ -181,10 +185,7 @@ func (w *World) step(i int) {
 	now := w.instant(i)
 	v := &h.view
 	v.Record = h.disk.record
-	if h.disk.unread > 0 {
-		v.Record = failover.Record{}
-		v.RecordErr = "input/output error"
-	} else if v.RecordErr != "" && h.disk.full == 0 {
+	if v.RecordErr != "" && h.disk.full == 0 {
 		v.RecordErr = ""
 	}
 	v.Uplink = h.uplink
@@ -224,10 +225,6 @@ func (w *World) step(i int) {
 		w.shut(i)
 	}
 	if d.Record != v.Record {
-		if h.disk.unread > 0 {
-			w.shut(i)
-			return
-		}
 		w.write(i, d.Record)
 		return
 	}

@@ -80,7 +80,7 @@ func (w *World) arrive(e *event) {
 	silent := link.Heard < 0 || now-link.Heard > w.policy.Timing.Suspect
 	link.Heard = now
 	f.any = w.now
-	w.law.heard(w, i, j)
+	w.law.heard(w, e)
 	changed := false
 	if e.x > f.seq {
 		f.seq = e.x

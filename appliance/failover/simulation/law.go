@@ -10,7 +10,9 @@ import (
 type law struct {
 	resumed  [maxHeads]time.Duration // a paused machine went on
 	answered [maxHeads]time.Duration // a probe of this head was answered
+	word     [maxHeads]bool          // a person has told this head that the other one is off
 	person   [maxHeads]bool          // a person has accepted that writes of the other head are lost
+	both     time.Duration           // two open gates that are excused are both open since
 	end      time.Duration           // two open gates that are excused must be one by then; 0: none are
 	power    time.Duration           // a machine went off or on
 	fences   int                     // machines that were running and were fenced
@@ -49,12 +51,16 @@ func (w *World) gateOpened(i int) {
 // with the policy available while nothing at all of the other is to be heard.
 func (w *World) excused(i, j int) bool {
 	t := w.policy.Timing
+	available := w.sc.Kind == failover.Pair && w.sc.Loss == failover.Available && !w.sc.Fencing
 	for _, k := range [...]int{i, j} {
 		if w.now-w.law.resumed[k] <= t.TTL {
 			return true
 		}
+		if available && w.now-w.law.resumed[k] <= t.TTL+time.Second {
+			return true // it hears nothing of the other, which hears it and has to give way
+		}
 	}
-	if w.sc.Kind != failover.Pair || w.sc.Loss != failover.Available || w.sc.Fencing {
+	if !available {
 		return false
 	}
 	if w.law.end == 0 {
@@ -64,10 +70,10 @@ func (w *World) excused(i, j int) bool {
 		}
 		// The later one has heard nothing for so long, and no kernel answered it; the earlier one does not know of the later.
 		alone := low == i || w.alone(high, low) // it was alone when it opened
-		if !alone || w.heads[low].from[high].any >= w.heads[high].gateAt {
+		if !alone || time.Duration(w.heads[low].from[high].seq) >= w.heads[high].gateAt {
 			return false
 		}
-		w.law.end = w.now + time.Hour
+		w.law.end, w.law.both = w.now+time.Hour, w.now
 	}
 	return w.now <= w.law.end
 }
@@ -78,11 +84,18 @@ func (w *World) alone(i, j int) bool {
 	return w.now-w.heads[i].from[j].any >= t.Silence-2*time.Millisecond && w.now-w.law.answered[i] >= time.Duration(t.Probes-1)*t.ProbeEvery
 }
 
-// heard: once the one with the older epoch has heard the other, two are one within a moment.
-func (l *law) heard(w *World, i, j int) {
-	if l.end > w.now+200*time.Millisecond && w.heads[i].gateEpoch < w.heads[j].gateEpoch {
-		l.end = w.now + 200*time.Millisecond
+// heard: once the one with the older epoch has heard the other, two are one within a moment; if only the other way works,
+// within a second.
+func (l *law) heard(w *World, e *event) {
+	i, j := int(e.head), int(e.from)
+	if l.end == 0 || time.Duration(e.x) < l.both {
+		return
 	}
+	limit := time.Second
+	if w.heads[i].gateEpoch < w.heads[j].gateEpoch {
+		limit = 200 * time.Millisecond
+	}
+	l.end = min(l.end, w.now+limit)
 }
 
 // performed checks R1 and I3 of each decision: a gate is opened only for the epoch that is on the disk as this head's own,
@@ -102,7 +115,7 @@ func (w *World) performed(i int, d *failover.Decision) {
 		w.fail("R1", headNames[i]+" acts for epoch "+g.Epoch.String()+" but its disk says "+r.Epoch.String()+" of "+r.Owner)
 	case g.Epoch.Head() != i:
 		w.fail("I3", headNames[i]+" acts under the epoch of another head")
-	case (w.sc.Kind == failover.Panel || w.sc.Kind == failover.Raft) && (h.leased != g.Epoch || g.Until > h.leaseEnd) && g.Until > h.gateWas:
+	case (w.sc.Kind == failover.Panel || w.sc.Kind == failover.Raft) && (h.leased != g.Epoch || g.Until > h.leaseEnd) && g.Until > h.gateWas && !w.law.word[i]:
 		w.fail("R1", headNames[i]+" opens its gate for longer than its lease")
 	case g.Until > w.instant(i)+w.policy.Timing.Gate:
 		w.fail("R1", headNames[i]+" opens its gate for longer than Timing.Gate")
@@ -125,6 +138,9 @@ func (w *World) servicesChanged(i int) {
 		}
 		if !o.thinks() || w.now-o.troubled < 500*time.Millisecond || w.law.person[i] {
 			continue
+		}
+		if o.disk.writing {
+			continue // its loop waits for a slow disk, as one that stood still
 		}
 		if w.now-w.law.resumed[i] <= w.policy.Timing.TTL {
 			continue // the rest of the lease of a machine that was paused

@@ -21,6 +21,7 @@ type raftNode struct {
 	leader   bool
 	lead     int           // whom it follows; -1: nobody
 	contact  time.Duration // machine time of the leader's last heartbeat
+	again    time.Duration // machine time of the next try to be elected
 	promised time.Duration // machine time until which it votes for nobody but the one
 	to       int           // whom it promised that
 	abstains time.Duration // machine time
@@ -87,8 +88,8 @@ func (w *World) raftTend(i int) {
 		delay += electFirst
 	}
 	switch {
-	case w.free(i, i) && now-n.contact >= promise(t)+delay:
-		n.contact = now - promise(t)/2 // not again at once
+	case w.free(i, i) && now-n.contact >= promise(t)+delay && now >= n.again:
+		n.lead, n.again = -1, now+promise(t)/2
 		w.elect(i, false)
 	case needs && n.lead >= 0 && n.lead != i && w.takes(i, n.lead):
 		w.handOver(n.lead, i)
