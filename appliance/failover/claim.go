@@ -208,8 +208,13 @@ func (d *decider) vacancy() Phase {
 	if first != nil && !m.reclaim && m.Phase != Claim {
 		m.vacant.set(d.now)
 		d.summary("waits for ", first.Name, " to claim, which comes first")
-		// With replicated data, who does not come first may have an older copy.
-		if d.v.Data != NoData || !m.vacant.since(d.now, d.t.Handover) {
+		// With replicated data, who does not come first may have an older copy; where voters are asked, they know. There a
+		// head that comes first and does not claim at once cannot reach them.
+		patience, asks := d.t.Handover, d.v.Authority.Kind >= Panel && d.v.Authority.Quorum == Up
+		if asks {
+			patience = 3 * d.t.Renew
+		}
+		if d.v.Data != NoData && !asks || !m.vacant.since(d.now, patience) {
 			if m.vacant.since(d.now, d.t.JoinWait) {
 				d.summary("not claiming: ", first.Name, " comes first, and does not claim")
 				d.try("masthead promote")
@@ -396,6 +401,8 @@ func (d *decider) justReleased() bool {
 func (d *decider) barred() string {
 	v := d.v
 	switch {
+	case v.Self.Barred != "":
+		return v.Self.Barred
 	case d.m.disk.on:
 		return "its record cannot be written: " + v.RecordErr
 	case v.Data == DataDiverged:

@@ -39,6 +39,9 @@ type Self struct {
 	DataUUID  string // generation of the data here, as the data engine names it; empty: none, or unknown
 	// Stopping: the daemon is to end in order; an owner hands over first if it can.
 	Stopping bool
+	// Barred says why this head may follow an owner and not claim: it has not found out since its boot whether it is still
+	// one of the cluster. Empty: it may.
+	Barred string
 }
 
 // Reading is a measurement. Unknown is neither up nor down, and alone moves nothing.

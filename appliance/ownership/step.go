@@ -34,6 +34,7 @@ func (d *Daemon) view(now failover.Instant) failover.View {
 		Policy: c.policy(),
 		Self: failover.Self{
 			Name: c.Self, ID: c.Heads[c.Self].Number, BootID: d.bootID, Stopping: d.stopping || d.removed, Unhealthy: d.unhealthy(),
+			Barred: d.barred(),
 		},
 		Memory: d.memory, Record: d.record.Record(), RecordErr: d.recErr,
 		Uplink: failover.Up, Authority: failover.Authority{Kind: c.arbiter()}, Services: d.services(), Operator: d.operator.wish,
@@ -83,6 +84,15 @@ func (d *Daemon) viewVIP(v *failover.View) {
 	if len(d.parts.vip.conf.addresses) == 0 {
 		v.Uplink = failover.Up // nothing has clients yet
 	}
+}
+
+// barred is why this head may not claim yet: the configuration that the daemon read is of an earlier boot, and this head may
+// have been taken out of the cluster since.
+func (d *Daemon) barred() string {
+	if d.config.Boot == d.bootID {
+		return ""
+	}
+	return "masthead head run has not found yet that it is still a head of the cluster"
 }
 
 func (d *Daemon) services() failover.Services {

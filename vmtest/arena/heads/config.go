@@ -24,6 +24,7 @@ type ownerConfig struct {
 	Witnesses map[string]netip.Addr `json:"witnesses,omitempty"`
 	Roster    uint32                `json:"roster,omitempty"`
 	Keys      string                `json:"keys,omitempty"`
+	Boot      string                `json:"boot,omitempty"`
 }
 
 type head struct {

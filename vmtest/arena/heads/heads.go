@@ -144,12 +144,14 @@ func (r *Cluster) Boot(head string) error {
 // configure writes what a head's daemon must know.
 func (r *Cluster) configure(head string) error {
 	c := r.conf
-	c.Self = head
+	c.Self, c.Boot = head, r.bootID(head)
 	if c.Heads[head].Key != "" {
 		c.Keys = r.keysDir(head)
 	}
 	return c.write(r.stateDir(head))
 }
+
+func (r *Cluster) bootID(head string) string { return fmt.Sprintf("%s-boot-%d", head, r.boots[head]) }
 
 func (r *Cluster) keysDir(head string) string { return filepath.Join(r.dir, head+".keys") }
 
@@ -199,7 +201,7 @@ func (r *Cluster) socket(head string) string   { return filepath.Join(r.dir, hea
 func (r *Cluster) Restart(head string) error {
 	cmd, err := r.Machine(head).Start(r.Log(head), r.bin, "owner", "run", "--shared-machine",
 		"--dir", r.stateDir(head), "--run-dir", r.runDir(head), "--socket", r.socket(head),
-		"--boot-id", fmt.Sprintf("%s-boot-%d", head, r.boots[head]))
+		"--boot-id", r.bootID(head))
 	if err != nil {
 		return err
 	}
