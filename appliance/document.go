@@ -172,7 +172,12 @@ func (h *Head) checkFences(ctx context.Context, f *faults, before string, doc co
 		case known:
 			warnings = append(warnings, fmt.Sprintf("%s: %v", field, p.Err))
 		default:
-			f.add(field, "", "%v", p.Err)
+			reason := p.Err.Error()
+			var fix interface{ Try() string }
+			if errors.As(p.Err, &fix) {
+				reason += ": " + fix.Try()
+			}
+			f.add(field, "", "%s", reason)
 		}
 	}
 	return warnings

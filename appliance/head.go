@@ -56,7 +56,8 @@ type Head struct {
 	program   program
 	known     atomic.Pointer[book]
 	owner     *wire.Client // of the owner daemon on this machine
-	ownerTold bool         // the daemon runs with what was last written
+	ownerTold atomic.Bool  // the daemon runs with what was last written
+	ownerFile sync.Mutex   // a configuration that was taken away stays away
 	confirmed atomic.Bool  // no other head says that this one is none of the cluster any more
 	voters    voters
 	votes     atomic.Pointer[map[string]*wire.Vote] // by the MAC addresses of witnesses

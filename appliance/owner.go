@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"time"
 
 	"masthead/appliance/configuration"
@@ -58,7 +57,7 @@ func (h *Head) runOwner(ctx context.Context) error {
 				h.event(text, true)
 			}
 			wait, cancel = context.WithTimeout(ctx, ownerRetry)
-		case !confirmed || !h.ownerTold:
+		case !confirmed || !h.ownerTold.Load():
 			said = ""
 			wait, cancel = context.WithTimeout(ctx, ownerRetry)
 		default:
@@ -98,112 +97,31 @@ func (h *Head) tellOwner(ctx context.Context) error {
 	if conf.Roster, err = h.settleRoster(ctx, conf); err != nil {
 		return err
 	}
-	changed, err := ownership.WriteConfig(h.ownerDir(), conf)
-	if err != nil || !changed && h.ownerTold {
+	changed, err := h.writeOwner(conf)
+	if err != nil || !changed && h.ownerTold.Load() {
 		return err
 	}
 	// A daemon that does not run now, or hangs, reads the file by itself, when it starts and from time to time.
 	ctx, cancel := context.WithTimeout(ctx, ownerWait)
 	defer cancel()
-	h.ownerTold = h.owner.ReloadOwner(ctx) == nil
+	h.ownerTold.Store(h.owner.ReloadOwner(ctx) == nil)
 	return nil
+}
+
+// writeOwner writes the daemon's configuration, unless this head has begun to leave meanwhile.
+func (h *Head) writeOwner(conf ownership.Config) (changed bool, err error) {
+	h.ownerFile.Lock()
+	defer h.ownerFile.Unlock()
+	if h.member.phase() != phaseNone {
+		return false, nil
+	}
+	return ownership.WriteConfig(h.ownerDir(), conf)
 }
 
 func (h *Head) ownerDir() string { return filepath.Join(h.cfg.StateDir, ownerDir) }
 
 // ownerDir is the daemon's folder below that of the state.
 const ownerDir = "owner"
-
-// clusterConfig is the cluster's configuration, as it was written.
-func (h *Head) clusterConfig() (wire.ClusterConfig, state.Version, error) {
-	rec, err := h.db.Get(clusterKey)
-	if errors.Is(err, state.ErrNotFound) {
-		return wire.ClusterConfig{}, state.Version{}, nil
-	}
-	if err != nil {
-		return wire.ClusterConfig{}, state.Version{}, err
-	}
-	c, err := state.Decode[wire.ClusterConfig](rec)
-	return c, rec.Version, err
-}
-
-// clusterSecret is a secret that the configuration names.
-func (h *Head) clusterSecret(name string) (string, bool) {
-	rec, err := h.db.Get(state.Key{Kind: state.KindSecret, Name: secretCluster + name})
-	if err != nil {
-		return "", false
-	}
-	s, err := state.Decode[wire.ClusterSecret](rec)
-	return s.Value, err == nil
-}
-
-// missingSecrets are the secrets that a document names and nobody has given. They are refused when it is written; an import
-// of a state without its secrets can lose them.
-func (h *Head) missingSecrets(text string) []string {
-	names, err := configuration.Secrets([]byte(text))
-	if err != nil {
-		return nil // it was checked when it was written
-	}
-	return slices.DeleteFunc(names, func(name string) bool { _, ok := h.clusterSecret(name); return ok })
-}
-
-// ownerConfig is what the daemon must know, but for the version of the list of voters; and its document.
-func (h *Head) ownerConfig() (ownership.Config, configuration.Document, error) {
-	fail := func(err error) (ownership.Config, configuration.Document, error) {
-		return ownership.Config{}, configuration.Document{}, err
-	}
-	doc, _, err := h.clusterConfig()
-	if err != nil {
-		return fail(err)
-	}
-	keys := h.gossipKeys()
-	if len(keys) == 0 {
-		return fail(errors.New("the cluster has no key yet"))
-	}
-	conf := ownership.Config{
-		Cluster: string(h.authority.Digest()), Gen: h.generation(), Self: h.cfg.Name, Heads: map[string]ownership.Head{}, Key: keys[0],
-		Version: doc.Version, Wishes: map[string]ownership.Wish{}, Keys: filepath.Join(h.cfg.StateDir, keysDir),
-	}
-	for name, r := range h.heads() {
-		conf.Heads[name] = ownership.Head{Number: r.Number, Address: r.Address, Key: r.Key}
-	}
-	filled, err := configuration.Fill([]byte(doc.Text), func(name string) (string, bool) {
-		if value, ok := h.clusterSecret(name); ok {
-			return value, true
-		}
-		// What needs it will not work, and says so. The rest must: an empty password could make the whole of it invalid.
-		return configuration.SecretPrefix + name, true
-	})
-	if err != nil {
-		return fail(err)
-	}
-	conf.Document = string(filled)
-	parsed, err := configuration.Parse("configuration", filled)
-	if err != nil {
-		return fail(err)
-	}
-	if len(parsed.Witnesses) > 0 {
-		conf.Witnesses = map[string]netip.Addr{}
-	}
-	for _, name := range parsed.Witnesses {
-		if a, ok := h.nodeAddress(name); ok {
-			conf.Witnesses[name] = a
-		}
-	}
-	if h.confirmed.Load() {
-		if conf.Boot, err = ownership.BootID(); err != nil {
-			return fail(err)
-		}
-	}
-	for _, rec := range h.db.List(state.KindService, "") {
-		w, err := state.Decode[ownership.Wish](rec)
-		if err != nil {
-			return fail(err)
-		}
-		conf.Wishes[rec.Key.Name] = w
-	}
-	return conf, parsed, nil
-}
 
 // tellWitnesses has the nodes that are witnesses vote, and those that were end it.
 func (h *Head) tellWitnesses(conf ownership.Config) {
@@ -236,10 +154,13 @@ func (h *Head) nodeAddress(name string) (netip.Addr, bool) {
 // quitOwner has the daemon hand over what it holds, and waits until it does nothing any more: this head leaves its cluster,
 // or is none of it. A daemon that does not run holds nothing.
 func (h *Head) quitOwner(ctx context.Context) error {
-	if err := ownership.RemoveConfig(h.ownerDir()); err != nil {
+	h.ownerFile.Lock()
+	err := ownership.RemoveConfig(h.ownerDir())
+	h.ownerFile.Unlock()
+	if err != nil {
 		return err
 	}
-	h.ownerTold = false
+	h.ownerTold.Store(false)
 	for {
 		err := h.owner.ReloadOwner(ctx)
 		if err != nil {

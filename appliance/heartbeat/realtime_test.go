@@ -106,7 +106,7 @@ func TestRealtime(t *testing.T) {
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatal(err)
 	}
-	want := threads{Before: []string{"0/0", "1/5"}, After: []string{"1/5"}, Child: []string{"0/0"}}
+	want := threads{Before: []string{"0/0", "2/5"}, After: []string{"2/5"}, Child: []string{"0/0"}}
 	if diff := cmp.Diff(want, got.threads); diff != "" {
 		t.Errorf("policies of the threads, and of a child: %s", diff)
 	}

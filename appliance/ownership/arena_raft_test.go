@@ -67,7 +67,7 @@ func TestArenaRaft(t *testing.T) {
 
 	from = r.prober.Record.Now()
 	time.Sleep(3 * time.Second) // elections, if there are any to come
-	if gap := r.gap(from).Length(); gap > 200*time.Millisecond {
+	if gap := r.gap(from).Length(); gap > atRest {
 		t.Errorf("three heads at rest: silent for %v", gap)
 	}
 	from = r.prober.Record.Now()

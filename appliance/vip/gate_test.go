@@ -105,6 +105,8 @@ func TestNoReplyLost(t *testing.T) {
 			a, _ := l.start("a", headConfig{Addresses: both})
 			a.do("prepare")
 			a.hold(1, 400*time.Millisecond, every)
+			// The kernel joins the group of a new IPv6 address a moment after it has added it, and hears no questions before.
+			l.ping("c", vip6.Addr()).answering()
 			watchers := map[string]*watcher{
 				"ICMP": l.ping("c", vip4.Addr()), "ICMPv6": l.ping("c", vip6.Addr()),
 				"ARP": l.arping("c", "lan0", vip4.Addr()), "ND": l.arping("c", "lan0", vip6.Addr()),

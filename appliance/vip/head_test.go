@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -217,6 +218,7 @@ func (l *lab) start(name string, c headConfig) (*head, answer) {
 	h.answers = json.NewDecoder(bufio.NewReader(out))
 	l.t.Cleanup(func() {
 		if !h.dead {
+			cmd.Process.Signal(syscall.SIGCONT) // a test that failed may have left it stopped
 			h.stdin.Close()
 			cmd.Wait()
 		}

@@ -81,13 +81,14 @@ func TestMove(t *testing.T) {
 // TestRestart kills the owner and starts it again while its gate is open, twice in one test.
 func TestRestart(t *testing.T) {
 	l := newLab(t, "a", "c")
-	c := headConfig{Addresses: both}
+	const lease = 900 * time.Millisecond // a busy machine takes long to start a process
+	c := headConfig{Addresses: both, Gate: lease}
 	a, left := l.start("a", c)
 	if left.Open {
 		t.Errorf("open before anything was done: %+v", left)
 	}
 	a.do("prepare")
-	a.hold(113, 400*time.Millisecond, 50*time.Millisecond)
+	a.hold(113, lease, 50*time.Millisecond)
 	watchers := l.both("c")
 	for _, w := range watchers {
 		w.answering()
@@ -97,10 +98,10 @@ func TestRestart(t *testing.T) {
 		a.kill()
 		a, left = l.start("a", c)
 		t.Logf("left after kill -9 and restart: %+v", left)
-		if !left.Open || left.Epoch != uint64(113+16*i) || left.Left <= 0 || left.Left > 400*time.Millisecond {
+		if !left.Open || left.Epoch != uint64(113+16*i) || left.Left <= 0 || left.Left > lease {
 			t.Errorf("got %+v", left)
 		}
-		a.hold(uint64(113+16*(i+1)), 400*time.Millisecond, 50*time.Millisecond)
+		a.hold(uint64(113+16*(i+1)), lease, 50*time.Millisecond)
 		if a.look().Open {
 			t.Error("what was left is told though the gate is ours now")
 		}

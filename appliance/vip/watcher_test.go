@@ -94,7 +94,7 @@ func (l *lab) arping(machine, nic string, target netip.Addr) *watcher {
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return len(w.sent) - 1, c.hardware().String(), true
+		return len(w.sent) - 1, c.hardware().String(), true // -1: the kernel has asked before us
 	})
 	return w
 }
@@ -174,14 +174,16 @@ func (w *watcher) since(from time.Time) (asked, answered int) {
 	return asked, answered
 }
 
-// last is when the last answer came.
-func (w *watcher) last() time.Time {
+// last is when the last question that was answered was asked: a busy machine reads answers late.
+func (w *watcher) last() (last time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.all) == 0 {
-		return time.Time{}
+	for n := range w.got {
+		if n >= 0 && n < len(w.sent) && w.sent[n].After(last) {
+			last = w.sent[n]
+		}
 	}
-	return w.all[len(w.all)-1]
+	return last
 }
 
 // lost is how many questions more than answers there were, of all. For ARP and ND it may be below zero: the kernel asks too.

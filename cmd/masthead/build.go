@@ -247,3 +247,13 @@ func exactArgs(n int) cobra.PositionalArgs {
 		return nil
 	}
 }
+
+// rangeArgs is exactArgs for a command that takes from to arguments.
+func rangeArgs(from, to int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < from || len(args) > to {
+			return usageError{&hint{fmt.Errorf("%s: want %d or %d arguments, got %d", cmd.CommandPath(), from, to, len(args)), cmd.CommandPath() + " --help"}}
+		}
+		return nil
+	}
+}

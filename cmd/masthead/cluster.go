@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -44,7 +45,9 @@ func (a *app) clusterShowCommand() *cobra.Command {
 				fmt.Fprintln(a.err, "nothing is configured yet: masthead cluster edit")
 				return nil
 			}
-			fmt.Fprintf(a.out, "# version %d, by %s, %s\n%s", conf.Version, orDash(conf.By), conf.At.Local().Format("2006-01-02 15:04:05"), conf.Text)
+			// Not among the text: who keeps it in a file and sets it again would have it in the document.
+			fmt.Fprintf(a.err, "version %d, by %s, %s\n", conf.Version, orDash(conf.By), conf.At.Local().Format("2006-01-02 15:04:05"))
+			fmt.Fprint(a.out, conf.Text)
 			return nil
 		},
 	}
@@ -84,7 +87,7 @@ func (a *app) readFile(name string) ([]byte, error) {
 	}
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, fmt.Errorf("read: %w", err)
 	}
 	return data, nil
 }
@@ -144,6 +147,10 @@ func (a *app) clusterEditCommand() *cobra.Command {
 			if err == nil {
 				err = a.setCluster(cmd.Context(), wire.ClusterChange{Text: string(edited), Version: now.Version})
 			}
+			var p *wire.ProblemError
+			if errors.As(err, &p) && p.Status == http.StatusConflict {
+				return &hint{fmt.Errorf("%w; what you wrote is in %s", err, kept), "masthead cluster edit"}
+			}
 			if err != nil {
 				return &hint{err, "masthead cluster set " + kept + ", after correcting it"}
 			}
@@ -191,6 +198,9 @@ func (a *app) clusterSecretCommand() *cobra.Command {
 			"command line, which every user of the machine can see.",
 		Example: "  masthead cluster secret ilo --file password.txt",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if file == "-" && terminalIn(a.in) {
+				return &hint{errors.New("a secret that is typed here would be seen"), "masthead cluster secret " + args[0] + " --file FILE"}
+			}
 			value, err := a.readFile(file)
 			if err != nil {
 				return err
@@ -199,13 +209,22 @@ func (a *app) clusterSecretCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := c.SetClusterSecret(cmd.Context(), args[0], string(value)); err != nil {
+			kept, err := c.SetClusterSecret(cmd.Context(), args[0], string(value))
+			if err != nil {
 				return err
 			}
+			if a.output == "json" {
+				return a.printJSON(kept)
+			}
 			fmt.Fprintf(a.out, "secret %s is kept\n", args[0])
+			if !kept.Named {
+				fmt.Fprintf(a.err, "the configuration does not use it yet: write secret:%s where it belongs\n", args[0])
+			}
+			a.sayDegraded(kept.Degraded)
 			return nil
 		},
 	}
+	a.outputFlag(cmd)
 	cmd.Flags().StringVar(&file, "file", "-", "file with the value; - is the standard input")
 	return cmd
 }

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +16,7 @@ import (
 
 func (a *app) fenceCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "fence", Short: "Look at what can switch heads off, and vouch for a head that is off"}
-	cmd.AddCommand(a.fenceListCommand(), a.fenceTestCommand(), a.fenceConfirmDeadCommand())
+	cmd.AddCommand(a.fenceListCommand(), a.fenceTestCommand(), a.fenceAgentsCommand(), a.fenceShowCommand(), a.fenceConfirmDeadCommand())
 	return cmd
 }
 
@@ -28,41 +32,14 @@ func (a *app) fenceListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printFences(s.Fences)
+			return a.listFences(s.Fences)
 		},
 	}
 	a.outputFlag(cmd)
 	return cmd
 }
 
-func (a *app) fenceTestCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "test HEAD", Short: "Ask the fence devices of a head whether it is on; switches nothing off", Args: exactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.remote.client()
-			if err != nil {
-				return err
-			}
-			all, err := c.FenceTest(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if err := a.printFences(all); err != nil {
-				return err
-			}
-			for _, f := range all {
-				if f.Trouble != "" {
-					return &hint{fmt.Errorf("device %s of %s cannot be relied on: %s", f.Device, args[0], f.Trouble), "masthead cluster edit"}
-				}
-			}
-			return nil
-		},
-	}
-	a.outputFlag(cmd)
-	return cmd
-}
-
-func (a *app) printFences(all []wire.FenceState) error {
+func (a *app) listFences(all []wire.FenceState) error {
 	if a.output == "json" {
 		if all == nil {
 			all = []wire.FenceState{}
@@ -74,11 +51,71 @@ func (a *app) printFences(all []wire.FenceState) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "HEAD\tLEVEL\tDEVICE\tAGENT\tPOWER\tASKED\tNOTE")
-	for _, f := range all {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", f.Head, f.Level, f.Device, f.Agent, orDash(f.Power), ago(f.Checked), f.Trouble)
-	}
+	printFences(w, all, time.Now())
 	return w.Flush()
+}
+
+func (a *app) fenceTestCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "test HEAD", Short: "Ask the fence devices of a head whether it is on; switches nothing off", Args: exactArgs(1),
+		Long: "Asks the fence devices of a head for its power status, from the head that the command talks to. Nothing is switched off.\n" +
+			"Slow devices are waited for. The exit code is 1 if one of them cannot be relied on.",
+		ValidArgsFunction: a.completeHeads,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.remote.client()
+			if err != nil {
+				return err
+			}
+			all, err := a.testFences(cmd.Context(), c, args[0])
+			if err != nil {
+				return err
+			}
+			if err := a.listFences(all); err != nil {
+				return err
+			}
+			for _, f := range all {
+				if f.Asking {
+					return &hint{fmt.Errorf("device %s of %s has not answered", f.Device, args[0]), "masthead fence test " + args[0]}
+				}
+				if f.Trouble != "" {
+					return &hint{fmt.Errorf("device %s of %s cannot be relied on: %s", f.Device, args[0], f.Trouble), "masthead cluster edit"}
+				}
+			}
+			return nil
+		},
+	}
+	a.outputFlag(cmd)
+	return cmd
+}
+
+// fencePatience is how long a test is waited for: several devices of one controller are asked one after the other, each for
+// up to its timeout of 30 s.
+const fencePatience = 3 * time.Minute
+
+// testFences tests the devices of a head. The head answers after some seconds also where devices take longer; asked again,
+// it waits for the same test.
+func (a *app) testFences(ctx context.Context, c *wire.Client, head string) ([]wire.FenceState, error) {
+	until := time.Now().Add(fencePatience)
+	told := false
+	for {
+		all, err := c.FenceTest(ctx, head)
+		if err != nil {
+			return nil, err
+		}
+		var slow []string
+		for _, f := range all {
+			if f.Asking {
+				slow = append(slow, f.Device)
+			}
+		}
+		if len(slow) == 0 || time.Now().After(until) {
+			return all, nil
+		}
+		if !told {
+			fmt.Fprintf(a.err, "still waits for %s\n", strings.Join(slices.Compact(slow), ", "))
+			told = true
+		}
+	}
 }
 
 func (a *app) fenceConfirmDeadCommand() *cobra.Command {
@@ -87,6 +124,7 @@ func (a *app) fenceConfirmDeadCommand() *cobra.Command {
 		Use: "confirm-dead HEAD", Short: "Your word that a head is off, where no device can say so", Args: exactArgs(1),
 		Long: "Gives the head that is asked your word that another one is off, and it takes over. Look at the machine, or pull its\n" +
 			"plug, before you say so: if it runs, there are two owners, and data is lost.",
+		ValidArgsFunction: a.completeHeads,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()
 			if err != nil {
@@ -113,4 +151,29 @@ func (a *app) fenceConfirmDeadCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it without asking")
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// completeHeads completes the names of heads.
+func (a *app) completeHeads(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.headNames(cmd), cobra.ShellCompDirectiveNoFileComp
+}
+
+// headNames are the heads of the cluster, for completion: what cannot be found out is not completed.
+func (a *app) headNames(cmd *cobra.Command) []string {
+	c, err := a.remote.client()
+	if err != nil {
+		return nil
+	}
+	heads, err := c.Heads(cmd.Context())
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, h := range heads {
+		names = append(names, h.Name)
+	}
+	return names
 }

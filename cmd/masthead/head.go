@@ -86,7 +86,8 @@ func (a *app) headConfig(f headFlags) (appliance.Config, error) {
 	}
 	set(&cfg.Pack, f.pack)
 	if f.state != "" && f.state != images.StateDir {
-		cfg.Socket = filepath.Join(f.state, "api.sock") // another state is another head
+		// Another state is another head, with an owner daemon of its own (owner run --socket).
+		cfg.Socket, cfg.OwnerSocket = filepath.Join(f.state, "api.sock"), filepath.Join(f.state, "owner.sock")
 	}
 	if f.http != 0 {
 		cfg.HTTP = f.http

@@ -35,6 +35,7 @@ func (a *app) headSwitchCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&req.To, "to", "", "the head that is to own (default: the other one)")
+	_ = cmd.RegisterFlagCompletionFunc("to", a.completeHeads)
 	cmd.Flags().StringVar(&req.Why, "why", "", "for the log")
 	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "say what would move, and change nothing")
 	a.outputFlag(cmd)
@@ -57,9 +58,13 @@ func (a *app) saySwitch(ctx context.Context, c *wire.Client, s wire.SwitchAnswer
 			if ctx.Err() != nil || time.Now().After(until) {
 				return &hint{errors.New("the switch is not done yet"), "masthead status --why"}
 			}
-			if now, err := c.Owner(ctx); err == nil && now.Owner == s.To {
+			now, err := c.Owner(ctx)
+			if err == nil && now.Owner == s.To {
 				s.Running, s.Epoch = false, now.Epoch
 				break
+			}
+			if err == nil && now.Owner != "" && now.Owner != s.From {
+				return &hint{fmt.Errorf("%s owns the cluster, not %s", now.Owner, s.To), "masthead status --why"}
 			}
 			select {
 			case <-ctx.Done():
@@ -90,8 +95,15 @@ func (a *app) promoteCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if now.Owner == now.Self {
+				return &hint{fmt.Errorf("%s owns the cluster already, epoch %s", now.Self, now.Epoch), "masthead status"}
+			}
+			try := "masthead promote --yes"
+			if req.Force {
+				try = "masthead promote --force --yes"
+			}
 			ask := fmt.Sprintf("Type the name of the head that becomes the owner, %s, to go on: ", now.Self)
-			if err := a.confirmName(ask, now.Self, yes, "masthead promote --yes"); err != nil {
+			if err := a.confirmName(ask, now.Self, yes, try); err != nil {
 				return err
 			}
 			s, err := c.Promote(cmd.Context(), req)

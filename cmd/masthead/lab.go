@@ -30,7 +30,7 @@ func (a *app) labCommand() *cobra.Command {
 		Use:   "lab",
 		Short: "Run a whole cluster in QEMU on this machine, without root, with faults on demand",
 	}
-	cmd.AddCommand(a.labUpCommand(), a.labStatusCommand(), a.labConsoleCommand(), a.labFaultCommand(), a.labDownCommand())
+	cmd.AddCommand(a.labUpCommand(), a.labStatusCommand(), a.labConsoleCommand(), a.labFaultCommand(), a.labTestCommand(), a.labClientCommand(), a.labDownCommand())
 	return cmd
 }
 

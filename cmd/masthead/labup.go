@@ -14,7 +14,6 @@ import (
 
 	"masthead/images"
 	"masthead/node/wire"
-	"masthead/vmtest"
 	"masthead/vmtest/cluster"
 )
 
@@ -23,6 +22,7 @@ const upTimeout = 6 * time.Minute
 
 type labUpFlags struct {
 	stay, once bool
+	takeover   bool
 	timeout    time.Duration
 }
 
@@ -37,29 +37,22 @@ func (a *app) labUpCommand() *cobra.Command {
 		Args:    exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			stay := terminal(a.out) && terminalIn(a.in)
-			return a.labUp(cmd.Context(), args[0], (stay || f.stay) && !f.once, f.timeout)
+			f.stay = (stay || f.stay) && !f.once
+			return a.labUp(cmd.Context(), args[0], f)
 		},
 	}
 	cmd.Flags().BoolVar(&f.stay, "stay", false, "leave the cluster up until a signal, also without a terminal")
 	cmd.Flags().BoolVar(&f.once, "once", false, "take everything down once all machines are up, also on a terminal")
+	cmd.Flags().BoolVar(&f.takeover, "takeover", false, "once all machines are up, pull the owner's plug while a client writes through the virtual address")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", upTimeout, "how long each machine may take to come up")
 	cmd.MarkFlagsMutuallyExclusive("stay", "once")
 	return cmd
 }
 
-func (a *app) labUp(ctx context.Context, file string, stay bool, timeout time.Duration) error {
-	config, err := vmtest.Load(file)
+func (a *app) labUp(ctx context.Context, file string, f labUpFlags) error {
+	config, err := loadLab(file)
 	if err != nil {
 		return err
-	}
-	for name, m := range config.Machines {
-		if m.ISO == "" {
-			continue
-		}
-		if _, err := os.Stat(m.ISO); err != nil {
-			return &hint{fmt.Errorf("machine %s boots from %s, which is not there", name, m.ISO),
-				"masthead build iso images/head.yaml -o " + filepath.Dir(m.ISO)}
-		}
 	}
 	dir, err := labDir(config.Name)
 	if err != nil {
@@ -78,7 +71,7 @@ func (a *app) labUp(ctx context.Context, file string, stay bool, timeout time.Du
 		}
 	}()
 	control.Go(func() error { return c.Serve(ctx) })
-	head, err := a.bootCluster(ctx, c, show, dir, timeout)
+	head, err := a.bootCluster(ctx, c, show, dir, f.timeout)
 	if err != nil {
 		show.close()
 		fmt.Fprintf(a.err, "%s\n", c.Report(ctx))
@@ -89,7 +82,14 @@ func (a *app) labUp(ctx context.Context, file string, stay bool, timeout time.Du
 	if err := a.printBoots(ctx, head, c); err != nil {
 		return err
 	}
-	if !stay {
+	if f.takeover {
+		if head, err = a.takeoverStory(ctx, c); err != nil {
+			return &hint{err, "look at the consoles in " + dir}
+		}
+	} else if err := c.Configure(ctx, head); err != nil {
+		return err
+	}
+	if !f.stay {
 		return nil
 	}
 	example := c.Named(images.RoleHead)[0]
@@ -190,7 +190,7 @@ func (a *app) watchCluster(ctx context.Context, down <-chan struct{}, head *wire
 		}
 		if err != nil {
 			fmt.Fprintf(a.out, "the head does not answer: %v\n", err)
-		} else if err := a.printStatus(status); err != nil {
+		} else if err := a.printStatus(status, time.Now()); err != nil {
 			return err
 		}
 		fmt.Fprintf(a.out, "\nIn another terminal:\n"+

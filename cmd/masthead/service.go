@@ -51,7 +51,7 @@ func (a *app) serviceListCommand() *cobra.Command {
 				return nil
 			}
 			w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "Service Name\tOwner (Last)\tState")
+			heading(w, "Service Name", "Owner (Last)", "State")
 			printServices(w, all)
 			return w.Flush()
 		},
@@ -82,9 +82,9 @@ func (a *app) serviceShowCommand() *cobra.Command {
 			if s.Reason != "" {
 				fmt.Fprintf(w, "reason\t%s\n", s.Reason)
 			}
-			fmt.Fprintln(w, "\nRESOURCE\tKIND\tSTATE\tSINCE\tREASON")
+			heading(w, "Resource", "Kind", "State", "Since", "Reason")
 			for _, r := range s.Resources {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Kind, r.State, ago(r.Since), r.Reason)
+				fmt.Fprintf(w, " %s\t%s\t%s\t%s\t%s\n", r.Name, r.Kind, r.State, ago(r.Since), r.Reason)
 			}
 			return w.Flush()
 		},
@@ -130,8 +130,13 @@ func (a *app) serviceRelocateCommand() *cobra.Command {
 		Use: "relocate SERVICE [HEAD]", Short: "Move a service to another head, and with it all that the owner holds",
 		Long: "Moves a service to another head. The virtual addresses, the data and all services belong to the one owner, so they\n" +
 			"move together: this is `masthead head switch`. --dry-run lists what moves.",
-		Args:              cobra.RangeArgs(1, 2),
-		ValidArgsFunction: a.completeServices,
+		Args: rangeArgs(1, 2),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 1 {
+				return a.headNames(cmd), cobra.ShellCompDirectiveNoFileComp
+			}
+			return a.completeServices(cmd, args, word)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()
 			if err != nil {
@@ -161,8 +166,11 @@ func (a *app) serviceRelocateCommand() *cobra.Command {
 
 // completeServices completes the names of services.
 func (a *app) completeServices(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
 	all, err := a.services(cmd)
-	if err != nil || len(args) > 0 {
+	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var names []string

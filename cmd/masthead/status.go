@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"masthead/node/wire"
 )
@@ -50,7 +56,7 @@ func (a *app) showStatus(ctx context.Context, c *wire.Client) error {
 	if a.output == "json" {
 		return a.printJSON(status)
 	}
-	return a.printStatus(status)
+	return a.printStatus(status, time.Now())
 }
 
 func (a *app) showWhy(ctx context.Context, c *wire.Client) error {
@@ -61,17 +67,29 @@ func (a *app) showWhy(ctx context.Context, c *wire.Client) error {
 	if a.output == "json" {
 		return a.printJSON(owner.Why)
 	}
-	return a.printWhy(owner)
+	a.printWhy(owner, time.Now())
+	return nil
 }
 
 // watchStatus shows it again and again. A head that does not answer is what one looks for, so it goes on.
 func (a *app) watchStatus(ctx context.Context, c *wire.Client, show func(context.Context, *wire.Client) error) error {
+	screen := a.out
+	defer func() { a.out = screen }()
 	for {
-		if terminal(a.out) && a.output != "json" {
-			fmt.Fprint(a.out, "\x1b[H\x1b[2J") // home, and clear
+		var page bytes.Buffer
+		a.out = &page
+		if err := show(ctx, c); err != nil {
+			fmt.Fprintf(&page, "the head does not answer: %v\n", err)
 		}
-		if err := show(ctx, c); err != nil && ctx.Err() == nil {
-			fmt.Fprintf(a.out, "the head does not answer: %v\n", err)
+		if ctx.Err() != nil {
+			return nil
+		}
+		text := page.String()
+		if rows, ok := screenRows(screen); ok && a.output != "json" {
+			text = drawn(text, rows)
+		}
+		if _, err := io.WriteString(screen, text); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -81,19 +99,45 @@ func (a *app) watchStatus(ctx context.Context, c *wire.Client, show func(context
 	}
 }
 
+// screenRows is how many lines the screen has; false: it is none.
+func screenRows(w io.Writer) (int, bool) {
+	if !terminal(w) {
+		return 0, false
+	}
+	size, err := unix.IoctlGetWinsize(int(w.(*os.File).Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Row == 0 {
+		return 24, true
+	}
+	return int(size.Row), true
+}
+
+// drawn is a page that replaces what is on a screen, without a moment of emptiness: each line is cleared behind its text.
+// What does not fit is left out at the end, so that who owns the cluster is always seen.
+func drawn(page string, rows int) string {
+	lines := strings.Split(strings.TrimSuffix(page, "\n"), "\n")
+	if len(lines) > rows-1 {
+		left := len(lines) - max(0, rows-2)
+		lines = append(lines[:max(0, rows-2)], fmt.Sprintf("… %d lines more: masthead status", left))
+	}
+	return "\x1b[H" + strings.Join(lines, "\x1b[K\n") + "\x1b[K\n\x1b[J"
+}
+
 // statusEvents is how many of the last events the page has room for.
 const statusEvents = 6
 
-func (a *app) printStatus(s wire.Status) error {
+// statusNodes is how many nodes it has room for. Of more only those are listed that are not up.
+const statusNodes = 20
+
+func (a *app) printStatus(s wire.Status, now time.Time) error {
 	if s.Owner != nil {
-		if err := a.printOwner(*s.Owner); err != nil {
+		if err := a.printOwner(*s.Owner, now); err != nil {
 			return err
 		}
 		fmt.Fprintln(a.out)
 	}
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "head\t%s, masthead %s, up %s\naddress\t%s\ndhcp\t%s\nCA\t%s\n",
-		s.Name, s.Version, time.Since(s.Started).Round(time.Second), orDash(s.Address), s.DHCP, s.CA)
+		s.Name, s.Version, now.Sub(s.Started).Round(time.Second), orDash(s.Address), s.DHCP, s.CA)
 	if s.ReadOnly != "" {
 		fmt.Fprintf(w, "STATE\tread-only: %s\n", s.ReadOnly)
 	}
@@ -121,13 +165,17 @@ func (a *app) printStatus(s wire.Status) error {
 			return err
 		}
 	}
-	fmt.Fprintln(a.out)
-	if err := a.printImages(s.Images); err != nil {
-		return err
+	if len(s.Images) > 0 {
+		fmt.Fprintln(a.out)
+		if err := a.printImages(s.Images); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintln(a.out)
-	if err := a.printNodes(s.Nodes); err != nil {
-		return err
+	if len(s.Nodes) > 0 {
+		fmt.Fprintln(a.out)
+		if err := a.printStatusNodes(s.Nodes); err != nil {
+			return err
+		}
 	}
 	if len(s.Events) > 0 {
 		fmt.Fprintln(a.out)
@@ -137,9 +185,25 @@ func (a *app) printStatus(s wire.Status) error {
 		if who == "" {
 			who = e.MAC
 		}
-		fmt.Fprintf(a.out, "%s  %-8s %-7s %s\n", e.Time.Local().Format("15:04:05"), who, e.Kind, e.Text)
+		fmt.Fprintf(a.out, "%s  %-8s %-7s %s\n", e.Time.In(now.Location()).Format("15:04:05"), who, e.Kind, e.Text)
 	}
 	return nil
+}
+
+func (a *app) printStatusNodes(all []wire.Node) error {
+	if len(all) <= statusNodes {
+		return a.printNodes(all)
+	}
+	rest := slices.DeleteFunc(slices.Clone(all), func(n wire.Node) bool { return n.Phase == wire.PhaseUp })
+	fmt.Fprintf(a.out, "%d nodes, %d of them up: masthead node list\n", len(all), len(all)-len(rest))
+	if len(rest) == 0 {
+		return nil
+	}
+	if len(rest) > statusNodes {
+		fmt.Fprintf(a.out, "the first %d of the others:\n", statusNodes)
+		rest = rest[:statusNodes]
+	}
+	return a.printNodes(rest)
 }
 
 // fetchingText says how far an image is on its way to a head.

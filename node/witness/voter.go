@@ -70,6 +70,9 @@ func (v *Voter) decide(a Ask, now time.Duration) (bool, Reason) {
 		if v.holder == a.Holder && v.epoch <= a.Epoch {
 			v.until = min(v.until, now)
 		}
+		if now < v.abstains { // or who gives up would take this for a vote, claim, be refused, and give up again
+			return true, Abstains
+		}
 		return true, NotRefused
 	case a.TTL <= 0 || a.TTL > v.config.Longest:
 		return false, BadAsk

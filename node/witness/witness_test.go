@@ -139,6 +139,7 @@ func TestVoter(t *testing.T) {
 			{0, ask(Claim, 16), false, Abstains},
 			{0, ask(Renew, 16), false, Abstains},
 			{0, ask(Query, 0), false, Abstains},
+			{ready - 1, ask(Release, 33), true, Abstains}, // it is no vote for anybody
 			{ready - 1, ask(Claim, 16), false, Abstains},
 			{ready, ask(Claim, 16), true, NotRefused},
 		}},
