@@ -80,9 +80,10 @@ func (d *decider) panel() Phase {
 			d.yes(p.Name, " has given up epoch ", p.Said.Released.String())
 			continue
 		}
-		if why := d.proven(p); why != "" {
+		word := p.ID >= 0 && p.ID < MaxHeads && d.m.dead[p.ID].on && d.m.dead[p.ID].at > p.last
+		if why := d.proven(p); why != "" && (word || a.Vouches || d.v.Data == NoData) {
 			d.yes(why)
-			off = off && d.m.dead[p.ID].on && d.m.dead[p.ID].at > p.last
+			off = off && word
 			continue
 		}
 		off = false
@@ -95,10 +96,16 @@ func (d *decider) panel() Phase {
 		case !p.suspect:
 			d.summary("has heard nothing of ", p.Name, " for a moment")
 			return d.waiting()
-		case p.last < 0 && !a.Vouches && d.v.Data != NoData && a.Quorum == Up:
-			d.summary("not claiming: this head has booted alone, and no voter remembers who had the newest data")
+		case !a.Vouches && d.v.Data != NoData && a.Quorum == Up:
+			// Whoever owned last may have written alone, and the voters that learnt of it have restarted since.
 			d.try("masthead promote")
-			return Blocked
+			if p.last < 0 {
+				d.summary("not claiming: this head has booted alone, and no voter remembers who had the newest data")
+				return Blocked
+			}
+			d.summary("not claiming: nothing is heard of ", p.Name, ", and no voter remembers who had the newest data")
+			d.no("too few voters remember the last owner")
+			return d.suspects()
 		default:
 			d.silentFor(p)
 		}

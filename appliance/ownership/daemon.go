@@ -130,6 +130,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer reread.Stop()
 	threads := time.NewTicker(threadsEvery)
 	defer threads.Stop()
+	again := time.NewTicker(againEvery)
+	defer again.Stop()
 	ending := ctx.Done()
 	var deadline <-chan time.Time
 	for {
@@ -148,6 +150,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 			call()
 		case <-reread.C:
 			d.reload()
+		case <-again.C:
+			if d.parts.failed {
+				d.parts.apply(d.config)
+			}
 		case <-threads.C:
 			d.newThreads()
 		case <-d.parts.changed:
@@ -158,6 +164,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 // rereadEvery is how often the configuration is looked at without having been told: a poke may get lost.
 const rereadEvery = 2 * time.Second
+
+// againEvery is how soon a part that could not be made is tried again: the ports of a daemon that was killed are free a
+// moment later, and its lease lasts for half a second.
+const againEvery = 100 * time.Millisecond
 
 // do runs f in the daemon's own goroutine, and waits for it.
 func (d *Daemon) do(ctx context.Context, f func()) error {

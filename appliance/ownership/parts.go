@@ -25,6 +25,7 @@ import (
 type parts struct {
 	d       *Daemon
 	changed chan struct{} // something happened that a decision may depend on
+	failed  bool          // a part could not be made, and is to be tried again
 
 	heartbeat part[*heartbeat.Heartbeat, heartbeat.Config]
 	judge     part[judge, judgeConfig]
@@ -112,6 +113,7 @@ func remake[T, C any](p *parts, old part[T, C], name string, conf C, reload func
 	it, run, err := make(conf)
 	p.d.troubled(name, err)
 	if err != nil {
+		p.failed = true
 		return part[T, C]{}
 	}
 	next := part[T, C]{it: it, made: true, conf: conf}
@@ -123,6 +125,7 @@ func remake[T, C any](p *parts, old part[T, C], name string, conf C, reload func
 
 // apply makes the parts what a configuration says.
 func (p *parts) apply(c Config) {
+	p.failed = false
 	own, err := ownNets()
 	p.d.troubled("network", err)
 	p.setKeys(c)

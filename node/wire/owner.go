@@ -194,6 +194,6 @@ const (
 	PathOwnerEvents  = PathOwner + "/events"      // ?after=SEQ waits for one
 	PathOwnerReload  = PathOwner + "/reload"      // on the socket only
 	PathFenceAgents  = "/api/v1/fence/agents"
-	PathFenceAgent   = PathFenceAgents + "/" // NAME
-	PathOwnerOff     = PathOwner + "/fence-off/"  // HEAD; on the socket only
+	PathFenceAgent   = PathFenceAgents + "/"     // NAME
+	PathOwnerOff     = PathOwner + "/fence-off/" // HEAD; on the socket only
 )
