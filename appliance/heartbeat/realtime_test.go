@@ -25,7 +25,10 @@ const roleEnv = "MASTHEAD_TEST_ROLE"
 func beRole(role string) int {
 	switch role {
 	case "burn":
-		for {
+		for burned := uint64(0); ; burned++ { // until it is killed
+			if burned == ^uint64(0) {
+				return 0
+			}
 		}
 	case "threads":
 		return beThreads()

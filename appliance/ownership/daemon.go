@@ -56,7 +56,6 @@ type Daemon struct {
 	events *eventLog
 
 	config   Config
-	version  int // of the configuration in force
 	parts    *parts
 	memory   failover.Memory
 	operator operator

@@ -123,9 +123,9 @@ func TestRecordFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, damage = open()
-	defer f.Close()
-	if damage == nil || f.Record() != (failover.Record{}) {
+	again, damage := open()
+	defer func() { _ = again.Close() }()
+	if damage == nil || again.Record() != (failover.Record{}) {
 		t.Fatalf("a damaged record: %+v, %v", f.Record(), damage)
 	}
 	if got, err := os.ReadFile(path + ".old.00"); err != nil || string(got) != "garbage" {

@@ -100,14 +100,14 @@ func (s *System) do(ctx context.Context, f func(*schemas.ComputerSystem) error) 
 		NoModifyTransport: true,
 	})
 	if err != nil {
-		return fmt.Errorf("Redfish at %s: %w", s.endpoint, err)
+		return fmt.Errorf("redfish at %s: %w", s.endpoint, err)
 	}
 	m, err := s.find(c)
 	if err == nil {
 		err = f(m)
 	}
 	if err != nil {
-		return fmt.Errorf("Redfish at %s: %w", s.endpoint, err)
+		return fmt.Errorf("redfish at %s: %w", s.endpoint, err)
 	}
 	return nil
 }
