@@ -22,11 +22,11 @@ build: ## build bin/masthead, one static binary
 	$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/masthead
 
 .PHONY: demo
-demo: ## build the images, boot a head from its ISO and two diskless workers from the head
+demo: ## build the images, boot master, backup and two diskless workers, and pull the master's plug
 	@.ci/prerequisites demo
 	@$(MAKE) --no-print-directory build
 	$(BIN) build iso images/head.yaml -o out
-	$(BIN) lab up vmtest/demo.yaml
+	$(BIN) lab up vmtest/demo.yaml --takeover
 
 .PHONY: test
 test: ## everything: what takes seconds first, then real kernels in QEMU
@@ -68,9 +68,9 @@ bench: ## performance beside the peers a user would pick, as ratios in one run
 	@set -eo pipefail; \
 	export MASTHEAD_REQUIRE=1 MASTHEAD_BENCH=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) MASTHEAD_BENCH_ROOT=$(CURDIR)/out/worker.tar; \
 	$(GO) test -count 1 -run '^TestWorkerArchive$$' ./vmtest/bench | { grep -v '^ok ' || true; }; \
-	for b in rootfs:Seal:3x appliance/httpboot:Chunks:20x appliance/tftp:TFTP:20x appliance/gossip:State:5x cmd/masthead:List:20x cmd/masthead:Nodes:1x builder/iso:Write:3x vmtest/bench:ISO:1x vmtest/bench:Boot:1x; do \
+	for b in rootfs:Seal:3x appliance/httpboot:Chunks:20x appliance/tftp:TFTP:20x appliance/gossip:State:5x cmd/masthead:List:20x cmd/masthead:Nodes:1x builder/iso:Write:3x vmtest/bench:ISO:1x vmtest/bench:Takeover:30x vmtest/bench:Boot:1x; do \
 		IFS=: read -r package name times <<<"$$b"; \
-		$(GO) test -timeout 40m -v -run '^$$' -bench "^Benchmark$$name\$$" -benchtime "$$times" "./$$package" | grep -vE '^(goos:|goarch:|pkg:|cpu:|PASS$$|ok )'; \
+		$(GO) test -timeout 60m -v -run '^$$' -bench "^Benchmark$$name\$$" -benchtime "$$times" "./$$package" | grep -vE '^(goos:|goarch:|pkg:|cpu:|PASS$$|ok )'; \
 	done
 
 .PHONY: clean

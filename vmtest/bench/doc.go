@@ -21,4 +21,27 @@
 // BenchmarkISO builds images/head.yaml, which carries the worker, into an empty store from downloads that are there
 // already, writes the ISO once more from the full store, and compares the writing with xorriso -as mkisofs and with cp
 // of the same content.
+//
+// BenchmarkTakeover moves one virtual address between two heads, which are network namespaces on one switch
+// (vmtest/arena), and measures from a third one, which asks for the address every 5 ms (vmtest/prober). Each repetition has
+// each of the faults once: the planned switch by the program's own command; kill -9 of all of the program, once left so,
+// once started again at once; a power cut, after which nothing of the head is on the network; and SIGSTOP of all of the
+// program for 5 s. The contenders:
+//
+//   - masthead: two heads and three witnesses, with the usual leases and with profile fast; and two heads alone that can
+//     switch one another off, by a fence agent that takes as long as its script (a real device: as long as it takes).
+//   - keepalived: VRRP without preemption, with adverts every 0.1 s (version 3) and at its default of 1 s. Its planned
+//     switch is the orderly end of the daemon.
+//   - Heartbeat 3: keepalive 200 ms and deadtime 1 s; and the times of its example ha.cf, 2 and 30 s, in one of ten
+//     repetitions. Its planned switch is hb_standby.
+//
+// Silence is the longest time without an answer to ARP or to echo requests, whichever is longer. Two owners are two cards
+// that answer ARP in turns. After kill -9 they last until a person removes the address from the dead head; here that is
+// done as soon as the takeover is measured.
+//
+// Where takeovers take fractions of a second, one contender at a time is measured. Those that take seconds go on beside it:
+// they sleep, mostly, and else a run would take hours. The prober has real-time priority, below that of masthead's daemons
+// and of Heartbeat; a repetition in which it stood still all the same, or in which the restart after
+// kill -9 came late by the host's doing, is put aside and done again, at most four times; the table says how many were, and
+// how many that count were disturbed.
 package bench

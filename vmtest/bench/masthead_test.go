@@ -99,3 +99,15 @@ func workerImage(b testing.TB, dir string) (*images.Store, images.Manifest) {
 func flush() { unix.Sync() }
 
 func mb(n int64) float64 { return float64(n) / 1e6 }
+
+// need skips a benchmark for what this machine does not have; where everything is required it fails.
+func need(b testing.TB, ok bool, what string) {
+	b.Helper()
+	switch {
+	case ok:
+	case os.Getenv(envRequire) == "1":
+		b.Fatalf("this benchmark needs %s", what)
+	default:
+		b.Skipf("this benchmark needs %s", what)
+	}
+}

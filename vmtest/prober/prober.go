@@ -42,9 +42,9 @@ func New(wire Wire, mac net.HardwareAddr, self, target netip.Addr) (*Prober, err
 	return &Prober{wire: wire, mac: mac, self: self, target: target, every: Every, Record: NewRecord()}, nil
 }
 
-// Run asks and listens until ctx ends.
-func (p *Prober) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+// Run asks and listens until its context ends.
+func (p *Prober) Run(until context.Context) error {
+	ctx, cancel := context.WithCancel(until)
 	defer cancel()
 	var listening sync.WaitGroup
 	var heard error
@@ -67,7 +67,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	if err == nil {
 		err = heard
 	}
-	if err != nil {
+	if err != nil && until.Err() == nil { // the end may have closed the wire before the last question
 		return fmt.Errorf("probe %s: %w", p.target, err)
 	}
 	return nil
@@ -75,6 +75,7 @@ func (p *Prober) Run(ctx context.Context) error {
 
 // ask sends an ARP request to all, and an echo request to the card that the neighbour's table names.
 func (p *Prober) ask() error {
+	p.Record.asked()
 	if err := p.wire.Send(arp(arpRequest, broadcast, p.mac, p.self, nil, p.target)); err != nil {
 		return err
 	}

@@ -132,3 +132,18 @@ type nowhere struct{}
 
 func (nowhere) Send([]byte) error                            { return nil }
 func (nowhere) Receive(context.Context, []byte) (int, error) { return 0, context.Canceled }
+
+func TestStall(t *testing.T) {
+	const ms = time.Millisecond
+	r := &Record{asks: []time.Duration{5 * ms, 10 * ms, 60 * ms, 65 * ms}}
+	for _, tt := range []struct{ from, to, want time.Duration }{
+		{0, 70 * ms, 50 * ms},
+		{0, 12 * ms, 5 * ms},
+		{62 * ms, 100 * ms, 35 * ms}, // it still stands
+		{70 * ms, 80 * ms, 10 * ms},
+	} {
+		if got := r.Stall(tt.from, tt.to); got != tt.want {
+			t.Errorf("from %v to %v: stood still for %v, want %v", tt.from, tt.to, got, tt.want)
+		}
+	}
+}

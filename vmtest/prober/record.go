@@ -36,6 +36,7 @@ type Record struct {
 	mu   sync.Mutex
 	all  []Answer // in order
 	echo []Answer // to ICMP, of the card that the neighbour's table named
+	asks []time.Duration
 }
 
 // NewRecord begins now.
@@ -49,6 +50,26 @@ func (r *Record) add(to *[]Answer, mac string) {
 	r.mu.Lock()
 	*to = append(*to, Answer{at, mac})
 	r.mu.Unlock()
+}
+
+func (r *Record) asked() {
+	at := r.Now()
+	r.mu.Lock()
+	r.asks = append(r.asks, at)
+	r.mu.Unlock()
+}
+
+// Stall is the longest time between two questions in that time: while the prober itself stood still, a silence says nothing.
+func (r *Record) Stall(from, to time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	longest, last := time.Duration(0), from
+	for _, at := range r.asks {
+		if at > from && at < to {
+			longest, last = max(longest, at-last), at
+		}
+	}
+	return max(longest, to-last)
 }
 
 // Answers are those to ARP since from.
