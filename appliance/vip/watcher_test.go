@@ -186,6 +186,18 @@ func (w *watcher) last() (last time.Time) {
 	return last
 }
 
+// unanswered is how many questions of a time were not answered.
+func (w *watcher) unanswered(from, to time.Time) (count int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for n, at := range w.sent {
+		if _, ok := w.got[n]; !ok && at.After(from) && at.Before(to) {
+			count++
+		}
+	}
+	return count
+}
+
 // lost is how many questions more than answers there were, of all. For ARP and ND it may be below zero: the kernel asks too.
 func (w *watcher) lost() int {
 	w.mu.Lock()
