@@ -71,7 +71,7 @@ type Serial struct {
 type Watchdog struct {
 	Off     bool          `yaml:"off,omitempty"`
 	Device  string        `yaml:"device,omitempty"`  // left out: hardware before softdog
-	Timeout time.Duration `yaml:"timeout,omitempty"` // left out: 10 s
+	Timeout time.Duration `yaml:"timeout,omitempty"` // left out: 5 s
 }
 
 // Arbiter is who decides between the heads.

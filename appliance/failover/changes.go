@@ -30,7 +30,8 @@ func (d *decider) linkChanges(p *other) {
 		return
 	}
 	t, quiet := &d.m.told, quietLink*d.t.Suspect
-	if gone := p.last >= 0 && d.now-p.last > quiet; gone != t.gone[p.ID] {
+	// Who has stood still has not listened meanwhile. That ends no silence either.
+	if gone := p.last >= 0 && !p.alive && (t.gone[p.ID] || d.now-max(p.last, d.m.awake) > quiet); gone != t.gone[p.ID] {
 		t.gone[p.ID] = gone
 		if gone {
 			d.event(true, true, p.Name, " is not heard on any link")
@@ -38,7 +39,7 @@ func (d *decider) linkChanges(p *other) {
 			d.event(false, false, p.Name, " is heard again, on ", newest(p))
 		}
 	}
-	if t.gone[p.ID] || p.last < 0 {
+	if !p.alive {
 		return // one word is enough
 	}
 	for i, l := range p.Links {

@@ -75,13 +75,8 @@ func (d *decider) decision() Decision {
 		Memory: *m, Record: d.rec, Want: d.want(), WantTerm: d.term, Services: Stop,
 		Fence: d.fence, Probe: d.probe, Say: d.say(), Done: d.done, Events: d.evs, Why: d.why,
 	}
-	out.Memory.told = m.told
-	rival := false
-	if d.asksPeers() {
-		for i := range d.peers {
-			rival = rival || d.peers[i].alive && d.peers[i].acts()
-		}
-	}
+	// Two of a pair that were parted: nothing is begun before one of them has given way.
+	rival := d.rival()
 	if m.Phase == Promote && !(rival && d.v.Services == ServicesStopped) || m.Phase == Active {
 		out.Services = Run
 	}

@@ -10,11 +10,13 @@ type Decision struct {
 	// asked for with WantTerm, and Want is what Authority.Grant gave.
 	Want     Epoch
 	WantTerm bool
-	Services Wish   // run the data and the services, or stop them
-	Gate     Gate   // to be open until Gate.Until, for Gate.Epoch
-	Fence    string // the peer to be fenced; empty: none
-	Probe    bool   // probe the network for the VIPs and the peer
-	Say      Said
+	Services Wish // run the data and the services, or stop them
+	Gate     Gate // to be open until Gate.Until, for Gate.Epoch
+	// Fence is the peer to be fenced, said until View.Fencing has an answer that is newer; empty: none. After a failure it is
+	// empty for Timing.FenceRetry, and then said again, which is another attempt.
+	Fence string
+	Probe bool // probe the network for the VIPs and the peer
+	Say   Said
 	// Reset is why this machine must be reset at once, without another word to anybody; empty: it need not.
 	Reset  string
 	Done   Done // the operator's wishes that are settled

@@ -66,6 +66,19 @@ func (d *decider) observe(p *Peer) other {
 // acts reports whether p has an effect on the VIP, the services or the data, by its own word.
 func (p *other) acts() bool { return p.Said.Acting != 0 && p.Said.Phase.Holds() }
 
+// rival reports whether the other head of a pair is heard to act.
+func (d *decider) rival() bool {
+	if !d.asksPeers() {
+		return false
+	}
+	for i := range d.peers {
+		if p := &d.peers[i]; p.alive && p.acts() {
+			return true
+		}
+	}
+	return false
+}
+
 // owner is the head that is heard to act, or whose claim is to be agreed to; nil: none.
 func (d *decider) owner() *other {
 	var best *other

@@ -47,6 +47,9 @@ func (d *decider) idle() {
 	default:
 		d.stand()
 	}
+	if d.m.Phase == Blocked && d.why.Try == "" {
+		d.try("masthead status --why")
+	}
 	d.answerIdle(o)
 }
 
@@ -64,6 +67,9 @@ func (d *decider) follow(o *other) {
 	switch {
 	case o.Said.Phase == Claim:
 		d.summary("agrees that ", o.Name, " becomes the owner")
+	case o.Said.Phase == Active && d.onSerialAlone(o):
+		d.summary("not taking over: the serial link says that the peer is alive")
+		d.no(o.Name, " is heard on ", newest(o), ", and on no NIC")
 	case o.Said.Phase == Active:
 		d.summary("follows ", o.Name)
 	case o.Said.Phase == Promote:
@@ -76,6 +82,16 @@ func (d *decider) follow(o *other) {
 	}
 }
 
+// onSerialAlone reports whether p is heard, and no NIC has anything to do with it.
+func (d *decider) onSerialAlone(p *other) bool {
+	for _, l := range p.Links {
+		if l.Kind == LinkNIC && l.Heard >= 0 && d.now-l.Heard < d.t.Suspect {
+			return false
+		}
+	}
+	return p.alive && len(p.Links) > 0
+}
+
 // adopt takes the epoch of an owner into the record (R2).
 func (d *decider) adopt(o *other) {
 	e := o.Said.Acting
@@ -86,6 +102,9 @@ func (d *decider) adopt(o *other) {
 
 // drop ends a claim. Its epoch is not used again.
 func (d *decider) drop() {
+	if d.m.Epoch != 0 {
+		d.m.dropped = mark{on: true, at: d.now}
+	}
 	d.m.tried = max(d.m.tried, d.m.Epoch)
 	d.m.Epoch = 0
 }
@@ -117,9 +136,6 @@ func (d *decider) stand() {
 		next = Blocked
 	}
 	d.enter(next)
-	if next == Blocked && d.why.Try == "" {
-		d.try("masthead status --why")
-	}
 }
 
 // handedOver waits for the head to which this one has handed over.

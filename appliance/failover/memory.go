@@ -17,6 +17,7 @@ type Memory struct {
 	awake     Instant // decides since then without having stood still
 	known     Epoch   // the highest epoch that anybody was heard to know
 	tried     Epoch   // the highest that was asked for in vain: voters refuse it for good
+	dropped   mark    // when a claim came to nothing last
 	vacant    mark    // nobody owns, as far as one hears, and this head is not the first to claim
 	stuck     mark    // something holds up a takeover
 	refused   mark    // the voters refuse an epoch though nobody has the lease

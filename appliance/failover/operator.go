@@ -41,7 +41,7 @@ func (d *decider) promoted() (next Phase, ok bool) {
 	for i := range d.peers {
 		p := &d.peers[i]
 		if p.alive && (d.asksPeers() || a.Quorum == Up) {
-			return d.ask2(), true // it can be asked
+			return d.entreat(), true // it can be asked
 		}
 	}
 	if v.Probe.VIP && !v.Operator.Force {
@@ -64,8 +64,8 @@ func (d *decider) promoted() (next Phase, ok bool) {
 	return 0, false
 }
 
-// ask2 claims, or has won.
-func (d *decider) ask2() Phase {
+// entreat claims on a person's word from whom can be asked, or has won.
+func (d *decider) entreat() Phase {
 	if d.granted() {
 		return d.win("a person has promoted it")
 	}

@@ -70,13 +70,7 @@ func (d *decider) active() {
 		d.leave(to, why)
 		return
 	}
-	rival := false
-	if d.asksPeers() {
-		for i := range d.peers {
-			rival = rival || d.peers[i].alive && d.peers[i].acts()
-		}
-	}
-	m.rival.keep(rival, d.now)
+	m.rival.keep(d.rival(), d.now)
 	if m.rival.since(d.now, d.t.Silence) {
 		d.lose("another head acts, and does not give way")
 		return

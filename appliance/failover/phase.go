@@ -10,7 +10,7 @@ const (
 	Join                    // looks for the others; decides nothing before they have had time to be heard
 	Standby                 // follows an owner, or waits for one
 	Suspect                 // the owner is silent
-	Claim                   // has written a higher epoch and asks for agreement or a grant
+	Claim                   // asks for agreement or a grant, under an epoch that is written down once it is won
 	Fence                   // waits for the proof that the old owner is off
 	Promote                 // may act: data, then services, then the gate
 	Active                  // owns

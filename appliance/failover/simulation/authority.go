@@ -22,7 +22,7 @@ func (w *World) authority(i int, now failover.Instant) {
 
 func (w *World) panelSays(h *head, a *failover.Authority, now failover.Instant) {
 	p := &h.panel
-	if held := p.held(w); held != 0 && p.until > now {
+	if held := p.held(); held != 0 && p.until > now {
 		a.Held, a.Until = held, p.until
 	}
 	lately := 5 * w.policy.Timing.Renew

@@ -181,18 +181,18 @@ func (w *World) person() {
 		}
 		return
 	}
-	if w.sc.Heads != 2 || l.asked > 2 {
+	if w.sc.Heads != 2 {
 		return
 	}
 	for i := range 2 {
 		h := &w.heads[i]
-		if !h.thinks() || h.view.Memory.Phase != failover.Blocked || w.instant(i)-h.view.Memory.Since < time.Second || w.heads[1-i].power != off {
+		if !h.thinks() || h.view.Memory.Phase != failover.Blocked || w.instant(i)-h.view.Memory.Since < time.Second || w.heads[1-i].power != off || l.asked[i] > 2 {
 			continue
 		}
 		l.holding, l.holder = 1-i, i
 		w.heads[1-i].heldOff = true
 		l.word[i] = true
-		switch l.asked {
+		switch l.asked[i] {
 		case 0:
 			h.operator.ConfirmDead = headNames[1-i]
 		case 1:
@@ -204,7 +204,7 @@ func (w *World) person() {
 		if w.story != nil {
 			w.tell(i, "a person keeps %s off and asks %+v", headNames[1-i], h.operator)
 		}
-		l.asked++
+		l.asked[i]++
 		w.in(0, evPoke, i, h.loopGen)
 		return
 	}

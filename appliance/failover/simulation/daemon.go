@@ -29,7 +29,7 @@ func (w *World) startDaemon(i int) {
 	h.operator = failover.Operator{}
 	h.uplink, h.misses, h.mailed = failover.Unknown, 0, -1
 	for j := range h.from {
-		h.from[j] = heard{any: -1, seq: -1}
+		h.from[j] = heard{any: -time.Hour, before: -time.Hour, seq: -1}
 	}
 	h.view = failover.View{
 		Policy: w.policy,

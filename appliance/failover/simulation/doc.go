@@ -7,6 +7,7 @@
 // ones that run in production. A run is a function of its scenario and one number, the seed: what fails once can be
 // played again, is shrunk to the faults that matter, and is told as a story.
 //
-// What is not simulated: the time between a decision and the kernel (Timing.Margin has it), forged frames, the order of
-// services (package service has tests of its own), and the neighbours' caches.
+// What is not simulated: a daemon that is stopped between its look at the clock and the kernel's timer (Timing.Margin has
+// the time between them), forged frames, the order of services (package service has tests of its own), and the neighbours'
+// caches. Rounds of the consensus and questions to voters are one instant each; what is lost or late of them fails.
 package simulation

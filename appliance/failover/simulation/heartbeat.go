@@ -79,6 +79,9 @@ func (w *World) arrive(e *event) {
 	link := &peer.Links[e.link]
 	silent := link.Heard < 0 || now-link.Heard > w.policy.Timing.Suspect
 	link.Heard = now
+	if w.now-f.any > reaction {
+		f.before = f.any
+	}
 	f.any = w.now
 	w.law.heard(w, e)
 	changed := false
@@ -104,19 +107,25 @@ func (w *World) arrive(e *event) {
 	}
 }
 
+// The gateway is down after so many questions without an answer that a loss of one in ten is none.
+const (
+	uplinkEvery  = 100 * time.Millisecond
+	uplinkMisses = 8
+)
+
 // measure looks at the way to the gateway, and at the carriers.
 func (w *World) measure(i int) {
 	h := &w.heads[i]
-	w.in(200*time.Millisecond, evUplink, i, h.loopGen)
+	w.in(uplinkEvery, evUplink, i, h.loopGen)
 	was := h.uplink
 	switch {
 	case !w.net.carrier[i]:
-		h.uplink, h.misses = failover.Down, 3
+		h.uplink, h.misses = failover.Down, uplinkMisses
 	case w.answers(i, gateway):
 		h.uplink, h.misses = failover.Up, 0
 	default:
 		h.misses++
-		if h.misses >= 3 {
+		if h.misses >= uplinkMisses {
 			h.uplink = failover.Down
 		}
 	}
@@ -191,7 +200,7 @@ func (w *World) probed(i int) {
 	seen.Rounds++
 	if vip || peer {
 		seen.Rounds = 0
-		w.law.answered[i] = w.now
+		w.law.before[i], w.law.answered[i] = w.law.answered[i], w.now
 	}
 	w.step(i)
 }

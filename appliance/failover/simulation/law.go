@@ -10,6 +10,7 @@ import (
 type law struct {
 	resumed  [maxHeads]time.Duration // a paused machine went on
 	answered [maxHeads]time.Duration // a probe of this head was answered
+	before   [maxHeads]time.Duration // and the round before that
 	word     [maxHeads]bool          // a person has told this head that the other one is off
 	person   [maxHeads]bool          // a person has accepted that writes of the other head are lost
 	both     time.Duration           // two open gates that are excused are both open since
@@ -26,7 +27,7 @@ type law struct {
 	leftOver [maxHeads]time.Duration // services are left on a head that does not own since; 0: none
 	holding  int                     // the head that a person keeps off; -1: none
 	holder   int                     // for which head
-	asked    int                     // what the person has tried
+	asked    [2]int                  // what the person has tried there
 }
 
 // gateOpened checks I1 whenever a gate is opened or refreshed, or a machine with an open gate goes on.
@@ -81,8 +82,20 @@ func (w *World) excused(i, j int) bool {
 // alone says whether a head of a pair truly can see nothing of the other one, which the policy available takes for its death.
 func (w *World) alone(i, j int) bool {
 	t := w.policy.Timing
-	return w.now-w.heads[i].from[j].any >= t.Silence-2*time.Millisecond && w.now-w.law.answered[i] >= time.Duration(t.Probes-1)*t.ProbeEvery
+	f := &w.heads[i].from[j]
+	last := f.any
+	if w.now-last < reaction {
+		last = f.before
+	}
+	answered := w.law.answered[i]
+	if w.now-answered < reaction {
+		answered = w.law.before[i]
+	}
+	return w.now-last >= t.Silence-2*time.Millisecond && w.now-answered >= time.Duration(t.Probes-1)*t.ProbeEvery
 }
+
+// reaction is what may pass from a decision to what is done: what comes in meanwhile is heeded by the next one.
+const reaction = 20 * time.Millisecond
 
 // heard: once the one with the older epoch has heard the other, two are one within a moment; if only the other way works,
 // within a second.

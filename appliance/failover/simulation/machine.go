@@ -76,6 +76,7 @@ type head struct {
 // heard is what a head has of another one's heartbeats.
 type heard struct {
 	any     time.Duration // true time of the last good one on any link; negative: none
+	before  time.Duration // the last one that came in more than reaction before that
 	seq     int64         // when the newest was sent
 	ver     uint32
 	waiting bool // some came while the daemon stood still
@@ -101,9 +102,6 @@ func (h *head) machineTime(now time.Duration) time.Duration {
 	d := now - h.since
 	return h.mono + d + d*h.drift/1_000_000
 }
-
-// trueSpan is how long a time of the machine's clock truly is.
-func (h *head) trueSpan(d time.Duration) time.Duration { return d - d*h.drift/1_000_000 }
 
 // open says whether the kernel lets anything of the VIP through.
 func (h *head) open(now time.Duration) bool {
@@ -208,9 +206,10 @@ func (w *World) resume(i int) {
 	}
 }
 
-// feed gives the watchdog its time anew. A daemon that stands still for so long is ended by it.
+// watchdogTimeout is for how long a daemon may stand still before the watchdog resets the machine.
 const watchdogTimeout = 10 * time.Second
 
+// feed gives the watchdog its time anew, whenever a daemon begins or ends to stand still.
 func (w *World) feed(i int) {
 	h := &w.heads[i]
 	h.dogGen++

@@ -33,6 +33,7 @@ type panel struct {
 // vote is what one voter has said.
 type vote struct {
 	boot    uint64           // of the voter, to be sent back to it
+	since   time.Duration    // true time at which that was heard first
 	granted failover.Instant // its vote for want counts until then
 	renewed failover.Instant // and that of a renewal, with which it learnt what the owner is
 	sent    time.Duration    // true time of the ask for that
@@ -204,7 +205,9 @@ func (w *World) answer(e *event) {
 func (w *World) count(i, k int, l *letter) {
 	p := &w.heads[i].panel
 	v := &p.votes[k]
-	v.boot = l.answer.Boot
+	if v.boot != l.answer.Boot {
+		v.boot, v.since = l.answer.Boot, w.now
+	}
 	v.heard, v.last, v.sound = w.instant(i)+1, l.answer, l.answer.Reason != witness.Abstains
 	if l.epoch == 0 || l.epoch != p.want || !l.answer.Granted || l.kind == witness.Release {
 		return
@@ -254,7 +257,18 @@ func (p *panel) tally(w *World) {
 	}
 }
 
-func (p *panel) held(*World) failover.Epoch {
+// known says whether most witnesses were there at that true time, and have not restarted since.
+func (p *panel) known(w *World, at time.Duration) bool {
+	n := 0
+	for k := range w.sc.Witnesses {
+		if v := &p.votes[2+k]; v.boot != 0 && v.since < at {
+			n++
+		}
+	}
+	return n > w.sc.Witnesses/2
+}
+
+func (p *panel) held() failover.Epoch {
 	if p.until == 0 {
 		return 0
 	}

@@ -22,14 +22,15 @@ type replica struct {
 type side struct {
 	content   uint64
 	primary   bool
-	thawed    bool // may write without the peer
-	wrote     bool // has done so in this stint
-	connected bool // as this side believes
-	lost      time.Duration
-	outdated  bool // in its metadata: knows that it is older
-	peerOld   bool // in its metadata: the other one is older
-	fresh     bool // was connected and up to date in this boot
-	target    bool // of a resync
+	thawed    bool          // may write without the peer
+	wrote     bool          // has done so in this stint
+	connected bool          // as this side believes
+	lost      time.Duration // when this side noticed that the peer is gone
+	good      time.Duration // when it last was there
+	outdated  bool          // in its metadata: knows that it is older
+	peerOld   bool          // in its metadata: the other one is older
+	fresh     bool          // was connected and up to date in this boot
+	target    bool          // of a resync
 	diverged  bool
 	forced    bool // promoted by a person with older data
 }
@@ -95,7 +96,8 @@ func (w *World) secondary(i int) {
 
 // thaw is the arbiter's word that a primary without its peer may write. For a panel: a lease that was renewed after the
 // peer was lost, so that a machine which was paused cannot take an old one for it, and with which the voters learnt of the
-// solo, so that they do not vouch for the other head.
+// solo, so that they do not vouch for the other head; of voters
+// that were there while the peer still was: those that have restarted since may have forgotten that it owned meanwhile.
 func (w *World) thaw(i int) {
 	h := &w.heads[i]
 	s := &w.data.side[i]
@@ -105,8 +107,8 @@ func (w *World) thaw(i int) {
 	peer := &h.peers[0]
 	why := ""
 	switch {
-	case w.sc.Kind == failover.Panel && h.panel.held(w) == h.last.Memory.Epoch && h.panel.until > w.instant(i) &&
-		!h.panel.facts.Solo.IsZero() && h.panel.asked > max(s.lost, h.panel.soloAt):
+	case w.sc.Kind == failover.Panel && h.panel.held() == h.last.Memory.Epoch && h.panel.until > w.instant(i) &&
+		!h.panel.facts.Solo.IsZero() && h.panel.asked > max(s.lost, h.panel.soloAt) && h.panel.known(w, s.good):
 		why = "lease"
 	case h.fence.state == failover.FenceProof && w.trueTime(i, h.fence.since) > s.lost-2*time.Second && w.heads[1-i].power == off:
 		why = "proof of fencing"
@@ -114,7 +116,7 @@ func (w *World) thaw(i int) {
 		why = "the peer yields"
 		w.data.side[1-i].outdated = true
 		w.data.side[1-i].fresh = false
-	case w.law.person[i]:
+	case w.law.person[i], w.law.word[i] && w.heads[1-i].power == off:
 		why = "a person"
 	case w.sc.Kind == failover.Pair && w.sc.Loss == failover.Available:
 		why = "policy"
@@ -175,6 +177,9 @@ func (w *World) dataTick() {
 		}
 	}
 	w.connect(path)
+	if path && d.side[0].connected && d.side[1].connected {
+		d.side[0].good, d.side[1].good = w.now, w.now
+	}
 	w.law.writers(w)
 }
 

@@ -35,6 +35,7 @@ func Scenarios() []Scenario {
 	raft := Scenario{Heads: 3, Kind: failover.Raft}
 	return []Scenario{
 		with(pair, "pair, safe, data", func(s *Scenario) { s.Data = true }),
+		with(pair, "pair, safe", func(*Scenario) {}),
 		with(pair, "pair, available", func(s *Scenario) { s.Loss = failover.Available }),
 		with(pair, "pair, available, LAN alone", func(s *Scenario) { s.Loss, s.Direct, s.Serial = failover.Available, false, false }),
 		with(pair, "pair, fencing, data", func(s *Scenario) { s.Fencing, s.Data = true, true }),

@@ -11,10 +11,8 @@ type services struct {
 	state  failover.Services
 	gen    uint32
 	ends   time.Duration
-	asked  failover.Wish
-	solid  bool // started by a daemon that has not stood still since
-	broken int  // faults: they do not start
-	stuck  int  // they do not stop
+	broken int // faults: they do not start
+	stuck  int // they do not stop
 	slow   time.Duration
 }
 
@@ -22,11 +20,9 @@ type services struct {
 func (w *World) wish(i int, wish failover.Wish) {
 	h := &w.heads[i]
 	s := &h.services
-	s.asked = wish
 	switch {
 	case wish == failover.Run && s.state == failover.ServicesStopped:
 		s.state = failover.ServicesStarting
-		s.solid = true
 		w.primary(i)
 		w.later(i, w.rnd.between(5*time.Millisecond, 120*time.Millisecond))
 		w.servicesChanged(i)
