@@ -65,6 +65,10 @@ func (d *decider) guard() {
 	if d.v.Authority.Kind != Pair || !d.v.Fencing.Possible || d.v.Uplink == Down {
 		return
 	}
+	// Where the gateway is silent too it may be this head that is cut off, and the other one that clients reach.
+	if d.v.GatewaySilent > d.t.Suspect {
+		return
+	}
 	for i := range d.peers {
 		p := &d.peers[i]
 		// One beat in ten may get lost (I7, I11): the owner is in no hurry but to be first.

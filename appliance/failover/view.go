@@ -16,13 +16,16 @@ type View struct {
 	RecordErr string
 	Peers     []Peer
 	Uplink    Reading // of this head's way to its clients: carrier of the VIP's NIC, and the gateway where one is configured
-	Probe     Probe
-	Authority Authority
-	Fencing   Fencing
-	Data      Data
-	Services  Services
-	Gate      Gate
-	Operator  Operator
+	// GatewaySilent is for how long the gateway has not answered, which comes before Uplink is Down; 0 where none is
+	// configured.
+	GatewaySilent time.Duration
+	Probe         Probe
+	Authority     Authority
+	Fencing       Fencing
+	Data          Data
+	Services      Services
+	Gate          Gate
+	Operator      Operator
 	// Wall is the time of day, for Record.SoloSince alone: nothing is decided by it.
 	Wall time.Time
 }

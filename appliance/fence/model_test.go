@@ -17,10 +17,10 @@ import (
 func TestNoProofWithoutOff(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		type behaviour struct {
-			orderTakes, orderEnds time.Duration
-			refuses, deaf         bool
-			offAfter              time.Duration // negative: never
-			answers               []int         // 0 truth, 1 error, 2 hangs
+			orderEnds     time.Duration
+			refuses, deaf bool
+			offAfter      time.Duration // negative: never
+			answers       []int         // 0 truth, 1 error, 2 hangs
 		}
 		draw := rapid.Custom(func(rt *rapid.T) behaviour {
 			return behaviour{

@@ -73,7 +73,7 @@ func (d *Daemon) view(now failover.Instant) failover.View {
 // viewVIP adds what the virtual addresses show.
 func (d *Daemon) viewVIP(v *failover.View) {
 	it := d.parts.vip.it
-	v.Uplink, v.Probe = it.Uplink(), it.Probed()
+	v.Uplink, v.GatewaySilent, v.Probe = it.Uplink(), it.GatewaySilent(), it.Probed()
 	v.Gate = d.last.Gate
 	v.Gate.Conflict = it.Conflict()
 	if !d.started {

@@ -156,7 +156,7 @@ func (v *VIP) pause() time.Duration {
 		p = min(p, v.prober.began+probeEvery-now)
 	}
 	if v.c.Gateway.IsValid() {
-		p = min(p, v.gateway.asked+gatewayEvery-now)
+		p = min(p, v.gateway.next()-now)
 	}
 	return max(p, time.Millisecond)
 }
@@ -172,7 +172,7 @@ func (v *VIP) heard(_ *port, c claim) {
 	}
 	v.prober.hear(c)
 	if c.addr == v.c.Gateway {
-		v.gateway.hear()
+		v.gateway.hear(now)
 	}
 	ours := v.vips[c.addr] && v.until > now
 	v.mu.Unlock()

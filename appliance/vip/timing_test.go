@@ -136,20 +136,43 @@ func TestConflictTiming(t *testing.T) {
 
 func TestGateway(t *testing.T) {
 	var g gateway
-	var got []failover.Reading
-	for i := range 12 {
-		now := time.Duration(i) * gatewayEvery
-		if !g.due(now) || g.due(now+gatewayEvery-ms) {
-			t.Fatalf("second %d: not asked once", i)
+	now := failover.Instant(0)
+	if g.silent(now) != 0 {
+		t.Error("silent before it was asked")
+	}
+	// ask asks when it is time, lets it answer or not, and gives when the next question is due.
+	ask := func(answers bool) failover.Reading {
+		now = max(now, g.next())
+		if !g.due(now) || g.due(now+gatewayAgain-ms) {
+			t.Fatalf("at %v: not asked once", now)
 		}
-		got = append(got, g.state)
-		if i == 5 || i == 10 {
-			g.hear()
+		was := g.state
+		if answers {
+			g.hear(now + ms)
+		}
+		return was
+	}
+	if got := ask(true); got != failover.Unknown {
+		t.Errorf("before the first answer: %v", got)
+	}
+	from := now
+	for n := range gatewayMisses {
+		if got := ask(false); got != failover.Up {
+			t.Fatalf("down after %d questions without an answer", n)
 		}
 	}
-	u, up, down := failover.Unknown, failover.Up, failover.Down
-	if diff := cmp.Diff([]failover.Reading{u, u, u, down, down, down, up, up, up, down, down, up}, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	if got := ask(false); got != failover.Up && got != failover.Down {
+		t.Errorf("after all: %v", got)
+	}
+	if g.state != failover.Down || now-from > 1200*ms {
+		t.Errorf("%v %v after the last answer", g.state, now-from)
+	}
+	if got := g.silent(now); got != now-from-ms {
+		t.Errorf("silent for %v, want %v", got, now-from-ms)
+	}
+	ask(true)
+	if g.state != failover.Up || g.misses != 0 || g.silent(now+ms) != 0 {
+		t.Errorf("answers again: %v, %d misses", g.state, g.misses)
 	}
 }
 

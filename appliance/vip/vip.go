@@ -242,6 +242,16 @@ func (v *VIP) Uplink() failover.Reading {
 	return worst(all...)
 }
 
+// GatewaySilent is for how long the gateway has not answered; 0 where none is configured, or it was never asked.
+func (v *VIP) GatewaySilent() time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.c.Gateway.IsValid() {
+		return 0
+	}
+	return v.gateway.silent(v.c.Now())
+}
+
 func (v *VIP) event(text string, bad bool) {
 	if bad {
 		v.c.Log.Warn(text)

@@ -156,7 +156,6 @@ func (w *World) measure(i int) {
 // probing is the rounds of ARP probes.
 type probing struct {
 	on   bool
-	gen  uint32
 	seen failover.Probe
 }
 

@@ -42,8 +42,7 @@ type head struct {
 
 	// The daemon.
 	running   bool
-	stopped   bool // SIGSTOP
-	stopGen   uint32
+	stopped   bool   // SIGSTOP
 	daemonGen uint32 // of this run of the daemon
 	loopGen   uint32 // of its timers: another one after each stop or pause
 	zero      time.Duration

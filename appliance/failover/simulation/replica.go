@@ -10,7 +10,6 @@ import (
 // primary completes without the other head are one bit of content; a head whose content lacks a bit that the other has, has
 // lost writes that somebody was told are safe.
 type replica struct {
-	on      bool
 	stints  uint
 	side    [2]side
 	apart   time.Duration // the path is broken since; negative: it is not
