@@ -20,7 +20,9 @@ const (
 	storyTaken = time.Minute     // until the other head has taken over
 	storyWhole = 4 * time.Minute // until the old owner is back
 	storyShell = 2 * time.Minute // a command on a worker
-	storyAfter = 5 * time.Second // of writing, to the new owner
+	// storyAttached is until the workers have found the other head.
+	storyAttached = time.Minute
+	storyAfter    = 5 * time.Second // of writing, to the new owner
 )
 
 // story is a takeover, told as it happens: the owner's plug is pulled while a client writes through the virtual address.
@@ -55,8 +57,8 @@ func (s *story) tell(ctx context.Context) (*wire.Client, error) {
 		return nil, err
 	}
 	standby := s.t.Other(owner)
-	old, next := s.t.Client(owner), s.t.Client(standby)
-	before, err := old.Owner(ctx)
+	next := s.t.Client(standby)
+	before, err := s.t.Client(owner).Owner(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -115,14 +117,25 @@ func (s *story) tell(ctx context.Context) (*wire.Client, error) {
 		return nil, fmt.Errorf("%s took the cluster back, unasked", last)
 	}
 	s.say("%s is back, as standby of %s", owner, standby)
-	return next, s.checkWrites(ctx, next, old, writer)
+	return next, s.checkWrites(ctx, standby, owner, writer)
 }
 
-// lookAtWorkers reads from the roots of the workers, and gives what must not change.
+// readFiles reads files of a root from where it comes from, and sums them up.
+const readFiles = "echo 3 > /proc/sys/vm/drop_caches; cat /bin/[a-d]* > /run/lab-files; sha256sum /run/lab-files; rm /run/lab-files"
+
+// lookAtWorkers reads from the roots of the workers, and gives what must not change. A worker that was attached to a head
+// that died looks for another one first.
 func (s *story) lookAtWorkers(ctx context.Context, head *wire.Client) (map[string]untouched, error) {
 	all := map[string]untouched{}
+	until := time.Now().Add(storyAttached)
 	for _, name := range s.workers {
-		sum, err := cluster.Shell(ctx, head, name, "echo 3 > /proc/sys/vm/drop_caches; cat /bin/[a-d]* > /run/lab-files; sha256sum /run/lab-files; rm /run/lab-files", nil, storyShell)
+		sum, err := cluster.Shell(ctx, head, name, readFiles, nil, storyShell)
+		for err != nil && time.Now().Before(until) {
+			if err := s.pause(ctx, time.Second); err != nil {
+				return nil, err
+			}
+			sum, err = cluster.Shell(ctx, head, name, readFiles, nil, storyShell)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -166,8 +179,9 @@ func (s *story) startClient(ctx context.Context, head *wire.Client, worker strin
 	}
 }
 
-// checkWrites ends the client, and looks on both heads for what was acknowledged.
-func (s *story) checkWrites(ctx context.Context, head, other *wire.Client, worker string) error {
+// checkWrites ends the client, and looks on both heads for what was acknowledged, once they have the same state again.
+func (s *story) checkWrites(ctx context.Context, owner, standby, worker string) error {
+	head := s.t.Client(owner)
 	text, err := cluster.Shell(ctx, head, worker, "ps ax | grep 'lab clien[t]' | while read pid rest; do kill $pid; done; cat "+clientLog+"; rm "+clientLog+" "+clientToken, nil, storyShell)
 	if err != nil {
 		return err
@@ -177,13 +191,18 @@ func (s *story) checkWrites(ctx context.Context, head, other *wire.Client, worke
 		return err
 	}
 	s.say("%d writes were acknowledged, %d were not; the longest pause between two was %.1f s", w.acknowledged, w.lost, w.gap.Seconds())
-	for _, c := range []*wire.Client{head, other} {
-		node, err := c.Node(ctx, worker)
+	equal, cancel := context.WithTimeout(ctx, storyWhole)
+	defer cancel()
+	if err := s.c.AwaitMember(equal, head, standby); err != nil {
+		return err
+	}
+	for _, name := range []string{owner, standby} {
+		node, err := s.t.Client(name).Node(ctx, worker)
 		if err != nil {
 			return err
 		}
 		if missing := w.missing(node.Attrs); len(missing) > 0 {
-			return fmt.Errorf("acknowledged writes are lost: %s", strings.Join(missing, ", "))
+			return fmt.Errorf("acknowledged writes are not on %s: %s", name, strings.Join(missing, ", "))
 		}
 	}
 	s.say("every acknowledged write can be read on both heads")

@@ -78,7 +78,7 @@ func (v *Voter) decide(a Ask, now time.Duration) (bool, Reason) {
 		return false, BadAsk
 	case a.Facts.Gen < v.facts.Gen:
 		return false, OldGen
-	case a.Epoch < v.epoch || a.Epoch <= v.released[a.Holder]:
+	case a.Epoch < max(v.epoch, v.owned) || a.Epoch <= v.released[a.Holder]:
 		return false, OldEpoch
 	}
 	if a.Kind == Renew {

@@ -1,0 +1,137 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"masthead/images"
+	"masthead/vmtest"
+	"masthead/vmtest/qemu"
+)
+
+// withService is a service of one systemd unit, and the monitor of seed 004: where MySQL does not answer any more, the other
+// head takes over. In the hour that its period leaves out the test leaves out the period.
+func withService(now time.Time) string {
+	period := ""
+	if now.UTC().Hour() < 23 {
+		period = "when: hr {12am-11pm}, "
+	}
+	return fencedPair + `services:
+  - name: job
+    resources: [{name: job, unit: {name: lab-job}}]
+monitors:
+  - name: local_mysql:mysql
+    hosts: [localhost]
+    tcp: {port: 3306}
+    interval: 10s
+    randskew: 4s
+    periods:
+      - {` + period + `numalerts: 1, alerts: [{failover: true}, {mail: {subject: MYSQL monitor is requesting failover}}]}
+`
+}
+
+// labJob is a unit that shows by its process whether it was touched.
+const labJob = `mkdir -p /etc/systemd/system; printf '[Service]\nExecStart=/bin/sleep infinity\n' > /etc/systemd/system/lab-job.service
+masthead file add /etc/systemd/system/lab-job.service`
+
+// TestVMTakeoverDebian takes two Debian heads with MariaDB in their root through what systemd, a hardware watchdog and a
+// service add to a takeover.
+func TestVMTakeoverDebian(t *testing.T) {
+	t.Parallel()
+	program(t)
+	definition, err := filepath.Abs("../head-mariadb.yaml")
+	must(t, err)
+	config := pairOf("takeover-debian", vmtest.MachineConfig{
+		Role: string(images.RoleHead), Memory: 896, ISO: iso(t, definition), Watchdog: qemu.WatchdogReset,
+		Disks: []vmtest.DiskConfig{{Size: headDisk, Label: images.StateLabel}}, Forward: map[string]int{HTTPS: 443, plainHTTP: 80},
+	})
+	config.Cluster = withService(time.Now())
+	s := startSeveral(t, 2, config)
+	for _, head := range s.Named(images.RoleHead) {
+		eventually(t, bootTime, "MariaDB runs on "+head, func(ctx context.Context) error {
+			_, err := Shell(ctx, s.clients[head], head, "systemctl is-active mariadb", nil, shellWithin)
+			return err
+		})
+	}
+	s.shell(t, "head1", labJob)
+	s.equal(t, "head1", afterHeal)
+	over := s.watched(t)
+	owner, _, err := over.AwaitWhole(t.Context(), bootTime)
+	must(t, err)
+
+	s.runsOn(t, owner)
+	if status, err := s.clients[owner].Owner(t.Context()); err != nil || !strings.Contains(status.Watchdog, "i6300") {
+		t.Errorf("watchdog of %s: %q, %v; want the hardware's", owner, status.Watchdog, err)
+	}
+	s.scenarios(t, over, "switch")
+	owner = over.Other(owner)
+	s.runsOn(t, owner)
+
+	// The daemon is killed: systemd starts it again, and it finds its service where it left it.
+	const mainPID = "systemctl show -P MainPID lab-job"
+	before := s.shell(t, owner, mainPID)
+	s.scenarios(t, over, "kill")
+	if after := s.shell(t, owner, mainPID); after != before {
+		t.Errorf("the service of a killed daemon had process %s, now %s", before, after)
+	}
+
+	t.Run("MySQL fails", func(t *testing.T) { s.mysqlFails(t, over, owner) })
+	owner = over.Other(owner)
+	s.runsOn(t, owner)
+	s.scenarios(t, over, "power-cut")
+	s.runsOn(t, over.Other(owner))
+	s.scenarios(t, over, "watchdog")
+}
+
+// mysqlFails is the example of seed 004: nobody answers at port 3306 any more, though all else is well.
+func (s *several) mysqlFails(t *testing.T, over *Takeover, owner string) {
+	mails, from := len(over.mailbox.Mails()), over.Record.Now()
+	began := time.Now()
+	s.shell(t, owner, "systemctl stop mariadb")
+	must(t, over.AwaitTaken(t.Context(), over.Other(owner), replyTime))
+	gap, double := over.Silence(from)
+	t.Logf("MySQL failed on %s; %s owned the cluster %.1f s later; the address was silent for %v", owner, over.Other(owner), time.Since(began).Seconds(), gap)
+	if double > 0 {
+		t.Errorf("both answered %d times", double)
+	}
+	eventually(t, replyTime, "the mail", func(context.Context) error {
+		for _, mail := range over.mailbox.Mails()[mails:] {
+			if strings.Contains(mail, "MYSQL monitor is requesting failover") {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d mails, none of the monitor", len(over.mailbox.Mails())-mails)
+	})
+	s.shell(t, owner, "systemctl start mariadb")
+	_, _, err := over.AwaitWhole(t.Context(), bootTime)
+	must(t, err)
+}
+
+// runsOn waits until the service runs on a head, and on no other (I9).
+func (s *several) runsOn(t *testing.T, owner string) {
+	t.Helper()
+	eventually(t, replyTime, "the service runs on "+owner+" alone", func(ctx context.Context) error {
+		for _, head := range s.Named(images.RoleHead) {
+			out, err := Shell(ctx, s.clients[head], head, "systemctl is-active lab-job || true", nil, shellWithin)
+			if active := strings.TrimSpace(out) == "active"; err != nil || active != (head == owner) {
+				return fmt.Errorf("%s: %s, %v", head, out, err)
+			}
+		}
+		return nil
+	})
+	if out := s.mustAt(t, owner, "service", "list"); !contains(out, "job", owner, "started") {
+		t.Errorf("service list on %s:\n%s", owner, out)
+	}
+}
+
+// shell runs a line on a head.
+func (s *several) shell(t *testing.T, head, line string) string {
+	t.Helper()
+	out, err := Shell(t.Context(), s.clients[head], head, line, nil, replyTime)
+	must(t, err)
+	return strings.TrimSpace(out)
+}
