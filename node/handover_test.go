@@ -104,7 +104,7 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%s does not run the binary in /run:\n%s", u.Path, u.Content)
 		}
 	}
-	if d := cmp.Diff([]string{"masthead-agent.service", "masthead-head.service"}, names); d != "" {
+	if d := cmp.Diff([]string{"masthead-agent.service", "masthead-head.service", "masthead-owner.service"}, names); d != "" {
 		t.Errorf("units of a head (-want +got):\n%s", d)
 	}
 	if n := len(units(images.RoleWorker)); n != 1 {

@@ -178,8 +178,8 @@ func (w *World) probed(i int) {
 		return
 	}
 	w.in(w.policy.Timing.ProbeEvery, evProbe, i, h.loopGen)
-	vip := w.foreign && w.answers(i, gateway)
-	peer := false
+	foreign := w.foreign && w.answers(i, gateway)
+	vip, peer := false, false
 	for k := range h.view.Peers {
 		j := peerAt(i, k)
 		o := &w.heads[j]
@@ -195,8 +195,11 @@ func (w *World) probed(i int) {
 		}
 	}
 	seen := &h.probe.seen
-	seen.VIP, seen.Peer = vip, peer
+	seen.VIP, seen.Peer = vip || foreign, peer
 	seen.Rounds++
+	if foreign {
+		seen.Rounds = 0
+	}
 	if vip || peer {
 		seen.Rounds = 0
 		w.law.before[i], w.law.answered[i] = w.law.answered[i], w.now
