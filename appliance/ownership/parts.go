@@ -133,7 +133,11 @@ func (p *parts) apply(c Config) {
 	p.judge = remake(p, p.judge, "arbiter", p.judgeConfig(c), p.reloadJudge, p.makeJudge)
 	vips, err := p.vipConfig(c, own)
 	p.d.troubled("addresses", err)
-	p.vip = remake(p, p.vip, "vip", vips, nil, p.makeVIP)
+	if len(vips.addresses) > 0 {
+		p.vip = remake(p, p.vip, "vip", vips, nil, p.makeVIP)
+	} else {
+		p.dropVIP()
+	}
 	p.fencer = remake(p, p.fencer, "fence", fenceConfigOf(c), nil, p.makeFencer)
 	p.mailer = remake(p, p.mailer, "mail", c.document.Mail, p.reloadMailer, p.makeMailer)
 	said := p.wishes.set(c.Wishes)
@@ -203,13 +207,23 @@ func (p *parts) vipConfig(c Config, own []ownNet) (vipConfig, error) {
 
 func (p *parts) makeVIP(c vipConfig) (*vip.VIP, func(context.Context) error, error) {
 	v, err := vip.New(vip.Config{
-		Addresses: c.addresses, Peers: c.peers, Gateway: c.gateway, Gate: c.profile.Gate, Now: p.d.now, Log: p.d.log,
-		Event: p.teller("vip"),
+		Addresses: c.addresses, Peers: c.peers, Gateway: c.gateway, Gate: c.profile.Gate, Now: p.d.now,
+		Event: p.teller("vip"), // which logs it
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	return v, v.Run, nil
+}
+
+// dropVIP ends what looks after virtual addresses: there are none any more.
+func (p *parts) dropVIP() {
+	if !p.vip.made {
+		return
+	}
+	p.vip.run.stop()
+	p.d.troubled("gate", p.vip.it.Shut(context.Background()))
+	p.vip = part[*vip.VIP, vipConfig]{}
 }
 
 // teller makes an event of what a part says, from any goroutine.

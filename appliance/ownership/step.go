@@ -81,9 +81,6 @@ func (d *Daemon) viewVIP(v *failover.View) {
 			v.Gate = failover.Gate{Open: true, Epoch: failover.Epoch(epoch), Until: until}
 		}
 	}
-	if len(d.parts.vip.conf.addresses) == 0 {
-		v.Uplink = failover.Up // nothing has clients yet
-	}
 }
 
 // barred is why this head may not claim yet: the configuration that the daemon read is of an earlier boot, and this head may

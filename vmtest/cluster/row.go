@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -97,11 +98,25 @@ func (t *Takeover) Run(ctx context.Context, s Scenario) (Row, error) {
 	for _, d := range doubles {
 		failed("two owners: %s answered from %v to %v between answers of the other", t.NameOf(d.MAC), d.First, d.Last)
 	}
-	if row.Mails = len(t.mailbox.Mails()) - mails; s.Mail && row.Mails == 0 {
+	if s.Mail && t.awaitMail(ctx, mails) != nil {
 		failed("nobody was told by mail")
 	}
+	row.Mails = len(t.mailbox.Mails()) - mails
 	row.Failed = strings.Join(bad, "; ")
 	return row, err
+}
+
+// mailWithin bounds the way of a mail: those about one thing that come fast are sent as one.
+const mailWithin = time.Minute
+
+// awaitMail waits until there are more mails than before.
+func (t *Takeover) awaitMail(ctx context.Context, before int) error {
+	return await(ctx, mailWithin, "a mail", func(context.Context) error {
+		if len(t.mailbox.Mails()) == before {
+			return errors.New("none has come")
+		}
+		return nil
+	})
 }
 
 // judge holds the end of a scenario against what must be.

@@ -14,11 +14,11 @@ import (
 )
 
 // withService is a service of one systemd unit, and the monitor of seed 004: where MySQL does not answer any more, the other
-// head takes over. In the hour that its period leaves out the test leaves out the period.
+// head takes over. In the hour that its period leaves out the test has another one.
 func withService(now time.Time) string {
-	period := ""
-	if now.UTC().Hour() < 23 {
-		period = "when: hr {12am-11pm}, "
+	period := "when: hr {12am-11pm}"
+	if now.UTC().Hour() == 23 {
+		period = "when: hr {11pm-12am}"
 	}
 	return fencedPair + `services:
   - name: job
@@ -30,7 +30,9 @@ monitors:
     interval: 10s
     randskew: 4s
     periods:
-      - {` + period + `numalerts: 1, alerts: [{failover: true}, {mail: {subject: MYSQL monitor is requesting failover}}]}
+      - ` + period + `
+        numalerts: 1
+        alerts: [{failover: true}, {mail: {subject: MYSQL monitor is requesting failover}}]
 `
 }
 

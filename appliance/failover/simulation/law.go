@@ -161,9 +161,9 @@ func (w *World) servicesChanged(i int) {
 		if w.sc.Kind == failover.Pair && w.sc.Loss == failover.Available && !w.sc.Fencing && w.alone(i, j) {
 			continue // the exception of I1
 		}
-		if o.view.Memory.Phase == failover.Release && o.services.state == failover.ServicesStopping {
-			// It has lost its lease and stops in order, which Timing.StopWithin bounds: the gate is shut and the data fenced
-			// off, so that what still runs there has no effect. See leftovers for the bound.
+		if p := o.view.Memory.Phase; p != failover.Promote && p != failover.Active && o.services.state == failover.ServicesStopping {
+			// It has lost its lease, or was killed and lost it meanwhile, and stops in order, which Timing.StopWithin bounds:
+			// the gate is shut and the data fenced off, so that what still runs there has no effect. See leftovers for the bound.
 			continue
 		}
 		w.fail("I9", "services start on "+headNames[i]+" and are "+o.services.state.String()+" on "+headNames[j])
