@@ -186,7 +186,7 @@ func (d *Daemon) settled(err error) bool {
 // withhold performs what may be done before the record is on the disk: what was given up is given up, what is open under
 // an epoch that the disk has stays open, and nothing new begins.
 func (d *Daemon) withhold(next failover.Decision, now failover.Instant) {
-	if d.recErr != "" || !d.last.Gate.Open || next.Gate.Epoch != d.last.Gate.Epoch || next.Gate.Epoch != d.record.Record().Epoch {
+	if !d.last.Gate.Open || next.Gate.Epoch != d.last.Gate.Epoch || next.Gate.Epoch != d.record.Record().Epoch {
 		next.Gate = failover.Gate{}
 	}
 	if d.parts.vip.made && next.Gate.Open {

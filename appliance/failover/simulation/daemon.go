@@ -42,6 +42,7 @@ func (w *World) startDaemon(i int) {
 		h.links[k] = [ways]failover.Link{{Name: "eth0", Heard: -1}, {Name: "eth1", Heard: -1}, {Name: "ttyS0", Kind: failover.LinkSerial, Heard: -1}}
 	}
 	w.relink(i)
+	h.inherited = h.gateUntil - h.zero
 	if h.gateUntil > h.machineTime(w.now) {
 		h.view.Gate = failover.Gate{Open: true, Epoch: h.gateEpoch, Until: h.gateUntil - h.zero}
 	}
@@ -205,7 +206,7 @@ func (w *World) step(i int) {
 	v.Fencing = w.fenceReading(i)
 	w.authority(i, now)
 	h.leased, h.leaseEnd = v.Authority.Held, v.Authority.Until
-	h.gateWas = h.gateUntil - h.zero
+	h.gateWas = max(h.gateUntil-h.zero, h.inherited)
 	w.steps++
 
 	d := w.decide(*v, now)

@@ -70,6 +70,7 @@ type head struct {
 	leased    failover.Epoch // what the arbiter said before the last decision
 	leaseEnd  failover.Instant
 	gateWas   failover.Instant // until then the kernel had the gate open before
+	inherited failover.Instant // until then an earlier run of the daemon had opened it
 }
 
 // heard is what a head has of another one's heartbeats.
