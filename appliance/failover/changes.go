@@ -2,12 +2,13 @@ package failover
 
 // told is what people have been told, so that each change is told once.
 type told struct {
-	blocked  string           // why nobody owned, when that was mailed; empty: not since somebody owned
-	up, down [MaxHeads]uint16 // by head: the links that were heard, and those that were said to be silent
-	gone     [MaxHeads]bool   // the head is not heard on any
-	uplink   bool             // this head's uplink is down
-	conflict string           // the machine that answers for a virtual address besides this head
-	ill      string           // why this head should not own
+	blocked  string            // why nobody owned, when that was mailed; empty: not since somebody owned
+	up, down [MaxHeads]uint16  // by head: the links that were heard, and those that were said to be silent
+	gone     [MaxHeads]bool    // the head is not heard on any
+	back     [MaxHeads]Instant // when it was heard again
+	uplink   bool              // this head's uplink is down
+	conflict string            // the machine that answers for a virtual address besides this head
+	ill      string            // why this head should not own
 }
 
 // changes makes events of what is other than before.
@@ -36,6 +37,7 @@ func (d *decider) linkChanges(p *other) {
 		if gone {
 			d.event(true, true, p.Name, " is not heard on any link")
 		} else {
+			t.back[p.ID] = d.now
 			d.event(false, false, p.Name, " is heard again, on ", newest(p))
 		}
 	}
@@ -51,7 +53,7 @@ func (d *decider) linkChanges(p *other) {
 			}
 			t.up[p.ID] |= bit
 			t.down[p.ID] &^= bit
-		case t.down[p.ID]&bit != 0:
+		case t.down[p.ID]&bit != 0, t.back[p.ID] > 0 && d.now-t.back[p.ID] < quiet: // its links come back one by one
 		case l.Heard >= 0 && d.now-l.Heard > quiet && d.now-d.m.awake > quiet,
 			l.Heard < 0 && d.now-d.m.started > d.t.JoinWait+quiet:
 			d.event(true, true, "nothing comes from ", p.Name, " on the ", l.Kind.String(), " link ", l.Name, ", and it is heard on ", newest(p))
