@@ -48,9 +48,9 @@ func TestVMCluster(t *testing.T) {
 				Disks: []vmtest.DiskConfig{{Size: 128 << 20, Label: images.StateLabel}}, Forward: map[string]int{HTTPS: 443, plainHTTP: 80}},
 			// With so little memory n01 cannot keep its whole root, so its reads depend on the head.
 			"n01": worker(256, qemu.BIOS, qemu.FromNetwork, false),
-			"n02": worker(320, qemu.BIOS, qemu.FromNetwork, true),
-			"n03": worker(320, qemu.UEFI, qemu.FromNetwork, false),
-			"n04": worker(320, qemu.UEFI, qemu.FromHTTP, false),
+			"n02": worker(384, qemu.BIOS, qemu.FromNetwork, true),
+			"n03": worker(384, qemu.UEFI, qemu.FromNetwork, false),
+			"n04": worker(384, qemu.UEFI, qemu.FromHTTP, false),
 		},
 	})
 	for _, step := range []struct {
