@@ -20,18 +20,19 @@ const (
 
 // Scenario is a fault, and what must become of the ownership.
 type Scenario struct {
-	Name string
-	What string // is injected, for people
-	Ends Ends
+	Name string `json:"name"`
+	What string `json:"what"` // is injected, for people
+	Ends Ends   `json:"ends"`
 	// Goal is the longest silence of the virtual address that the specification allows on real hardware; 0: the fault itself
 	// is longer than any takeover.
-	Goal time.Duration
-	Mail bool // somebody must be told
+	Goal time.Duration `json:"goal,omitempty"`
+	Mail bool          `json:"mail,omitempty"` // somebody must be told
 	// Quick: only a processor of its own is quick enough for that end. An emulated one starts the daemon in seconds, which is
 	// longer than its lease: there the other head may take over.
-	Quick bool
+	Quick bool `json:"quick,omitempty"`
 	// Fencing and Watchdog: the lab's heads must have management controllers, or hardware watchdogs.
-	Fencing, Watchdog bool
+	Fencing  bool `json:"fencing,omitempty"`
+	Watchdog bool `json:"watchdog,omitempty"`
 
 	// inject does it; what is left of it is mended afterwards. owner and standby are who they are before it.
 	inject func(ctx context.Context, t *Takeover, owner, standby string) error

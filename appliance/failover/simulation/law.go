@@ -149,7 +149,7 @@ func (w *World) servicesChanged(i int) {
 		if j == i || !o.alive() || o.services.state == failover.ServicesStopped {
 			continue
 		}
-		if !o.thinks() || w.now-o.troubled < 500*time.Millisecond || w.law.person[i] {
+		if !o.thinks() || o.starved > 0 || w.now-o.troubled < 500*time.Millisecond || w.law.person[i] {
 			continue
 		}
 		if o.disk.writing {

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"masthead/appliance/configuration"
+	"masthead/vmtest"
+	"masthead/vmtest/cluster"
+)
+
+// The lab files that are shipped, and the configurations of the clusters in them, are right.
+func TestLabFiles(t *testing.T) {
+	files, err := filepath.Glob("../../vmtest/*.yaml")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	placeholder := regexp.MustCompile(`\$\{(management\.[a-z0-9]+|mail)\}`)
+	prober := regexp.MustCompile(regexp.QuoteMeta(cluster.ProberName))
+	for _, file := range files {
+		if filepath.Base(file) == "head-mariadb.yaml" {
+			continue // an image
+		}
+		config, err := vmtest.Load(file)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		text := prober.ReplaceAllString(config.Cluster, cluster.ProberAddress.String())
+		if _, err := configuration.Parse(file, []byte(placeholder.ReplaceAllString(text, "10.0.2.2:1"))); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestChosen(t *testing.T) {
+	all := cluster.Scenarios()
+	if got, err := chosen(all, nil); err != nil || len(got) != len(all) {
+		t.Errorf("%d of %d, %v", len(got), len(all), err)
+	}
+	if got, err := chosen(all, []string{"panic", "switch"}); err != nil || len(got) != 2 || got[0].Name != "switch" {
+		t.Errorf("%+v, %v; want them in the order of the matrix", got, err)
+	}
+	if _, err := chosen(all, []string{"meteor"}); err == nil {
+		t.Error("a scenario that there is not was taken")
+	}
+}
