@@ -1,7 +1,6 @@
 package appliance
 
 import (
-	"bytes"
 	"crypto/sha256"
 	_ "embed"
 	"fmt"
@@ -9,9 +8,9 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
-	"text/template"
 	"time"
 
 	"masthead/images"
@@ -95,11 +94,12 @@ func (h *Head) installScript() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read this program: %w", err)
 	}
-	var out bytes.Buffer
-	err = template.Must(template.New("install").Parse(installScript)).Execute(&out, map[string]any{
-		"Head": h.cfg.Name, "URL": h.url(), "Host": h.cfg.Address.Addr().String(), "Plain": plainURL(h.cfg.Address.Addr(), h.cfg.HTTP) + wire.PlainInstall,
-		"CA": string(h.authority.Digest()), "PEM": strings.TrimSpace(string(h.authority.PEM())), "SHA256": digest.Hex(), "Size": size,
-		"Path": wire.PathInstall, "Version": h.cfg.Version, "Machine": machines[runtime.GOARCH],
-	})
-	return out.Bytes(), err
+	// No text/template: it calls methods by their names, for which the linker keeps every method of every package (20 MB).
+	return []byte(strings.NewReplacer(
+		"{{head}}", h.cfg.Name, "{{url}}", h.url(), "{{host}}", h.cfg.Address.Addr().String(),
+		"{{plain}}", plainURL(h.cfg.Address.Addr(), h.cfg.HTTP)+wire.PlainInstall,
+		"{{ca}}", string(h.authority.Digest()), "{{pem}}", strings.TrimSpace(string(h.authority.PEM())),
+		"{{sha256}}", digest.Hex(), "{{size}}", strconv.FormatInt(size, 10), "{{path}}", wire.PathInstall,
+		"{{version}}", h.cfg.Version, "{{machine}}", machines[runtime.GOARCH],
+	).Replace(installScript)), nil
 }

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes this server a head of the cluster of {{.Head}}: installs the program of that head and joins.
+# Makes this server a head of the cluster of {{head}}: installs the program of that head and joins.
 #
 # This script came over plain HTTP: whoever sits on the way can change it, and then it does what they want, whatever it
 # prints. Where that is not excluded, look at it before it runs, and compare its CA with what 'masthead status' prints on
-# {{.Head}}; or copy /usr/local/bin/masthead over SSH instead:
-#     curl -fsSL {{.Plain}} -o install-head && less install-head && sh install-head
+# {{head}}; or copy /usr/local/bin/masthead over SSH instead:
+#     curl -fsSL {{plain}} -o install-head && less install-head && sh install-head
 # If nobody has changed it, the rest cannot be tampered with: the program comes over TLS from a head with that CA and has
 # the SHA-256 that stands here, and the join token, which carries the same CA, is shown to no other cluster.
 #
@@ -12,16 +12,15 @@
 # MASTHEAD_ADDRESS (ADDRESS/PREFIX), MASTHEAD_NAME, MASTHEAD_DHCP (auto, server, proxy, off).
 set -eu
 
-HEAD='{{.Head}}'
-HEAD_HOST='{{.Host}}'
-HEAD_URL='{{.URL}}'
-CA='{{.CA}}'
-SHA256='{{.SHA256}}'
-MACHINE='{{.Machine}}'
+HEAD='{{head}}'
+HEAD_HOST='{{host}}'
+HEAD_URL='{{url}}'
+CA='{{ca}}'
+SHA256='{{sha256}}'
+MACHINE='{{machine}}'
 BINARY=/usr/local/bin/masthead
 UNIT=/etc/systemd/system/masthead-head.service
 OWNER_UNIT=/etc/systemd/system/masthead-owner.service
-SOCKET=/run/masthead/api.sock
 
 say() { printf '%s\n' "$*"; }
 
@@ -34,7 +33,7 @@ die() {
 }
 
 check() {
-	[ "$(id -u)" = 0 ] || die 'this has to run as root' 'curl -fsSL {{.Plain}} | sudo sh'
+	[ "$(id -u)" = 0 ] || die 'this has to run as root' 'curl -fsSL {{plain}} | sudo sh'
 	[ -d /run/systemd/system ] || die 'this server does not run systemd' 'masthead head run, started by its own init'
 	machine=$(uname -m)
 	[ "$machine" = "$MACHINE" ] ||
@@ -87,11 +86,11 @@ fetch() {
 	trap 'rm -rf "$work"' EXIT
 	trap 'exit 1' HUP INT TERM
 	cat >"$work/ca.pem" <<'PEM'
-{{.PEM}}
+{{pem}}
 PEM
-	say "Fetches masthead {{.Version}} from $HEAD_URL"
-	curl -fsS --cacert "$work/ca.pem" --max-time 600 -o "$work/masthead" "$HEAD_URL{{.Path}}" ||
-		die "$HEAD_URL gave no program" "curl -v --cacert CA $HEAD_URL{{.Path}}"
+	say "Fetches masthead {{version}} from $HEAD_URL"
+	curl -fsS --cacert "$work/ca.pem" --max-time 600 -o "$work/masthead" "$HEAD_URL{{path}}" ||
+		die "$HEAD_URL gave no program" "curl -v --cacert CA $HEAD_URL{{path}}"
 	printf '%s  %s\n' "$SHA256" "$work/masthead" | sha256sum -c - >/dev/null 2>&1 ||
 		die 'the program is not the one that this script is for' 'fetch the script again: the head may have been updated meanwhile'
 	install -m 0755 "$work/masthead" "$BINARY.new"
@@ -143,7 +142,8 @@ UNIT
 	# With --join it serves nothing, no DHCP above all, before it is a head of the cluster.
 	systemctl restart masthead-head.service
 	count=0
-	until [ -S "$SOCKET" ]; do
+	# The socket alone says nothing: one that a program before it has left stays there.
+	until "$BINARY" head list >/dev/null 2>&1; do
 		count=$((count + 1))
 		[ "$count" -le 150 ] || die 'the head does not start' 'journalctl -u masthead-head.service'
 		sleep 0.2

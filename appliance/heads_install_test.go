@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,7 +23,7 @@ const standIn = "MASTHEAD_TEST_STAND_IN"
 
 func TestMain(m *testing.M) {
 	if file := os.Getenv(standIn); file != "" && len(os.Args) > 2 && os.Args[2] == "list" {
-		os.Exit(1)
+		os.Exit(0) // the head answers, and is alone
 	} else if file != "" {
 		if err := os.WriteFile(file, []byte(strings.Join(os.Args[1:], " ")+"\n"), 0o600); err != nil {
 			os.Exit(1)
@@ -155,22 +154,12 @@ func TestInstallScriptRuns(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
-			sockets, err := os.MkdirTemp("", "mh")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer os.RemoveAll(sockets)
-			l, err := net.Listen("unix", filepath.Join(sockets, "s"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
 			s := text
 			if tt.change != nil {
 				s = tt.change(s)
 			}
 			for from, to := range map[string]string{
-				"/usr/local/bin/masthead": dir + "/masthead", "/etc/systemd/system/": dir + "/", "/run/masthead/api.sock": sockets + "/s", "/run/systemd/system": dir,
+				"/usr/local/bin/masthead": dir + "/masthead", "/etc/systemd/system/": dir + "/", "/run/systemd/system": dir,
 			} {
 				s = strings.ReplaceAll(s, from, to)
 			}
