@@ -39,7 +39,9 @@ type Message struct {
 	To      []string // none: Mail.To
 	Subject string
 	Text    string
-	Time    time.Time // of what it tells; zero: when it is posted
+	// Urgent mails wait a minute for one another, not a quarter of an hour.
+	Urgent bool
+	Time   time.Time // of what it tells; zero: when it is posted
 	// Done, if not nil, is told once: nil if the mail was accepted by the server (alone or as part of a collected one), else
 	// why it was given up. It must not block.
 	Done func(error)

@@ -12,6 +12,10 @@ const (
 	// A key's first mails go at once, then what comes is collected: at most keyBurst + 96 mails a day about a link that flaps.
 	keyBurst  = 3
 	keyRefill = 15 * time.Minute
+	// Who owns the cluster is what an administrator is woken for: a takeover after some switches and cut cables of the last
+	// quarter of an hour is news.
+	urgentBurst  = 10
+	urgentRefill = time.Minute
 	// All keys together: what an administrator can read, and a mail server accepts.
 	allBurst  = 30
 	allRefill = time.Minute
@@ -102,8 +106,8 @@ func (o *outbox) next(now time.Time) (*parcel, time.Duration) {
 			if !p.paid {
 				p.paid = true
 				key := p.messages[0].Key
-				o.quota[key] = o.quota[key].take(now, keyBurst, keyRefill)
-				o.all = o.all.take(now, allBurst, allRefill)
+				o.quota[key] = o.quota[key].take(now, p.limits())
+				o.all = o.all.take(now, all)
 			}
 			p.sending = true
 			return p, 0
@@ -118,7 +122,7 @@ func (o *outbox) next(now time.Time) (*parcel, time.Duration) {
 func (o *outbox) due(p *parcel) time.Time {
 	at := p.retry
 	if !p.paid {
-		for _, t := range []time.Time{o.quota[p.messages[0].Key].at(keyRefill), o.all.at(allRefill)} {
+		for _, t := range []time.Time{o.quota[p.messages[0].Key].at(p.limits()), o.all.at(all)} {
 			if t.After(at) {
 				at = t
 			}
@@ -130,7 +134,7 @@ func (o *outbox) due(p *parcel) time.Time {
 // sent forgets a parcel: it was sent, or given up.
 func (o *outbox) sent(p *parcel, now time.Time) {
 	delete(o.waiting, p.id)
-	maps.DeleteFunc(o.quota, func(_ string, b bucket) bool { return b.full(now, keyBurst, keyRefill) })
+	maps.DeleteFunc(o.quota, func(_ string, b bucket) bool { return b.full(now, keys) && b.full(now, urgent) })
 }
 
 // failed puts a parcel back. Not ok: it has been tried for long enough and is forgotten.
@@ -164,24 +168,44 @@ func (p *parcel) mail() Message {
 	return Message{Key: last.Key, To: last.To, Time: last.Time, Subject: fmt.Sprintf("%s (and %d before)", last.Subject, n-1), Text: b.String()}
 }
 
+// limits are those of the bucket from which the parcel is paid.
+func (p *parcel) limits() limits {
+	if p.messages[0].Urgent {
+		return urgent
+	}
+	return keys
+}
+
+// limits are how many tokens a bucket holds, and how long it takes to get one more.
+type limits struct {
+	burst  int
+	refill time.Duration
+}
+
+var (
+	keys   = limits{keyBurst, keyRefill}
+	urgent = limits{urgentBurst, urgentRefill}
+	all    = limits{allBurst, allRefill}
+)
+
 // bucket is a token bucket. One token comes each refill; the last one was taken, or would have come, at empty.
 type bucket struct{ empty time.Time }
 
-func (b bucket) at(refill time.Duration) time.Time {
+func (b bucket) at(l limits) time.Time {
 	if b.empty.IsZero() {
 		return time.Time{}
 	}
-	return b.empty.Add(refill)
+	return b.empty.Add(l.refill)
 }
 
-func (b bucket) take(now time.Time, burst int, refill time.Duration) bucket {
+func (b bucket) take(now time.Time, l limits) bucket {
 	// Never more than burst tokens are saved up.
-	if first := now.Add(-time.Duration(burst) * refill); b.empty.Before(first) {
+	if first := now.Add(-time.Duration(l.burst) * l.refill); b.empty.Before(first) {
 		b.empty = first
 	}
-	return bucket{b.empty.Add(refill)}
+	return bucket{b.empty.Add(l.refill)}
 }
 
-func (b bucket) full(now time.Time, burst int, refill time.Duration) bool {
-	return now.Sub(b.empty) >= time.Duration(burst)*refill
+func (b bucket) full(now time.Time, l limits) bool {
+	return now.Sub(b.empty) >= time.Duration(l.burst)*l.refill
 }

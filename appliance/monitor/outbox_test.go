@@ -59,6 +59,26 @@ func TestFlappingLink(t *testing.T) {
 	}
 }
 
+// A takeover is told within a minute, whatever was told in the minutes before.
+func TestOutboxUrgent(t *testing.T) {
+	o := newOutbox()
+	sent := 0
+	for i := range 40 {
+		now := noon.Add(time.Duration(i) * 5 * time.Second)
+		o.add(Message{Key: "owner", Subject: "takeover", Urgent: true}, now)
+		p, wait := o.next(now)
+		if p != nil {
+			sent++
+			o.sent(p, now)
+		} else if wait <= 0 || wait > urgentRefill {
+			t.Fatalf("the next mail in %s", wait)
+		}
+	}
+	if want := urgentBurst + 3; sent != want { // 195 s
+		t.Errorf("%d mails, want %d", sent, want)
+	}
+}
+
 func TestOutboxFirstMailsGoAtOnce(t *testing.T) {
 	o := newOutbox()
 	var at []time.Duration

@@ -36,7 +36,7 @@ func (d *Daemon) mail(text string, why failover.Why) {
 		name = "cluster"
 	}
 	m.it.Post(monitor.Message{
-		Key: "owner", Subject: fmt.Sprintf("[%s] %s: %s", name, c.Self, text), Text: b.String(), Time: time.Now(),
+		Key: "owner", Urgent: true, Subject: fmt.Sprintf("[%s] %s: %s", name, c.Self, text), Text: b.String(), Time: time.Now(),
 		Done: func(err error) {
 			if err != nil {
 				d.event("mail", fmt.Sprintf("the mail %q was not sent: %v", text, err), true)
