@@ -10,15 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vmware/govmomi"
-	"github.com/vmware/govmomi/find"
-	"github.com/vmware/govmomi/object"
-	"github.com/vmware/govmomi/session"
-	"github.com/vmware/govmomi/vim25"
-	"github.com/vmware/govmomi/vim25/mo"
-	"github.com/vmware/govmomi/vim25/soap"
-	"github.com/vmware/govmomi/vim25/types"
-
 	"masthead/appliance/fence/param"
 	"masthead/appliance/fence/trust"
 )
@@ -35,10 +26,10 @@ var Params = slices.Concat(param.Set{
 
 // Machine is a virtual machine.
 type Machine struct {
-	url              *url.URL
-	user             *url.Userinfo
-	plug, datacenter string
-	tls              *tls.Config
+	url                *url.URL
+	username, password string
+	plug, datacenter   string
+	tls                *tls.Config
 }
 
 // New reads the parameters of a machine; it does not connect.
@@ -53,23 +44,19 @@ func New(given map[string]string) (*Machine, error) {
 	}
 	host := net.JoinHostPort(strings.Trim(v["ip"], "[]"), v["ipport"])
 	return &Machine{
-		url:  &url.URL{Scheme: "https", Host: host, Path: "/sdk"},
-		user: url.UserPassword(v["username"], v["password"]),
+		url:      &url.URL{Scheme: "https", Host: host, Path: "/sdk"},
+		username: v["username"], password: v["password"],
 		plug: v["plug"], datacenter: v["datacenter"], tls: c,
 	}, nil
 }
 
 // Off orders the machine off. One that is off already is not ordered: VMware refuses that.
 func (m *Machine) Off(ctx context.Context) error {
-	return m.do(ctx, func(vm *object.VirtualMachine) error {
-		if on, err := power(ctx, vm); err == nil && !on {
+	return m.do(ctx, func(c *client, vm ref) error {
+		if on, err := power(ctx, c, vm); err == nil && !on {
 			return nil
 		}
-		task, err := vm.PowerOff(ctx)
-		if err == nil {
-			err = task.WaitEx(ctx)
-		}
-		if err != nil {
+		if err := powerOff(ctx, c, vm); err != nil {
 			return fmt.Errorf("power off %s: %w", m.plug, err)
 		}
 		return nil
@@ -78,46 +65,51 @@ func (m *Machine) Off(ctx context.Context) error {
 
 // On asks for the power state.
 func (m *Machine) On(ctx context.Context) (on bool, err error) {
-	err = m.do(ctx, func(vm *object.VirtualMachine) error {
-		on, err = power(ctx, vm)
+	err = m.do(ctx, func(c *client, vm ref) error {
+		on, err = power(ctx, c, vm)
 		return err
 	})
 	return on, err
 }
 
 // power is the power state of vm. A suspended machine is not off: its memory, with what it held to be true, comes back.
-func power(ctx context.Context, vm *object.VirtualMachine) (bool, error) {
-	var v mo.VirtualMachine
-	if err := vm.Properties(ctx, vm.Reference(), []string{"runtime.powerState", "runtime.connectionState"}, &v); err != nil {
+func power(ctx context.Context, c *client, vm ref) (bool, error) {
+	p, err := c.properties(ctx, vm, "runtime.powerState", "runtime.connectionState")
+	if err != nil {
 		return false, fmt.Errorf("power state: %w", err)
 	}
-	if s := v.Runtime.ConnectionState; s != types.VirtualMachineConnectionStateConnected {
-		return false, fmt.Errorf("power state: the host of the machine is %s", s)
+	if s := p["runtime.connectionState"].Text; s != "connected" {
+		return false, fmt.Errorf("power state: the host of the machine is %.40q", s)
 	}
-	switch v.Runtime.PowerState {
-	case types.VirtualMachinePowerStatePoweredOff:
+	switch s := p["runtime.powerState"].Text; s {
+	case "poweredOff":
 		return false, nil
-	case types.VirtualMachinePowerStatePoweredOn, types.VirtualMachinePowerStateSuspended:
+	case "poweredOn", "suspended":
 		return true, nil
+	default:
+		return false, fmt.Errorf("power state: %.40q is not known", s)
 	}
-	return false, fmt.Errorf("power state: %.40q is not known", v.Runtime.PowerState)
 }
 
-func (m *Machine) do(ctx context.Context, f func(*object.VirtualMachine) error) error {
-	sc := soap.NewClient(m.url, m.tls.InsecureSkipVerify)
-	sc.Client.Transport = trust.Transport(m.tls)
-	vc, err := vim25.NewClient(ctx, sc)
+func powerOff(ctx context.Context, c *client, vm ref) error {
+	task, err := call[ref](ctx, c, "PowerOffVM_Task", struct {
+		This ref `xml:"_this"`
+	}{vm})
 	if err != nil {
-		return fmt.Errorf("VMware at %s: %w", m.url.Host, err)
+		return err
 	}
-	c := &govmomi.Client{Client: vc, SessionManager: session.NewManager(vc)}
-	if err := c.Login(ctx, m.user); err != nil {
-		return fmt.Errorf("VMware at %s: %w", m.url.Host, err)
+	if len(task) != 1 {
+		return errors.New("PowerOffVM_Task: no task in the answer")
 	}
-	defer c.Logout(ctx)
-	vm, err := m.find(ctx, vc)
+	return c.wait(ctx, task[0])
+}
+
+// do logs in, finds the machine and calls f with it.
+func (m *Machine) do(ctx context.Context, f func(*client, ref) error) error {
+	c, err := connect(ctx, m.url, trust.Transport(m.tls))
 	if err == nil {
-		err = f(vm)
+		defer c.logout(ctx)
+		err = m.with(ctx, c, f)
 	}
 	if err != nil {
 		return fmt.Errorf("VMware at %s: %w", m.url.Host, err)
@@ -125,47 +117,13 @@ func (m *Machine) do(ctx context.Context, f func(*object.VirtualMachine) error) 
 	return nil
 }
 
-// find is the machine that is meant; where that is not clear it is none.
-func (m *Machine) find(ctx context.Context, c *vim25.Client) (*object.VirtualMachine, error) {
-	if looksLikeUUID(m.plug) {
-		ref, err := object.NewSearchIndex(c).FindByUuid(ctx, nil, m.plug, true, nil)
-		if err != nil {
-			return nil, err
-		}
-		vm, ok := ref.(*object.VirtualMachine)
-		if !ok {
-			return nil, errors.New("no virtual machine has this UUID")
-		}
-		return vm, nil
+func (m *Machine) with(ctx context.Context, c *client, f func(*client, ref) error) error {
+	if err := c.login(ctx, m.username, m.password); err != nil {
+		return err
 	}
-	f := find.NewFinder(c)
-	if !strings.HasPrefix(m.plug, "/") {
-		dc, err := f.DatacenterOrDefault(ctx, m.datacenter)
-		if err != nil {
-			return nil, err
-		}
-		f.SetDatacenter(dc)
-	}
-	vm, err := f.VirtualMachine(ctx, escape(m.plug))
+	vm, err := c.find(ctx, m.plug, m.datacenter)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return vm, nil
-}
-
-// escape keeps a name from being read as a pattern (find uses path.Match).
-func escape(name string) string {
-	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(name)
-}
-
-func looksLikeUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i, c := range s {
-		if dash := i == 8 || i == 13 || i == 18 || i == 23; dash != (c == '-') || !dash && !strings.ContainsRune("0123456789abcdefABCDEF", c) {
-			return false
-		}
-	}
-	return true
+	return f(c, vm)
 }
