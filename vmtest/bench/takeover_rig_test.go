@@ -73,6 +73,24 @@ func (r *rig) await() error {
 	}
 }
 
+// anew cuts the power of both heads and starts them again.
+func (r *rig) anew() error {
+	for _, head := range []string{head1, head2} {
+		if err := r.Machine(head).PowerCut(); err != nil {
+			return err
+		}
+	}
+	for _, head := range []string{head1, head2} {
+		if err := r.Machine(head).PowerOn(); err != nil {
+			return err
+		}
+		if err := r.boot(head); err != nil {
+			return err
+		}
+	}
+	return r.await()
+}
+
 // sample is one repetition.
 type sample struct {
 	silent  time.Duration // nobody answered
@@ -97,8 +115,10 @@ func (r *rig) round(b *testing.B, n int, stage *sync.Mutex, t *takeovers) {
 			// What goes wrong with a peer on a busy host is no fault of ours; it goes on from where its heads come to rest.
 			b.Logf("not measured: %s", text)
 			if err := r.await(); err != nil {
-				b.Errorf("%s: %v", r.name, err)
-				return
+				if err = r.anew(); err != nil {
+					b.Errorf("%s: started anew: %v", r.name, err)
+					return
+				}
 			}
 			continue
 		}
