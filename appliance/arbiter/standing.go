@@ -22,7 +22,7 @@ func (l *Lease) Authority(now failover.Instant) failover.Authority {
 	var memory witness.Answer
 	memory, a.Vouches = l.Memory(now)
 	if a.Vouches {
-		a.Solo = memory.Facts.Solo
+		a.Owned, a.Solo = failover.Epoch(memory.Owned), memory.Facts.Solo
 	}
 	if a.Held == 0 {
 		a.Refused = l.refused(now)
@@ -85,7 +85,7 @@ func (l *Lease) Memory(now failover.Instant) (witness.Answer, bool) {
 		if !l.fresh(st, now) || !st.last.Remembers {
 			return never
 		}
-		if st.last.Owned > best.Owned {
+		if st.last.Owned > best.Owned || st.last.Owned == best.Owned && st.last.Facts.Solo.After(best.Facts.Solo) {
 			best = st.last
 		}
 		return st.heard

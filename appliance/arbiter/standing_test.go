@@ -113,6 +113,7 @@ func TestLeaseVouches(t *testing.T) {
 		return witness.Answer{Epoch: epoch, Remembers: true, Owned: epoch, Facts: witness.Facts{Solo: time.Unix(int64(epoch), 0)}}
 	}
 	forgot := witness.Answer{Epoch: 33}
+	followed := witness.Answer{Epoch: 33, Remembers: true, Owned: 33}
 	for _, tt := range []struct {
 		name    string
 		answers map[string]witness.Answer
@@ -124,6 +125,8 @@ func TestLeaseVouches(t *testing.T) {
 		{"one, and two that forgot", map[string]witness.Answer{"n1": memory(33), "n2": forgot, "n3": forgot}, false, 0},
 		{"two", map[string]witness.Answer{"n1": memory(33), "n2": memory(33)}, true, 33},
 		{"two, one of which was away", map[string]witness.Answer{"n1": memory(16), "n2": memory(33), "n3": forgot}, true, 33},
+		{"two, one of which heard of its being alone", map[string]witness.Answer{"n1": followed, "n2": memory(33)}, true, 33},
+		{"and the other way round", map[string]witness.Answer{"n1": memory(33), "n2": followed}, true, 33},
 		{"the other head", map[string]witness.Answer{"b": memory(33), "n1": forgot}, true, 33},
 		{"the other head, which forgot", map[string]witness.Answer{"b": forgot, "n1": memory(33)}, false, 0},
 		{"only this one", map[string]witness.Answer{"a": memory(33), "n1": memory(33)}, false, 0},
@@ -131,8 +134,8 @@ func TestLeaseVouches(t *testing.T) {
 		s := newScripted(t)
 		s.round(tt.answers)
 		got := s.Authority(s.now)
-		if got.Vouches != tt.want || tt.want && got.Solo.Unix() != tt.solo {
-			t.Errorf("%s: vouches %v, solo %v; want %v, %v", tt.name, got.Vouches, got.Solo, tt.want, tt.solo)
+		if got.Vouches != tt.want || tt.want && (got.Solo.Unix() != tt.solo || got.Owned != 33) {
+			t.Errorf("%s: vouches %v, epoch %v, solo %v; want %v, %v", tt.name, got.Vouches, got.Owned, got.Solo, tt.want, tt.solo)
 		}
 	}
 }

@@ -4,11 +4,11 @@ import "time"
 
 // ask claims: it asks the other head of a pair, or the voters.
 func (d *decider) ask() Phase {
-	m, a := &d.m, &d.v.Authority
+	m, a := d.m, &d.v.Authority
 	if why := d.barred(); why != "" {
 		return d.notAllowed(why)
 	}
-	d.probe = true
+	d.out.Probe = true
 	if a.Kind == Panel && m.Phase != Claim && m.dropped.on && d.now-m.dropped.at < d.t.Renew {
 		// Whatever makes claims come to nothing at once (voters that answer now one, now the other), epochs are not to run.
 		d.summary("claims again in a moment")
@@ -20,7 +20,7 @@ func (d *decider) ask() Phase {
 			m.Epoch = a.Grant
 		} else {
 			d.drop()
-			d.term = true
+			d.out.WantTerm = true
 		}
 	case m.Phase != Claim || m.Epoch < m.known || m.Epoch <= d.rec.Epoch:
 		d.drop()
@@ -48,7 +48,7 @@ func (d *decider) next() Epoch {
 // refusedForGood reports that voters refuse the epoch though nobody has the lease: a daemon that ran before this one has
 // given it back.
 func (d *decider) refusedForGood() bool {
-	m, a := &d.m, &d.v.Authority
+	m, a := d.m, &d.v.Authority
 	m.refused.keep(m.Phase == Claim && a.Refused != "" && (a.Owner == "" || a.Owner == d.v.Self.Name) && a.Held == 0, d.now)
 	if !m.refused.since(d.now, d.t.TTL+2*d.t.Renew) {
 		return false
@@ -71,7 +71,7 @@ func (d *decider) whom() string {
 
 // win begins a term: the record is written, and what follows acts under it.
 func (d *decider) win(how string) Phase {
-	m := &d.m
+	m := d.m
 	if why := d.barred(); why != "" {
 		return d.notAllowed(why)
 	}
@@ -83,7 +83,7 @@ func (d *decider) win(how string) Phase {
 	if d.rec.Owner != d.v.Self.Name {
 		solo = time.Time{}
 	}
-	d.rec = Record{ClusterGen: d.rec.ClusterGen, Epoch: m.Epoch, Owner: d.v.Self.Name, SoloSince: solo, DataUUID: d.rec.DataUUID}
+	*d.rec = Record{ClusterGen: d.rec.ClusterGen, Epoch: m.Epoch, Owner: d.v.Self.Name, SoloSince: solo, DataUUID: d.rec.DataUUID}
 	if !d.anyAlive() && len(d.peers) > 0 {
 		d.solo()
 	}

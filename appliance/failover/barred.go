@@ -27,24 +27,25 @@ func (d *decider) barred() string {
 	return ""
 }
 
-// older reports whether the last owner has written without this head (R5).
+// older reports whether the last owner has written without this head (R5). The last owner itself has all that it wrote,
+// whatever the voters that missed its last words remember of it, and whoever has claimed since in vain.
 func (d *decider) older() bool {
-	a, r := &d.v.Authority, &d.rec
-	if d.v.Data == NoData || a.Solo.IsZero() {
+	a, r := &d.v.Authority, d.rec
+	switch {
+	case d.v.Data == NoData || a.Solo.IsZero():
 		return false
+	case r.Owner != d.v.Self.Name:
+		return true
 	}
-	if r.Owner == d.v.Self.Name && a.Known <= r.Epoch {
-		return false
-	}
-	return r.Owner != d.v.Self.Name || !r.SoloSince.Equal(a.Solo)
+	return a.Owned > r.Epoch && !r.SoloSince.Equal(a.Solo)
 }
 
 // notAllowed is a head that would be next and may not.
 func (d *decider) notAllowed(why string) Phase {
-	m := &d.m
+	m := d.m
 	d.summary("not claiming: ", why)
 	d.no(why)
-	d.probe = true
+	d.out.Probe = true
 	if !d.v.Data.MayClaim() || d.older() {
 		d.try("masthead promote --force")
 	}

@@ -88,7 +88,7 @@ func (d *decider) ownChanges() {
 }
 
 func (d *decider) phaseChange() {
-	m, t := &d.m, &d.m.told
+	m, t := d.m, &d.m.told
 	before := d.v.Memory.Phase
 	if m.Phase == Active || m.Phase == Standby && d.owner() != nil {
 		t.blocked = ""
@@ -100,17 +100,17 @@ func (d *decider) phaseChange() {
 	case Active:
 		d.event(false, true, "owns the cluster", under(m.Epoch), ": ", m.how)
 	case Suspect:
-		d.event(true, false, d.why.Summary)
+		d.event(true, false, d.out.Why.Summary)
 	case Blocked:
-		d.event(true, t.blocked != d.why.Summary, "nobody may own the cluster without a person: ", d.why.Summary)
-		t.blocked = d.why.Summary
+		d.event(true, t.blocked != d.out.Why.Summary, "nobody may own the cluster without a person: ", d.out.Why.Summary)
+		t.blocked = d.out.Why.Summary
 	case Quarantine:
-		d.event(true, true, d.why.Summary)
+		d.event(true, true, d.out.Why.Summary)
 	case Claim:
-		d.event(false, false, d.why.Summary)
+		d.event(false, false, d.out.Why.Summary)
 	case Standby:
 		if before == Suspect || before == Blocked || before == Fence {
-			d.event(false, false, d.why.Summary)
+			d.event(false, false, d.out.Why.Summary)
 		}
 	}
 }

@@ -53,7 +53,7 @@ func (d *decider) pair() Phase {
 
 // consent is by what p can have nothing against it; empty: it can.
 func (d *decider) consent(p *other) string {
-	switch m := &d.m; {
+	switch m := d.m; {
 	case d.released(p):
 		return p.Name + " has given up epoch " + p.Said.Released.String()
 	case m.Phase == Claim && p.alive && m.Epoch != 0 && m.Epoch >= m.known && p.Said.Yields == m.Epoch:
@@ -65,7 +65,7 @@ func (d *decider) consent(p *other) string {
 // panel asks the voters. Their lease is all it takes while they are there: it ends for the old owner before it begins for
 // the new one.
 func (d *decider) panel() Phase {
-	m, a := &d.m, &d.v.Authority
+	m, a := d.m, &d.v.Authority
 	if d.granted() {
 		return d.win("the voters have granted the lease")
 	}
@@ -132,7 +132,7 @@ func (d *decider) panel() Phase {
 // raft asks the other heads' consensus for a new term. That takes the term from whoever has it, so the question whether
 // the owner is dead comes first: another head that hears it speaks for it.
 func (d *decider) raft() Phase {
-	m, a := &d.m, &d.v.Authority
+	m, a := d.m, &d.v.Authority
 	if d.granted() {
 		return d.win("the majority has granted the lease")
 	}
@@ -168,7 +168,7 @@ func (d *decider) raft() Phase {
 
 // granted reports whether the lease that was asked for is there.
 func (d *decider) granted() bool {
-	m, a := &d.m, &d.v.Authority
+	m, a := d.m, &d.v.Authority
 	return m.Phase == Claim && m.Epoch != 0 && a.Held == m.Epoch && a.Until > d.now && m.Epoch >= m.known
 }
 
@@ -178,7 +178,7 @@ func (d *decider) noQuorum() Phase {
 	if d.v.Authority.Refused != "" {
 		d.no(d.v.Authority.Refused)
 	}
-	d.probe = true
+	d.out.Probe = true
 	d.try("masthead promote --force")
 	if d.m.Phase == Join && d.now-d.m.started < d.t.JoinWait {
 		return Join
@@ -193,7 +193,7 @@ func (d *decider) noUplink() {
 
 // suspects is the phase of a head that misses the owner.
 func (d *decider) suspects() Phase {
-	d.probe = true
+	d.out.Probe = true
 	if d.anyAlive() {
 		return d.waiting()
 	}

@@ -6,40 +6,38 @@ package failover
 // longer takes it that it has stood still, and does not trust its own silence. Who performs a decision does it in this
 // order: shut what is to be shut, write the record, and then the rest; if the record cannot be written, not the rest.
 func Decide(v View, now Instant) Decision {
-	d := decider{v: &v, now: now, t: &v.Policy.Timing, m: v.Memory, rec: v.Record}
+	out := Decision{Memory: v.Memory, Record: v.Record}
+	var peers [MaxHeads]other
+	d := decider{v: &v, now: now, t: &v.Policy.Timing, m: &out.Memory, rec: &out.Record, out: &out, peers: peers[:min(len(v.Peers), MaxHeads)]}
 	d.look()
 	d.confirm()
 	// A step may end in a phase in which there is something to do at once.
 	for range len(phases) {
 		before := d.m.Phase
-		d.why = Why{}
+		d.out.Why = Why{}
 		d.step()
 		if d.m.Phase == before {
 			break
 		}
 	}
-	return d.decision()
+	d.decision()
+	return out
 }
 
-// decider is one call of Decide.
+// decider is one call of Decide. What has pointers is behind a pointer of it, so that the compiler sees that neither it nor
+// the view outlives the call, and nothing is left to be collected: simulations call Decide a billion times.
 type decider struct {
 	v     *View
 	now   Instant
 	t     *Timing
-	m     Memory // as it will be
-	rec   Record // as it is to be on the disk
+	out   *Decision
+	m     *Memory // as it will be
+	rec   *Record // as it is to be on the disk
 	peers []other
-	buf   [MaxHeads]other
-	fence string
-	probe bool
-	term  bool    // Decision.WantTerm
 	until Instant // the gate may be open until then; meaningful with open
 	open  bool
 	// content: what holds up a takeover is no fault, and nobody has to be told.
 	content bool
-	done    Done
-	why     Why
-	evs     []Event
 }
 
 func (d *decider) step() {
@@ -66,21 +64,18 @@ func (d *decider) enter(p Phase) {
 }
 
 // decision is the state of things that follows from where the head stands.
-func (d *decider) decision() Decision {
+func (d *decider) decision() {
 	d.record()
 	d.promised()
 	d.changes()
-	m := &d.m
-	out := Decision{
-		Memory: *m, Record: d.rec, Want: d.want(), WantTerm: d.term, Services: Stop,
-		Fence: d.fence, Probe: d.probe, Say: d.say(), Done: d.done, Events: d.evs, Why: d.why,
-	}
+	m, out := d.m, d.out
+	out.Want, out.Services, out.Say = d.want(), Stop, d.say()
 	// Two of a pair that were parted: nothing is begun before one of them has given way.
 	rival := d.rival()
 	if m.Phase == Promote && !(rival && d.v.Services == ServicesStopped) || m.Phase == Active {
 		out.Services = Run
 	}
-	if rival && !d.gateOpen() {
+	if d.acted() && !d.gateOpen() {
 		d.open = false
 	}
 	// R1: the epoch is on the disk, and the lease is live.
@@ -91,12 +86,11 @@ func (d *decider) decision() Decision {
 		out.Reset = m.reason
 	}
 	out.Why.Phase, out.Why.Since = m.Phase, m.Since
-	return out
 }
 
 // want is the epoch whose lease is to be held.
 func (d *decider) want() Epoch {
-	switch m := &d.m; m.Phase {
+	switch m := d.m; m.Phase {
 	case Claim, Promote, Active:
 		return m.Epoch
 	case Release:
@@ -110,7 +104,7 @@ func (d *decider) want() Epoch {
 
 // say is what the other heads are told.
 func (d *decider) say() Said {
-	m, self := &d.m, &d.v.Self
+	m, self := d.m, &d.v.Self
 	s := Said{
 		BootID: shortBootID(self.BootID), Gen: d.rec.ClusterGen, Epoch: d.rec.Epoch, Phase: m.Phase, Released: m.released,
 		Yields: d.yields(), For: -1, Data: d.v.Data, Uplink: d.v.Uplink, Unhealthy: self.Unhealthy != "", Leaving: self.Stopping,

@@ -13,7 +13,7 @@ type other struct {
 
 // look gathers the evidence.
 func (d *decider) look() {
-	m := &d.m
+	m := d.m
 	if !m.begun {
 		*m = Memory{begun: true, started: d.now, awake: d.now, target: -1, fencing: -1}
 		m.restarted = d.v.Record.BootID != "" && d.v.Record.BootID == d.v.Self.BootID
@@ -25,13 +25,9 @@ func (d *decider) look() {
 	m.at = d.now
 	m.linked.keep(d.v.Uplink != Down, d.now)
 	m.known = max(m.known, d.v.Record.Epoch, d.v.Authority.Known, m.released)
-	d.peers = d.buf[:0]
-	for i := range d.v.Peers {
-		if len(d.peers) == len(d.buf) {
-			break
-		}
+	for i := range d.peers {
 		p := d.observe(&d.v.Peers[i])
-		d.peers = append(d.peers, p)
+		d.peers[i] = p
 		m.known = max(m.known, p.Said.Epoch)
 		if p.Said.Phase.Holds() || d.asksPeers() {
 			m.known = max(m.known, p.Said.Acting)
@@ -73,6 +69,20 @@ func (d *decider) rival() bool {
 	}
 	for i := range d.peers {
 		if p := &d.peers[i]; p.alive && p.acts() {
+			return true
+		}
+	}
+	return false
+}
+
+// acted reports whether the other head of a pair acts, or did when it was heard last, and has not been silent for as long
+// as a takeover needs: what was under way for long may come after that was decided.
+func (d *decider) acted() bool {
+	if !d.asksPeers() {
+		return false
+	}
+	for i := range d.peers {
+		if p := &d.peers[i]; p.acts() && p.last >= 0 && d.now-p.last < d.t.Silence && d.proven(p) == "" {
 			return true
 		}
 	}

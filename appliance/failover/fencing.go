@@ -33,7 +33,7 @@ func (d *decider) fenceFirst(p *other, alone bool) Phase {
 
 // shoot keeps p being fenced until there is proof or failure, and tries again after a failure.
 func (d *decider) shoot(p *other) FencingState {
-	m, f := &d.m, &d.v.Fencing
+	m, f := d.m, &d.v.Fencing
 	answered := f.Target == p.Name && f.Since >= m.fenced
 	switch {
 	case m.fencing != p.ID:
@@ -44,14 +44,14 @@ func (d *decider) shoot(p *other) FencingState {
 	case answered && (f.State == FenceFailed || f.State == FenceProof):
 		m.fenced = d.now // a proof that did not count any more was no proof
 	}
-	d.fence = p.Name
+	d.out.Fence = p.Name
 	return FenceRunning
 }
 
 // cease ends the fencing of heads that are heard again. What the device has begun it ends; only the next silence begins
 // another one.
 func (d *decider) cease() {
-	m := &d.m
+	m := d.m
 	if m.fencing < 0 {
 		return
 	}

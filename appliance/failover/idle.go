@@ -2,7 +2,7 @@ package failover
 
 // boot is the first decision of a daemon.
 func (d *decider) boot() {
-	m, r, g := &d.m, &d.v.Record, &d.v.Gate
+	m, r, g := d.m, &d.v.Record, &d.v.Gate
 	m.Epoch = r.Epoch
 	// A daemon that was killed and comes back while the kernel still holds its gate open goes on without a gap: that is
 	// not memory (R3), since nobody else could have begun while the gate was open.
@@ -47,7 +47,7 @@ func (d *decider) idle() {
 	default:
 		d.stand()
 	}
-	if d.m.Phase == Blocked && d.why.Try == "" {
+	if d.m.Phase == Blocked && d.out.Why.Try == "" {
 		d.try("masthead status --why")
 	}
 	d.answerIdle(o)
@@ -55,7 +55,7 @@ func (d *decider) idle() {
 
 // follow is a head that hears the owner.
 func (d *decider) follow(o *other) {
-	m := &d.m
+	m := d.m
 	if m.target >= 0 {
 		d.handoverDone(o)
 	}
@@ -96,7 +96,7 @@ func (d *decider) onSerialAlone(p *other) bool {
 func (d *decider) adopt(o *other) {
 	e := o.Said.Acting
 	if e > d.rec.Epoch || e == d.rec.Epoch && d.rec.Owner != o.Name {
-		d.rec = Record{ClusterGen: d.rec.ClusterGen, Epoch: e, Owner: o.Name, DataUUID: d.rec.DataUUID}
+		*d.rec = Record{ClusterGen: d.rec.ClusterGen, Epoch: e, Owner: o.Name, DataUUID: d.rec.DataUUID}
 	}
 }
 
@@ -119,7 +119,7 @@ func (d *decider) waiting() Phase {
 
 // stand is a head that holds nothing and hears no owner.
 func (d *decider) stand() {
-	m := &d.m
+	m := d.m
 	next := d.title()
 	if next != Claim && next != Promote {
 		d.drop()
@@ -140,7 +140,7 @@ func (d *decider) stand() {
 
 // handedOver waits for the head to which this one has handed over.
 func (d *decider) handedOver() bool {
-	m := &d.m
+	m := d.m
 	if m.target < 0 {
 		return false
 	}
@@ -155,19 +155,19 @@ func (d *decider) handedOver() bool {
 	}
 	d.event(true, true, name, " did not take over within ", d.t.Handover.String())
 	if m.switched {
-		d.done.Switch = "failed: " + name + " did not take over within " + d.t.Handover.String()
+		d.out.Done.Switch = "failed: " + name + " did not take over within " + d.t.Handover.String()
 	}
 	m.target, m.switched, m.reclaim = -1, false, true
 	return false
 }
 
 func (d *decider) handoverDone(o *other) {
-	m := &d.m
+	m := d.m
 	if o.Said.Phase == Claim && o.ID == m.target {
 		return // it is not there yet
 	}
 	if m.switched {
-		d.done.Switch = o.Name + " owns the cluster under epoch " + o.Said.Acting.String()
+		d.out.Done.Switch = o.Name + " owns the cluster under epoch " + o.Said.Acting.String()
 	}
 	m.target, m.switched = -1, false
 }

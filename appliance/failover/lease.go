@@ -10,7 +10,7 @@ func (d *decider) holds() bool {
 		d.lose(why)
 		return false
 	}
-	m, a := &d.m, &d.v.Authority
+	m, a := d.m, &d.v.Authority
 	if !d.asksPeers() {
 		if a.Held == m.Epoch && a.Until > d.now {
 			m.own, m.word, m.resumed, m.lease = false, false, false, a.Until
@@ -36,12 +36,12 @@ func (d *decider) holds() bool {
 // grantSelf renews the lease of a head that is its own arbiter. It lasts as long as the gate is opened at once, so that a
 // head that stood still for longer looks around before it goes on.
 func (d *decider) grantSelf() {
-	m := &d.m
+	m := d.m
 	if m.lease < d.now {
 		m.lapsed.set(d.now)
 	}
 	if m.lapsed.on {
-		d.probe = true
+		d.out.Probe = true
 		if !d.mayResume() {
 			d.no("this head has stood still, and looks whether another one has taken over")
 			return
@@ -86,13 +86,13 @@ func (d *decider) allSilent() bool {
 
 // renumber goes on under the term that the consensus has given to an owner that began without it.
 func (d *decider) renumber() {
-	m, a := &d.m, &d.v.Authority
+	m, a := d.m, &d.v.Authority
 	if a.Kind != Raft || !m.own || a.Held == m.Epoch {
 		return
 	}
 	switch g := a.Grant; {
 	case g <= m.Epoch || g < m.known:
-		d.term = a.Quorum == Up
+		d.out.WantTerm = a.Quorum == Up
 	case d.v.Record.Epoch == g:
 		m.Epoch = g
 	default:

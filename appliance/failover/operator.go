@@ -10,14 +10,14 @@ func (d *decider) confirm() {
 	p := d.named(name)
 	switch {
 	case p == nil:
-		d.done.ConfirmDead = "refused: there is no other head " + name
+		d.out.Done.ConfirmDead = "refused: there is no other head " + name
 	case p.alive:
-		d.done.ConfirmDead = "refused: " + name + " is alive: it is heard on " + newest(p)
+		d.out.Done.ConfirmDead = "refused: " + name + " is alive: it is heard on " + newest(p)
 	case p.ID < 0 || p.ID >= MaxHeads:
-		d.done.ConfirmDead = "refused: " + name + " has no valid id"
+		d.out.Done.ConfirmDead = "refused: " + name + " has no valid id"
 	default:
 		d.m.dead[p.ID] = mark{on: true, at: d.now}
-		d.done.ConfirmDead = name + " counts as off until it is heard"
+		d.out.Done.ConfirmDead = name + " counts as off until it is heard"
 		d.event(false, false, "a person says that ", name, " is off")
 	}
 }
@@ -35,7 +35,7 @@ func newest(p *other) string {
 func (d *decider) promoted() (next Phase, ok bool) {
 	v, a := d.v, &d.v.Authority
 	if why := d.barred(); why != "" {
-		d.done.Promote = "refused: " + why
+		d.out.Done.Promote = "refused: " + why
 		return 0, false
 	}
 	for i := range d.peers {
@@ -45,7 +45,7 @@ func (d *decider) promoted() (next Phase, ok bool) {
 		}
 	}
 	if v.Probe.VIP && !v.Operator.Force {
-		d.done.Promote = "refused: somebody answers for a virtual address; with --force it is taken all the same"
+		d.out.Done.Promote = "refused: somebody answers for a virtual address; with --force it is taken all the same"
 		return 0, false
 	}
 	switch {
@@ -60,7 +60,7 @@ func (d *decider) promoted() (next Phase, ok bool) {
 		d.m.word = true
 		return d.win("a person has promoted it without a quorum"), true
 	}
-	d.done.Promote = "refused: too few voters answer; with --force they are not asked"
+	d.out.Done.Promote = "refused: too few voters answer; with --force they are not asked"
 	return 0, false
 }
 
@@ -83,16 +83,16 @@ func (d *decider) entreat() Phase {
 // answerIdle settles wishes that a head which does not own cannot fulfil. o is the owner that is heard.
 func (d *decider) answerIdle(o *other) {
 	if o == nil {
-		if d.v.Operator.Switch != "" && d.m.target < 0 && d.done.Switch == "" {
-			d.done.Switch = "refused: this head does not own the cluster"
+		if d.v.Operator.Switch != "" && d.m.target < 0 && d.out.Done.Switch == "" {
+			d.out.Done.Switch = "refused: this head does not own the cluster"
 		}
 		return
 	}
 	if d.v.Operator.Promote {
-		d.done.Promote = "refused: " + o.Name + " owns the cluster; `masthead head switch` moves it"
+		d.out.Done.Promote = "refused: " + o.Name + " owns the cluster; `masthead head switch` moves it"
 	}
-	if d.v.Operator.Switch != "" && d.m.target < 0 && d.done.Switch == "" {
-		d.done.Switch = "refused: " + o.Name + " owns the cluster"
+	if d.v.Operator.Switch != "" && d.m.target < 0 && d.out.Done.Switch == "" {
+		d.out.Done.Switch = "refused: " + o.Name + " owns the cluster"
 	}
 }
 
@@ -100,24 +100,24 @@ func (d *decider) answerIdle(o *other) {
 func (d *decider) answerActive() {
 	op := &d.v.Operator
 	if op.Promote {
-		d.done.Promote = "this head owns the cluster under epoch " + d.m.Epoch.String()
+		d.out.Done.Promote = "this head owns the cluster under epoch " + d.m.Epoch.String()
 	}
 	if op.Switch == "" {
 		return
 	}
 	switch p := d.named(op.Switch); {
 	case op.Switch == d.v.Self.Name:
-		d.done.Switch = "this head owns the cluster already"
+		d.out.Done.Switch = "this head owns the cluster already"
 	case op.Switch == "*":
 		if to := d.heir(); to >= 0 {
 			d.switchTo(to)
 			return
 		}
-		d.done.Switch = "refused: no head can take over" + bracket(d.unfitOthers())
+		d.out.Done.Switch = "refused: no head can take over" + bracket(d.unfitOthers())
 	case p == nil:
-		d.done.Switch = "refused: there is no head " + op.Switch
+		d.out.Done.Switch = "refused: there is no head " + op.Switch
 	case d.unfit(p) != "":
-		d.done.Switch = "refused: " + d.unfit(p)
+		d.out.Done.Switch = "refused: " + d.unfit(p)
 	default:
 		d.switchTo(p.ID)
 	}

@@ -2,15 +2,15 @@ package failover
 
 // promote is a head that may act, and makes itself ready: data, then services, then the gate.
 func (d *decider) promote() {
-	m, v := &d.m, d.v
-	d.probe = !m.clear
+	m, v := d.m, d.v
+	d.out.Probe = !m.clear
 	d.summary("takes over", under(m.Epoch), ": ", m.how)
 	switch {
 	case v.Services == ServicesStopFailed:
 		d.selfFence("a service could not be stopped")
 		return
 	case v.RecordErr != "" && v.Record.Epoch != m.Epoch:
-		d.rec = v.Record
+		*d.rec = v.Record
 		d.lose("its record cannot be written: " + v.RecordErr)
 		return
 	case !d.holds():
@@ -53,7 +53,7 @@ func (d *decider) promote() {
 
 // active is the owner.
 func (d *decider) active() {
-	m, v := &d.m, d.v
+	m, v := d.m, d.v
 	d.summary("owns the cluster", under(m.Epoch), ": ", m.how)
 	switch {
 	case v.Services == ServicesStopFailed:
@@ -81,7 +81,7 @@ func (d *decider) active() {
 
 // leaves is why this owner should hand over, and to whom; empty: it should not.
 func (d *decider) leaves() (to int, why string) {
-	m, v := &d.m, d.v
+	m, v := d.m, d.v
 	if v.Self.Stopping {
 		return d.heir(), "its daemon is ending"
 	}

@@ -4,7 +4,7 @@ import "time"
 
 // leave begins an orderly end of ownership, in favour of the head with that id; negative: of nobody in particular.
 func (d *decider) leave(to int, why string) {
-	m := &d.m
+	m := d.m
 	m.reason, m.target, m.lost = why, to, false
 	d.enter(Release)
 	name := "nobody"
@@ -16,7 +16,7 @@ func (d *decider) leave(to int, why string) {
 
 // lose begins the end of an ownership whose right is gone: another head may act already.
 func (d *decider) lose(why string) {
-	m := &d.m
+	m := d.m
 	if m.Phase == Release && m.lost {
 		return
 	}
@@ -34,7 +34,7 @@ func (d *decider) stopWithin() time.Duration {
 
 // release shuts the gate and stops the services, then gives the lease back, and says so.
 func (d *decider) release() {
-	m, v := &d.m, d.v
+	m, v := d.m, d.v
 	d.summary("gives up", under(m.Epoch), ": ", m.reason)
 	switch why := ""; {
 	case v.Services == ServicesStopFailed:
@@ -52,7 +52,7 @@ func (d *decider) release() {
 			m.switched = false
 			d.lose(why)
 			if switched {
-				d.done.Switch = "failed: " + why
+				d.out.Done.Switch = "failed: " + why
 			}
 		}
 	}

@@ -190,57 +190,24 @@ func TestR5Data(t *testing.T) {
 	}
 }
 
-// The standby was away while the owner wrote: the voters remember that, and its own copy says nothing.
-func TestR5OlderThanKnown(t *testing.T) {
-	l := newLab(t, Panel, 2)
+// A heartbeat of the owner that was long under way comes when the takeover is decided: all of the silence is waited for again.
+func TestI1LateHeartbeat(t *testing.T) {
+	l := newLab(t, Pair, 2)
 	for _, b := range l.heads {
-		b.Data = DataUpToDate
+		b.Policy.Loss = Available
 	}
 	l.settle()
-	h1, h2 := l.heads[0], l.heads[1]
-	h2.powerOff()
-	l.run(2 * time.Second)
-	if h1.Record.SoloSince.IsZero() {
-		t.Fatalf("the owner does not note that it is alone: %+v", h1.Record)
-	}
-	solo := h1.Record.SoloSince
-	h1.powerOff()
-	h2.start()
-	for range 200 {
-		h2.Authority.Solo = solo
-		l.run(100 * time.Millisecond)
-		if h2.phase() == Active || h2.phase() == Claim {
-			t.Fatalf("claims with older data: %s", l)
+	h2 := l.heads[1]
+	l.heads[0].powerOff()
+	l.until("head2", Promote, time.Second)
+	heard := l.now
+	h2.Peers[0].Links[0].Heard = heard
+	for !h2.Gate.Open {
+		if l.run(step); l.now-heard > 2*time.Second {
+			t.Fatalf("never takes over: %s", l)
 		}
 	}
-	if h2.phase() != Blocked || !strings.Contains(h2.last.Why.Summary, "its data is older: the owner has written alone since "+solo.Format(time.RFC3339)) ||
-		h2.last.Why.Try != "masthead promote --force" {
-		t.Errorf("%s", l)
-	}
-	h1.start() // whose data it is
-	for range 30 {
-		h1.Authority.Solo, h2.Authority.Solo = solo, solo
-		l.run(100 * time.Millisecond)
-	}
-	if l.owner() != "head1" {
-		t.Errorf("the head with the newest data is not the owner: %s", l)
-	}
-}
-
-func TestSoloEndsWithTheReturn(t *testing.T) {
-	l := warm(t, Panel, 2)
-	h1, h2 := l.heads[0], l.heads[1]
-	if !h1.Record.SoloSince.IsZero() {
-		t.Fatalf("alone, with a follower: %+v", h1.Record)
-	}
-	h2.powerOff()
-	l.run(time.Second)
-	if h1.Record.SoloSince.IsZero() {
-		t.Fatal("not alone, without a follower")
-	}
-	h2.start()
-	l.run(3 * time.Second)
-	if !h1.Record.SoloSince.IsZero() {
-		t.Errorf("still alone: %s", l)
+	if got, want := l.now-heard, h2.Policy.Timing.Silence; got < want {
+		t.Errorf("opens its gate %v after the owner was heard to act, want %v", got, want)
 	}
 }

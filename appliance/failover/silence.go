@@ -5,19 +5,19 @@ import "time"
 // absent judges a head of a pair that is not heard, and is not known to be off: Promote, if this head may act all the same,
 // and by what.
 func (d *decider) absent(p *other) (Phase, string) {
-	m := &d.m
+	m := d.m
 	alone := p.last < 0 && !m.restarted // it was not heard since this machine has booted
 	switch {
 	case p.last < 0 && d.now-m.started < d.t.JoinWait:
 		d.summary("listens for ", p.Name)
-		d.probe = true
+		d.out.Probe = true
 		return Join, ""
 	case !p.suspect:
 		d.summary("has heard nothing of ", p.Name, " for a moment")
 		return d.waiting(), ""
 	}
 	d.silentFor(p)
-	d.probe = true
+	d.out.Probe = true
 	if why := d.barred(); why != "" {
 		return d.notAllowed(why), ""
 	}

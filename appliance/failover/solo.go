@@ -3,8 +3,9 @@ package failover
 import "time"
 
 // follows keeps, in the record, since when this owner owns without the other head: who was away since then has older data.
+// A head that is heard, and finds its own copy up to date, is away all the same while the writes do not reach it.
 func (d *decider) follows() {
-	m := &d.m
+	m := d.m
 	if len(d.peers) == 0 {
 		return
 	}
@@ -12,7 +13,7 @@ func (d *decider) follows() {
 	for i := range d.peers {
 		p := &d.peers[i]
 		s := &p.Said
-		with = with || p.alive && s.Yields == m.Epoch && (d.v.Data == NoData || s.Data == DataUpToDate)
+		with = with || p.alive && s.Yields == m.Epoch && (d.v.Data == NoData || s.Data == DataUpToDate && d.v.Mirrored != Down)
 		silent = silent && p.suspect
 	}
 	m.settled.keep(with, d.now)
@@ -41,7 +42,7 @@ func (d *decider) solo() {
 func (d *decider) record() {
 	v := d.v
 	if d.m.disk.on && !(d.m.Phase == Promote) {
-		d.rec = v.Record
+		*d.rec = v.Record
 		return
 	}
 	if d.m.Phase == Promote || d.m.Phase == Active {
@@ -50,7 +51,7 @@ func (d *decider) record() {
 		}
 	}
 	d.rec.ClusterGen = max(d.rec.ClusterGen, v.Self.Gen)
-	if d.rec != v.Record {
+	if *d.rec != v.Record {
 		d.rec.BootID = v.Self.BootID
 	}
 }
@@ -58,6 +59,6 @@ func (d *decider) record() {
 // promised keeps what must never be: an epoch that goes down (I3).
 func (d *decider) promised() {
 	if d.rec.Epoch < d.v.Record.Epoch {
-		d.rec = d.v.Record
+		*d.rec = d.v.Record
 	}
 }

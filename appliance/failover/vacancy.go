@@ -2,7 +2,7 @@ package failover
 
 // vacancy is what follows when nobody owns and others are heard: one of them claims, and the others agree.
 func (d *decider) vacancy() Phase {
-	m := &d.m
+	m := d.m
 	first := d.first()
 	for i := range d.peers {
 		if p := &d.peers[i]; p.alive && p.Said.Released != 0 && p.Said.For == d.v.Self.ID && d.released(p) {
@@ -72,7 +72,7 @@ type rank struct {
 }
 
 func (d *decider) rank() rank {
-	r, self := &d.rec, &d.v.Self
+	r, self := d.rec, &d.v.Self
 	return rank{
 		data: d.v.Data.MayClaim() && !d.m.disk.on, gen: r.ClusterGen, epoch: r.Epoch, owned: r.Owner == self.Name,
 		sound: self.Unhealthy == "" && d.v.Uplink != Down, id: self.ID,

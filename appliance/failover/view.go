@@ -23,9 +23,11 @@ type View struct {
 	Authority     Authority
 	Fencing       Fencing
 	Data          Data
-	Services      Services
-	Gate          Gate
-	Operator      Operator
+	// Mirrored: what this head writes to its data reaches the other head's copy now. Unknown where the data engine cannot say.
+	Mirrored Reading
+	Services Services
+	Gate     Gate
+	Operator Operator
 	// Wall is the time of day, for Record.SoloSince alone: nothing is decided by it.
 	Wall time.Time
 }
@@ -139,7 +141,9 @@ type Authority struct {
 	Quorum Reading
 	// Vouches: the voters that answer remember the last owner, so a head that has booted may claim from them.
 	Vouches bool
-	// Solo is since when the last owner has owned without the other head, as the voters remember.
+	// Owned is the last epoch that acted, and Solo since when its owner has owned without the other head, as the voters
+	// remember. Known may be higher: a claim that came to nothing.
+	Owned   Epoch
 	Solo    time.Time
 	Refused string // why the last asking was refused, in words; empty: it was not
 }

@@ -2,16 +2,16 @@ package failover
 
 import "strings"
 
-func (d *decider) summary(words ...string) { d.why.Summary = join(words) }
+func (d *decider) summary(words ...string) { d.out.Why.Summary = join(words) }
 
-func (d *decider) yes(words ...string) { d.why.For = append(d.why.For, join(words)) }
+func (d *decider) yes(words ...string) { d.out.Why.For = append(d.out.Why.For, join(words)) }
 
-func (d *decider) no(words ...string) { d.why.Against = append(d.why.Against, join(words)) }
+func (d *decider) no(words ...string) { d.out.Why.Against = append(d.out.Why.Against, join(words)) }
 
-func (d *decider) try(command string) { d.why.Try = command }
+func (d *decider) try(command string) { d.out.Why.Try = command }
 
 func (d *decider) event(bad, mail bool, words ...string) {
-	d.evs = append(d.evs, Event{Text: d.v.Self.Name + ": " + join(words), Bad: bad, Mail: mail})
+	d.out.Events = append(d.out.Events, Event{Text: d.v.Self.Name + ": " + join(words), Bad: bad, Mail: mail})
 }
 
 func join(words []string) string {

@@ -47,7 +47,7 @@ func (w *World) panelSays(h *head, a *failover.Authority, now failover.Instant) 
 			remember[group]++
 			if l.Owned > owned {
 				owned = l.Owned
-				a.Solo = l.Facts.Solo
+				a.Owned, a.Solo = failover.Epoch(l.Owned), l.Facts.Solo
 			} else if l.Owned == owned && a.Solo.Before(l.Facts.Solo) {
 				a.Solo = l.Facts.Solo
 			}
@@ -70,7 +70,7 @@ func (w *World) panelSays(h *head, a *failover.Authority, now failover.Instant) 
 	// This head's own record and what the witnesses or the other head remember cover all that an owner has said.
 	a.Vouches = remember[1] > 0 || remember[2] >= need
 	if !a.Vouches {
-		a.Solo = time.Time{}
+		a.Owned, a.Solo = 0, time.Time{}
 	}
 }
 

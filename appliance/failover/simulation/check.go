@@ -25,7 +25,7 @@ func (w *World) check() {
 	}
 	w.leftovers()
 	if w.sc.Harmless && !w.heads[0].open(w.now) {
-		w.fail("I7", "the VIP is silent though the owner is healthy")
+		w.moved("the VIP is silent though the owner is healthy")
 		return
 	}
 	if w.schedule.Operator {
@@ -152,11 +152,14 @@ func (w *World) overlap() bool {
 	return w.done
 }
 
-// leftovers checks the end of I9: services do not stay on a head that can act and does not own.
+// leftovers checks the end of I9: services do not stay on a head that can act and does not own, nor on one that gives up
+// while another one owns: it is reset in time.
 func (w *World) leftovers() {
 	for i := range w.sc.Heads {
 		h := &w.heads[i]
-		left := h.thinks() && h.services.state != failover.ServicesStopped && !h.view.Memory.Phase.Holds() && w.now-h.troubled > time.Second
+		p := h.view.Memory.Phase
+		left := h.thinks() && h.services.state != failover.ServicesStopped && (!p.Holds() || p == failover.Release && w.anotherOwns(i)) &&
+			w.now-h.troubled > time.Second
 		if !left || h.disk.writing {
 			w.law.leftOver[i] = 0
 			continue
@@ -164,10 +167,19 @@ func (w *World) leftovers() {
 		if w.law.leftOver[i] == 0 {
 			w.law.leftOver[i] = w.now
 		}
-		if w.now-w.law.leftOver[i] > 3*time.Second {
-			w.fail("I9", "services are left on "+headNames[i]+", which is "+h.view.Memory.Phase.String())
+		if w.now-w.law.leftOver[i] > w.policy.Timing.StopWithin+500*time.Millisecond {
+			w.fail("I9", "services are left on "+headNames[i]+", which is "+p.String())
 		}
 	}
+}
+
+func (w *World) anotherOwns(i int) bool {
+	for j := range w.sc.Heads {
+		if j != i && w.heads[j].open(w.now) {
+			return true
+		}
+	}
+	return false
 }
 
 // person is an operator who comes to a blocked cluster of two, sees to it that the other machine is off and stays so, and

@@ -192,7 +192,7 @@ func (w *World) step(i int) {
 	v.Uplink = h.uplink
 	v.Probe = h.probe.seen
 	v.Services = h.services.state
-	v.Data = w.reading(i)
+	v.Data, v.Mirrored = w.reading(i), w.mirrored(i)
 	v.Operator = h.operator
 	v.Wall = w.wall(i)
 	v.Self.Unhealthy = ""

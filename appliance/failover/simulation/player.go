@@ -3,6 +3,8 @@ package simulation
 import (
 	"fmt"
 	"time"
+
+	"masthead/appliance/failover"
 )
 
 // Player plays runs, one at a time. It keeps a cluster with an owner for each scenario, which is where schedules begin.
@@ -31,6 +33,7 @@ type Result struct {
 	Hash     uint64        // of all events: two runs of one seed have the same
 	Owners   int           // takeovers: epochs that acted beyond the first
 	Fences   int
+	Unlucky  bool          // of a scenario in which the owner is to stay: loss alone took its lease
 	Owner    int           // place of the last one that acted in headNames
 	Moved    time.Duration // from the last fault to the gate of the last new owner
 	Story    string
@@ -59,7 +62,7 @@ func (p *Player) play(sc Scenario, seed uint64, s Schedule, st *story) Result {
 	}
 	w := &p.world
 	*w = *from
-	w.story = st
+	w.decide, w.story = p.decide, st
 	w.rnd = source{seed ^ 0x5851f42d4c957f2d}
 	w.schedule = s
 	w.begin = w.now
@@ -82,7 +85,7 @@ func (p *Player) play(sc Scenario, seed uint64, s Schedule, st *story) Result {
 	}
 	r := Result{
 		Scenario: sc, Seed: seed, Schedule: s, Failure: w.failure, Took: w.now - w.begin, Steps: w.steps, Hash: w.hash,
-		Owners: w.law.owners, Fences: w.law.fences, Moved: w.law.moved, Owner: w.law.acting.Head(),
+		Owners: w.law.owners, Fences: w.law.fences, Unlucky: w.law.taken, Moved: w.law.moved, Owner: w.law.acting.Head(),
 	}
 	if st != nil {
 		r.Story = st.String()
@@ -90,14 +93,14 @@ func (p *Player) play(sc Scenario, seed uint64, s Schedule, st *story) Result {
 	return r
 }
 
-// prepare boots a cluster and waits for its owner.
+// prepare boots a cluster and waits for its owner. Mutants begin with the schedule: in their place it is Decide that boots.
 func (p *Player) prepare(sc Scenario) (*World, Failure) {
 	for _, r := range p.ready {
 		if r.sc == sc {
 			return r.world, Failure{}
 		}
 	}
-	w := &World{sc: sc, policy: sc.policy(), decide: p.decide, rnd: source{uint64(len(sc.Name)) << 32}, story: &story{}, hash: 0xcbf29ce484222325}
+	w := &World{sc: sc, policy: sc.policy(), decide: failover.Decide, rnd: source{uint64(len(sc.Name)) << 32}, story: &story{}, hash: 0xcbf29ce484222325}
 	w.now = time.Hour // nothing is at zero
 	w.begin = w.now
 	w.law = law{ownerAt: -1, fineAt: -1, blockAt: -1, holding: -1}

@@ -79,6 +79,7 @@ func (w *World) raftTend(i int) {
 	if n.leader {
 		if now-n.most > hurry(t) {
 			n.leader, n.lead = false, -1
+			w.law.unlucky = w.law.unlucky || i == 0 && w.lossy()
 		}
 		return
 	}

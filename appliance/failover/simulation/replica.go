@@ -56,6 +56,17 @@ func (w *World) reading(i int) failover.Data {
 	return failover.DataUnknown
 }
 
+// mirrored is what the data engine says of its connection.
+func (w *World) mirrored(i int) failover.Reading {
+	switch {
+	case !w.sc.Data:
+		return failover.Unknown
+	case w.data.side[i].connected:
+		return failover.Up
+	}
+	return failover.Down
+}
+
 func (w *World) dataOff(i int) {
 	if !w.sc.Data {
 		return
@@ -95,7 +106,7 @@ func (w *World) secondary(i int) {
 
 // thaw is the arbiter's word that a primary without its peer may write. For a panel: a lease that was renewed after the
 // peer was lost, so that a machine which was paused cannot take an old one for it, and with which the voters learnt of the
-// solo, so that they do not vouch for the other head; of voters
+// solo, so that they do not vouch for the other head, and which is not about to be taken back; of voters
 // that were there while the peer still was: those that have restarted since may have forgotten that it owned meanwhile.
 func (w *World) thaw(i int) {
 	h := &w.heads[i]
@@ -107,7 +118,7 @@ func (w *World) thaw(i int) {
 	why := ""
 	switch {
 	case w.sc.Kind == failover.Panel && h.panel.held() == h.last.Memory.Epoch && h.panel.until > w.instant(i) &&
-		!h.panel.facts.Solo.IsZero() && h.panel.asked > max(s.lost, h.panel.soloAt) && h.panel.known(w, s.good):
+		!h.panel.facts.Solo.IsZero() && !h.disk.forgets() && h.panel.asked > max(s.lost, h.panel.soloAt) && h.panel.known(w, s.good):
 		why = "lease"
 	case h.fence.state == failover.FenceProof && w.trueTime(i, h.fence.since) > s.lost-2*time.Second && w.heads[1-i].power == off:
 		why = "proof of fencing"

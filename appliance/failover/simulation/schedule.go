@@ -61,6 +61,17 @@ func newSchedule(sc *Scenario, r *source) (s Schedule) {
 		for range r.below(3) {
 			s.add(random(sc, r, 3*time.Second))
 		}
+	case k < 26 && sc.Fencing: // a parted pair, and devices that do not do what they are asked
+		at := r.between(0, 300*time.Millisecond)
+		s.add(Fault{What: AllCut, At: at, For: r.scale(300*time.Millisecond, 4*time.Second), A: 0, B: 1})
+		for a := range sc.Heads {
+			if r.chance(70) {
+				s.add(Fault{What: FenceHangs + What(r.below(3)), At: at, For: r.scale(time.Second, 5*time.Second), A: a})
+			}
+		}
+		for range r.below(2) {
+			s.add(random(sc, r, 2*time.Second))
+		}
 	default:
 		n := 1
 		for n < 5 && r.chance(55) {
@@ -130,7 +141,7 @@ func random(sc *Scenario, r *source, within time.Duration) Fault {
 				f.X = 1<<sc.Witnesses - 1 // together
 			}
 		case ServicesSlow:
-			f.X = 50 << r.below(5)
+			f.X = 50 << r.below(7)
 		case StopFails, StartFails:
 			f.For = r.between(500*time.Millisecond, 3*time.Second)
 		}

@@ -30,12 +30,12 @@ type run struct {
 
 // tally is what happened in them.
 type tally struct {
-	schedules, owners, fences, steps uint64
-	simulated                        time.Duration
-	faults                           [whats]uint64
-	each                             []uint64 // schedules, by scenario
-	last                             uint64   // seed
-	failed                           []Result
+	schedules, owners, fences, unlucky, steps uint64
+	simulated                                 time.Duration
+	faults                                    [whats]uint64
+	each                                      []uint64 // schedules, by scenario
+	last                                      uint64   // seed
+	failed                                    []Result
 }
 
 func (r run) play(d Decide, workers int) tally {
@@ -65,6 +65,9 @@ func (r run) play(d Decide, workers int) tally {
 					mine.each[k]++
 					mine.owners += uint64(res.Owners)
 					mine.fences += uint64(res.Fences)
+					if res.Unlucky {
+						mine.unlucky++
+					}
 					mine.steps += res.Steps
 					mine.simulated += res.Took
 					mine.last = max(mine.last, seed)
@@ -84,6 +87,7 @@ func (r run) play(d Decide, workers int) tally {
 			all.schedules += mine.schedules
 			all.owners += mine.owners
 			all.fences += mine.fences
+			all.unlucky += mine.unlucky
 			all.steps += mine.steps
 			all.simulated += mine.simulated
 			all.last = max(all.last, mine.last)
@@ -102,8 +106,8 @@ func (r run) play(d Decide, workers int) tally {
 
 func (a *tally) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%d schedules, %d takeovers and switches, %d machines fenced, %d decisions, %.0f hours of simulated time",
-		a.schedules, a.owners, a.fences, a.steps, a.simulated.Hours())
+	fmt.Fprintf(&s, "%d schedules, %d takeovers and switches, %d machines fenced, %d leases taken by loss, %d decisions, %.0f hours of simulated time",
+		a.schedules, a.owners, a.fences, a.unlucky, a.steps, a.simulated.Hours())
 	for k, n := range a.faults {
 		fmt.Fprintf(&s, "\n  %-24s %d", What(k), n)
 	}
@@ -167,6 +171,9 @@ func soak(t *testing.T, r run, workers int) {
 			if n == 0 {
 				t.Errorf("in %d schedules there was no %q", all.schedules, What(k))
 			}
+		}
+		if all.unlucky > 2+all.schedules/200_000 {
+			t.Errorf("loss alone took %d leases in %d schedules", all.unlucky, all.schedules)
 		}
 		if all.owners == 0 || all.fences == 0 {
 			t.Errorf("nothing happened: %v", &all)

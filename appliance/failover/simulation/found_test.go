@@ -1,0 +1,45 @@
+package simulation
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"masthead/appliance/failover"
+)
+
+// TestFound plays schedules, shrunk, with which a promise was broken once.
+func TestFound(t *testing.T) {
+	all := Scenarios()
+	for _, tt := range []struct {
+		why      string // of the fault that it found
+		scenario string
+		seed     uint64
+		faults   []Fault
+	}{
+		{"who has claimed in vain made the last owner's own data older", "panel of 3, data", 1795330860383664123, []Fault{
+			{What: WitnessMute, At: 600 * time.Millisecond, For: time.Second, X: 3},
+			{What: Quit, At: 1300 * time.Millisecond, For: 12500 * time.Microsecond, A: 0, X: 1},
+			{What: Pause, For: 400 * time.Millisecond, A: 1},
+		}},
+		{"a heartbeat that was long under way came after the takeover was decided", "pair, available, LAN alone", 1795332248291439604, []Fault{
+			{What: LANCut, At: 125646745, For: 458016862, A: 0, X: 3},
+			{What: AllCut, At: 637876642, For: 500 * time.Millisecond, A: 1, B: 0},
+			{What: Delayed, At: 527273420, For: 100 * time.Millisecond, A: 1, X: 160},
+		}},
+		{"the standby counted as following while the copies had lost one another", "panel of 3, data", 1795336963637641794, []Fault{
+			{What: Parted, At: 74761304, For: 114901022, A: 1, X: 1273},
+			{What: Unhealthy, At: 800 * time.Millisecond, For: time.Second, A: 0},
+			{What: Flapping, At: 1185557294, For: 500 * time.Millisecond, A: 1, X: 80},
+			{What: Quit, At: 594961923, For: 12500 * time.Microsecond, A: 1, X: 477},
+			{What: DirectCut, At: 1201232626, For: 500 * time.Millisecond, A: 1, X: 1},
+		}},
+	} {
+		sc := all[slices.IndexFunc(all, func(s Scenario) bool { return s.Name == tt.scenario })]
+		s := Schedule{N: len(tt.faults)}
+		copy(s.Faults[:], tt.faults)
+		if r := NewPlayer(failover.Decide).Tell(sc, tt.seed, s); r.Failure.Invariant != "" {
+			t.Errorf("%s, again:\n%s", tt.why, r.Report())
+		}
+	}
+}
