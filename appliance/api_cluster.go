@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -20,6 +19,8 @@ func (a *api) clusterRoutes() []route {
 		{"GET " + wire.PathCluster, admin, "Show the document that says how the cluster is owned", nil, wire.ClusterConfig{}, a.cluster, nil},
 		{"PUT " + wire.PathCluster, admin, "Change that document, or only say what that would do", wire.ClusterChange{}, wire.ClusterChanged{}, a.setCluster, nil},
 		{"PUT " + wire.PathClusterSecret + "{name}", admin, "Keep a secret that the document names", wire.ClusterSecret{}, wire.ClusterSecretKept{}, a.setClusterSecret, nil},
+		{"GET " + strings.TrimSuffix(wire.PathClusterSecret, "/"), admin, "List the names of secrets; no values", nil, []wire.ClusterSecretState{}, a.clusterSecrets, nil},
+		{"DELETE " + wire.PathClusterSecret + "{name}", admin, "Remove a secret that the document does not name; ?dry_run", nil, wire.ClusterSecretRemoved{}, a.removeClusterSecret, nil},
 	}
 }
 
@@ -110,48 +111,4 @@ func (h *Head) documentWarnings(doc configuration.Document) []string {
 	}
 	slices.Sort(all)
 	return all
-}
-
-var secretName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
-// maxSecret bounds a secret: a password, or a private key.
-const maxSecret = 64 << 10
-
-func (a *api) setClusterSecret(ctx context.Context, c caller, r *http.Request) (any, error) {
-	s, err := decode[wire.ClusterSecret](r)
-	if err != nil {
-		return nil, err
-	}
-	h, name, value := a.head, r.PathValue("name"), strings.TrimRight(s.Value, "\r\n")
-	bad := func(format string, args ...any) (any, error) {
-		return nil, &problem{http.StatusBadRequest, fmt.Sprintf(format, args...), "masthead cluster secret NAME --file FILE"}
-	}
-	switch {
-	case !secretName.MatchString(name):
-		return bad("%q cannot be the name of a secret: want 1 to 64 letters, digits and ._-", name)
-	case value == "":
-		return bad("secret %s: it is empty", name)
-	case len(value) > maxSecret:
-		return bad("secret %s: %d bytes, at most %d", name, len(value), maxSecret)
-	}
-	if err := h.mayChange(); err != nil {
-		return nil, err
-	}
-	op, err := state.Put(state.KindSecret, secretCluster+name, wire.ClusterSecret{Value: value})
-	if err != nil {
-		return nil, err
-	}
-	ack, err := h.store().Apply(ctx, c.origin(), op)
-	if err != nil {
-		return nil, err
-	}
-	doc, _, err := h.clusterConfig()
-	if err != nil {
-		return nil, err
-	}
-	named, err := configuration.Secrets([]byte(doc.Text))
-	if err != nil {
-		return nil, err
-	}
-	return wire.ClusterSecretKept{Name: name, Named: slices.Contains(named, name), Degraded: ack.Degraded}, nil
 }

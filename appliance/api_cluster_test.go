@@ -250,6 +250,31 @@ func TestClusterSecretIsNeverShown(t *testing.T) {
 			t.Errorf("secret %q of %d bytes was taken", name, len(value))
 		}
 	}
+	// Names are listed, and what nothing names can be removed.
+	if _, err := c.SetClusterSecret(t.Context(), "old", password); err != nil {
+		t.Fatal(err)
+	}
+	list := func(want ...wire.ClusterSecretState) {
+		t.Helper()
+		got, err := c.ClusterSecrets(t.Context())
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%v\n%s", err, diff)
+		}
+	}
+	bmc, old := wire.ClusterSecretState{Name: "bmc", Kept: true, Named: true}, wire.ClusterSecretState{Name: "old", Kept: true}
+	list(bmc, old)
+	_, err = c.RemoveClusterSecret(t.Context(), "bmc", false)
+	refused(t, "a secret that is named", err, http.StatusConflict, "the configuration names secret bmc", "masthead cluster edit")
+	_, err = c.RemoveClusterSecret(t.Context(), "nosuch", true)
+	refused(t, "no such secret", err, http.StatusNotFound, `no secret "nosuch"`, "masthead cluster secret list")
+	if removed, err := c.RemoveClusterSecret(t.Context(), "old", true); err != nil || removed.Applied {
+		t.Errorf("dry run: %+v, %v", removed, err)
+	}
+	list(bmc, old)
+	if removed, err := c.RemoveClusterSecret(t.Context(), "old", false); err != nil || !removed.Applied {
+		t.Errorf("%+v, %v", removed, err)
+	}
+	list(bmc)
 	// A state that was imported without its secrets: what needs one has trouble, the rest works.
 	if _, err := h.db.Apply(t.Context(), ownOrigin, state.Delete(state.KindSecret, secretCluster+"bmc")); err != nil {
 		t.Fatal(err)
@@ -257,6 +282,7 @@ func TestClusterSecretIsNeverShown(t *testing.T) {
 	if err := h.tellOwner(t.Context()); err != nil {
 		t.Error(err)
 	}
+	list(wire.ClusterSecretState{Name: "bmc", Named: true})
 	if diff := cmp.Diff([]string{"bmc"}, h.missingSecrets(doc)); diff != "" {
 		t.Error(diff)
 	}

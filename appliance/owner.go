@@ -224,11 +224,22 @@ func stateEpoch(generation, epoch uint64) uint64 {
 	return generation<<epochBits | min(epoch, 1<<epochBits-1)
 }
 
-// takeEpoch makes this head's writes those of the newest term that its daemon knows.
-func (h *Head) takeEpoch(ctx context.Context) error {
+// followStatus takes from the daemon's status what the state needs to know.
+func (h *Head) followStatus(ctx context.Context, given givenUp) {
 	s, err := h.owner.Owner(ctx)
-	if err != nil || s.EpochNumber == 0 {
-		return nil // it is asked again
+	if err != nil {
+		return // it is asked again
+	}
+	if err := h.takeEpoch(s); err != nil && ctx.Err() == nil {
+		h.log.Warn("the epoch of writes", "err", err)
+	}
+	given.note(s.Services)
+}
+
+// takeEpoch makes this head's writes those of the newest term that its daemon knows.
+func (h *Head) takeEpoch(s wire.OwnerStatus) error {
+	if s.EpochNumber == 0 {
+		return nil
 	}
 	if e := stateEpoch(h.generation(), s.EpochNumber); e > h.db.Epoch() {
 		return h.db.SetEpoch(e)
@@ -248,35 +259,6 @@ func (h *Head) taken(a netip.Addr) (string, bool) {
 		return name, true
 	}
 	return "the owner of the cluster (a virtual address)", h.virtualAt(a)
-}
-
-// followOwner makes the daemon's events those of the cluster.
-func (h *Head) followOwner(ctx context.Context) error {
-	var last uint64
-	for {
-		events, err := h.owner.OwnerEvents(ctx, last)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			if !timedOut(err) {
-				last = 0 // it has ended; another one has numbers of its own
-			}
-			select {
-			case <-time.After(ownerRetry):
-				continue
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		if err := h.takeEpoch(ctx); err != nil && ctx.Err() == nil {
-			h.log.Warn("the epoch of writes", "err", err)
-		}
-		for _, e := range events {
-			last = e.Seq
-			h.reg.Event(wire.Event{Time: e.Time, Kind: e.Kind, Text: e.Text, Failed: e.Bad})
-		}
-	}
 }
 
 // timedOut reports whether somebody has not answered, who may be there all the same.

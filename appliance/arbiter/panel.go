@@ -71,7 +71,7 @@ func NewPanel(c PanelConfig) (*Panel, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	keep := rosterFile{dir: c.Dir}
+	keep := rosterFile{dir: c.Dir, cluster: c.Cluster}
 	known, err := keep.read()
 	if err != nil {
 		return nil, err

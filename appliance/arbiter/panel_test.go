@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"masthead/appliance/failover"
 	"masthead/node/witness"
@@ -276,7 +279,7 @@ func TestPanelChange(t *testing.T) {
 	if err := a.SetVoters(next); err == nil {
 		t.Error("the same list is taken again")
 	}
-	kept, err := rosterFile{a.config.Dir}.read()
+	kept, err := a.keep.read()
 	if err != nil || len(kept.Needed) != 2 {
 		t.Errorf("on the disk: %+v, %v", kept, err)
 	}
@@ -294,10 +297,53 @@ func TestPanelChange(t *testing.T) {
 	stop()
 	wg.Wait()
 	for _, p := range l.panels {
-		kept, err := rosterFile{p.config.Dir}.read()
+		kept, err := p.keep.read()
 		if err != nil || len(kept.Needed) != 1 || kept.newest() != 2 {
 			t.Errorf("on the disk: %+v, %v", kept, err)
 		}
+	}
+}
+
+// TestPanelOfAnotherCluster has a head join another cluster: the lists that the first one made are nothing there, whatever
+// their versions, and those of the same cluster count however often the head starts.
+func TestPanelOfAnotherCluster(t *testing.T) {
+	dir := t.TempDir()
+	panel := func(cluster string, version uint32) *Panel {
+		t.Helper()
+		p, err := NewPanel(PanelConfig{
+			Cluster: cluster, Key: labKey, Timing: failover.Normal(), Now: func() failover.Instant { return 0 }, Dir: dir, Own: &labVote{},
+			Roster: Roster{Version: version, Voters: []Voter{
+				{Name: "a-" + cluster, Head: 0}, {Name: "b-" + cluster, Head: 1, Addr: netip.MustParseAddrPort("127.0.0.1:1")},
+			}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		return p
+	}
+	names := func(p *Panel) (list []string) {
+		for _, r := range p.kept.Needed {
+			list = append(list, r.Voters[0].Name)
+		}
+		return list
+	}
+	panel("first", 90)
+	if p := panel("first", 50); p.kept.newest() != 90 {
+		t.Errorf("the list of the same cluster was forgotten: %+v", p.kept)
+	}
+	p := panel("second", 3)
+	if diff := cmp.Diff([]string{"a-second"}, names(p)); diff != "" || p.kept.newest() != 3 || p.kept.Coming != nil {
+		t.Errorf("another cluster goes by %+v\n%s", p.kept, diff)
+	}
+	if p := panel("second", 2); p.kept.newest() != 3 {
+		t.Errorf("the list of the second cluster was forgotten: %+v", p.kept)
+	}
+	if err := os.WriteFile(p.keep.path(), []byte(`{"cluster": "second", "needed": []}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.keep.read(); err == nil {
+		t.Error("a file of this cluster that is damaged is taken for none")
 	}
 }
 

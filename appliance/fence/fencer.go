@@ -2,7 +2,6 @@ package fence
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -39,9 +38,6 @@ type target struct {
 	fencing failover.Fencing
 	run     *fencingRun // the one under way; nil: none
 }
-
-// fencingRun is one fencing; what it finds counts only while it is its target's.
-type fencingRun struct{ cancel context.CancelCauseFunc }
 
 // New checks the configuration as far as that needs no program to be run. The error is of *Problem, joined.
 func New(c Config) (*Fencer, error) {
@@ -104,8 +100,10 @@ func (f *Fencer) Possible(head string) bool {
 }
 
 // Want is failover.Decision.Fence, given after each decision: the head that is to be fenced now; empty: none. A head that
-// was not wanted before is fenced, once, also if it was fenced earlier; what that has given stays until then. One that is
-// not wanted any more, before there was a proof, is called off as by Forget.
+// was not wanted before is fenced, once, also if it was fenced earlier; what that has given stays until then.
+//
+// A fencing that is not wanted any more is called off: no other device gets an order. What a device has begun it ends, and
+// if that comes to a proof it counts: an order that is killed half-way may leave a head that has lost its network and runs.
 func (f *Fencer) Want(head string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -113,81 +111,19 @@ func (f *Fencer) Want(head string) {
 		return
 	}
 	if t := f.heads[f.wanted]; t != nil && t.run != nil {
-		f.forget(t)
+		f.c.Log.Info("fencing called off", "head", f.wanted)
+		t.callOff(errCalledOff)
 	}
 	f.wanted = head
 	f.start(head)
 }
 
 // Start begins to fence head, and returns at once. One that is under way goes on, and is the only one; one that has ended,
-// well or not, is done anew.
+// well or not, is done anew, and so is one that was called off, as soon as it has ended without a proof.
 func (f *Fencer) Start(head string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.start(head)
-}
-
-func (f *Fencer) start(head string) {
-	t := f.heads[head]
-	if t == nil || len(t.levels) == 0 || t.run != nil || f.ended {
-		return
-	}
-	ctx, cancel := context.WithCancelCause(f.ctx)
-	run := &fencingRun{cancel}
-	t.run = run
-	t.fencing.Target = head
-	t.set(failover.FenceRunning, f.c.Now(), "level 1: "+names(t.levels[0]))
-	f.c.Log.Info("fencing", "head", head)
-	f.wg.Go(func() {
-		defer cancel(nil)
-		f.fence(ctx, head, t, run)
-	})
-}
-
-// fence tries the levels in order.
-func (f *Fencer) fence(ctx context.Context, head string, t *target, run *fencingRun) {
-	var faults []error
-	for l, level := range t.levels {
-		f.update(t, run, failover.FenceRunning, fmt.Sprintf("level %d: %s", l+1, names(level)))
-		err := f.level(ctx, level)
-		if err == nil {
-			f.update(t, run, failover.FenceProof, fmt.Sprintf("level %d: %s: off, and its status says off", l+1, names(level)))
-			return
-		}
-		if ctx.Err() != nil {
-			faults = append(faults, context.Cause(ctx))
-			break
-		}
-		err = fmt.Errorf("level %d: %w", l+1, err)
-		faults = append(faults, err)
-		f.event(fmt.Sprintf("fencing %s: %v", head, err), true)
-	}
-	f.update(t, run, failover.FenceFailed, oneLine(errors.Join(faults...)))
-}
-
-// level is done when all its steps have their proof. They are done in order, as cluster.conf's are: the first that fails
-// is the end of it.
-func (f *Fencer) level(ctx context.Context, steps []*step) error {
-	for _, s := range steps {
-		if err := s.prove(ctx); err != nil {
-			return fmt.Errorf("%s: %w", s.device.Name, err)
-		}
-	}
-	return nil
-}
-
-// update says how far run is, unless it was overtaken by Confirm, Forget or another run.
-func (f *Fencer) update(t *target, run *fencingRun, state failover.FencingState, detail string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if t.run != run {
-		return
-	}
-	if state != failover.FenceRunning {
-		t.run = nil
-		f.c.Log.Info("fencing ended", "head", t.fencing.Target, "proof", state == failover.FenceProof, "detail", detail)
-	}
-	t.set(state, f.c.Now(), detail)
 }
 
 // set changes the state; called with Fencer.mu held.
@@ -209,7 +145,7 @@ func (f *Fencer) Fencing(head string) failover.Fencing {
 }
 
 // Confirm is a person's word that head is off. It is taken only for a fencing that is under way or has failed: said
-// earlier, it could be about another time.
+// earlier, it could be about another time. What a device has begun it ends.
 func (f *Fencer) Confirm(head, by string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -218,32 +154,11 @@ func (f *Fencer) Confirm(head, by string) error {
 		return &hint{fmt.Errorf("confirm that %s is off: it is not being fenced", head), "masthead status --why"}
 	}
 	if t.run != nil {
-		t.run.cancel(errors.New("a person confirmed it"))
-		t.run = nil
+		t.callOff(errConfirmed)
 	}
 	t.set(failover.FenceProof, f.c.Now(), by+" said that it is off")
 	f.c.Log.Info("fencing confirmed", "head", head, "by", by)
 	return nil
-}
-
-// Forget ends the fencing of head, and what is known of it: a proof is about one time, and must not be taken for another.
-// An order that a device has been given already may still be carried out.
-func (f *Fencer) Forget(head string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if t := f.heads[head]; t != nil {
-		f.forget(t)
-	}
-}
-
-func (f *Fencer) forget(t *target) {
-	if t.run != nil {
-		f.c.Log.Info("fencing called off", "head", t.fencing.Target)
-		t.run.cancel(errors.New("it was called off"))
-		t.run = nil
-	}
-	t.fencing.Target = ""
-	t.set(failover.FenceIdle, f.c.Now(), "")
 }
 
 // States are all devices of all heads, by head, level and step.

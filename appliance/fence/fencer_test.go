@@ -236,10 +236,6 @@ func TestStartAgain(t *testing.T) {
 		if s := b.ended(); s.State != failover.FenceProof || m.count() != 2 {
 			t.Errorf("second fencing: %+v after %d orders", s, m.count())
 		}
-		b.Forget("b")
-		if s := b.Fencing("b"); s.State != failover.FenceIdle || s.Detail != "" {
-			t.Errorf("after Forget: %+v", s)
-		}
 		b.Start("nobody")
 		if s := b.Fencing("nobody"); s.State != failover.FenceIdle || s.Possible || b.Possible("nobody") {
 			t.Errorf("a head without devices: %+v", s)
@@ -269,6 +265,8 @@ func TestWant(t *testing.T) {
 		m.set(true)
 		m.off = never
 		want("b", 2, failover.FenceRunning)
+		want("", 2, failover.FenceRunning) // the order is under way
+		time.Sleep(20 * time.Second)
 		want("", 2, failover.FenceIdle)
 		want("nobody", 2, failover.FenceIdle)
 		want("b", 3, failover.FenceRunning)
@@ -278,18 +276,109 @@ func TestWant(t *testing.T) {
 	})
 }
 
-// TestForgetUnderWay: what is called off proves nothing later, and its next level gets no turn.
-func TestForgetUnderWay(t *testing.T) {
+// TestCalledOff: what a device has begun it ends, whoever still wants it, and its proof counts; nothing else begins.
+func TestCalledOff(t *testing.T) {
+	slow := func() *machine { // is on for 3 s after the order, which takes 3 s and is undone if it is killed
+		return &machine{running: true, off: func(ctx context.Context, m *machine) error {
+			select {
+			case <-time.After(3 * time.Second):
+				time.AfterFunc(3*time.Second, func() { m.set(false) })
+				return nil
+			case <-ctx.Done():
+				return errors.New("killed half-way")
+			}
+		}}
+	}
+	hangs := func() *machine { return &machine{running: true, off: never} }
+	on := func() *machine { return &machine{running: true} }
+	type wish struct {
+		after time.Duration
+		head  string
+	}
+	for _, test := range []struct {
+		name   string
+		levels [][]*machine
+		wishes []wish
+		orders []int // by device, in the end
+		want   failover.Fencing
+		events []string
+	}{
+		{"during the order", [][]*machine{{slow()}, {on()}}, []wish{{0, "b"}, {time.Second, ""}}, []int{1, 0},
+			failover.Fencing{Target: "b", State: failover.FenceProof, Detail: "level 1: d1: off, and its status says off"},
+			[]string{"bad: b is off: d1 had the order when its fencing was called off"}},
+		{"while its status is asked for", [][]*machine{{slow()}}, []wish{{0, "b"}, {4 * time.Second, ""}}, []int{1},
+			failover.Fencing{Target: "b", State: failover.FenceProof, Detail: "level 1: d1: off, and its status says off"},
+			[]string{"bad: b is off: d1 had the order when its fencing was called off"}},
+		{"the level has another device", [][]*machine{{slow(), on()}}, []wish{{0, "b"}, {time.Second, ""}}, []int{1, 0}, failover.Fencing{}, nil},
+		{"the device fails", [][]*machine{{hangs()}, {on()}}, []wish{{0, "b"}, {time.Second, ""}}, []int{1, 0}, failover.Fencing{},
+			[]string{"bad: fencing b: level 1: d1: its time was up (context deadline exceeded)"}},
+		{"wanted again, and the first order does it", [][]*machine{{slow()}}, []wish{{0, "b"}, {time.Second, ""}, {time.Second, "b"}}, []int{1},
+			failover.Fencing{Target: "b", State: failover.FenceProof, Detail: "level 1: d1: off, and its status says off"},
+			[]string{"bad: b is off: d1 had the order when its fencing was called off"}},
+		{"wanted again, and the first order fails", [][]*machine{{hangs()}, {on()}}, []wish{{0, "b"}, {time.Second, ""}, {time.Second, "b"}}, []int{2, 1},
+			failover.Fencing{Target: "b", State: failover.FenceProof, Detail: "level 2: d2: off, and its status says off"},
+			[]string{"bad: fencing b: level 1: d1: its time was up (context deadline exceeded)", "bad: fencing b: level 1: d1: its time was up (context deadline exceeded)"}},
+		{"wanted again for a moment", [][]*machine{{hangs()}, {on()}}, []wish{{0, "b"}, {time.Second, ""}, {time.Second, "b"}, {time.Second, ""}}, []int{1, 0},
+			failover.Fencing{}, []string{"bad: fencing b: level 1: d1: its time was up (context deadline exceeded)"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, test.levels...)
+				defer b.end()
+				for _, w := range test.wishes {
+					time.Sleep(w.after)
+					b.Want(w.head)
+				}
+				got := b.ended()
+				got.Possible, got.Since = false, 0
+				if diff := cmp.Diff(test.want, got); diff != "" {
+					t.Errorf("the end (-want +got):\n%s", diff)
+				}
+				var orders []int
+				for _, level := range test.levels {
+					for _, m := range level {
+						orders = append(orders, m.count())
+					}
+				}
+				if diff := cmp.Diff(test.orders, orders); diff != "" {
+					t.Errorf("orders (-want +got):\n%s", diff)
+				}
+				synctest.Wait()
+				if diff := cmp.Diff(test.events, b.told.take()); diff != "" {
+					t.Errorf("events (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestConfirmDuringOrder: the word of a person counts at once, and the order goes on to its end.
+func TestConfirmDuringOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		second := &machine{running: true}
-		b := newBench(t, []*machine{{running: true, off: never}}, []*machine{second})
+		ended := false
+		b := newBench(t, []*machine{{running: true, off: func(ctx context.Context, m *machine) error {
+			select {
+			case <-time.After(3 * time.Second):
+				ended = true
+				return errors.New("refused in the end")
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}})
 		defer b.end()
 		b.Start("b")
 		time.Sleep(time.Second)
-		b.Forget("b")
-		time.Sleep(time.Minute)
-		if s := b.Fencing("b"); s.State != failover.FenceIdle || second.count() != 0 {
-			t.Errorf("%+v, %d orders of the second level", s, second.count())
+		if err := b.Confirm("b", "anna"); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if s := b.Fencing("b"); s.State != failover.FenceProof || s.Detail != "anna said that it is off" {
+				t.Errorf("after Confirm: %+v", s)
+			}
+			time.Sleep(5 * time.Second)
+		}
+		if !ended {
+			t.Error("the order was killed half-way")
 		}
 	})
 }

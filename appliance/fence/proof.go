@@ -16,18 +16,32 @@ const (
 	askLast  = time.Second
 )
 
-// prove orders the machine off and waits until the device's status says so. nil is the proof.
-func (s *step) prove(ctx context.Context) error {
+// prove orders the machine off and waits until the device's status says so. nil is the proof. Where wanted has ended the
+// order is not given; one that was given, and the waiting for its proof, end with ctx or the step's time alone.
+func (s *step) prove(ctx, wanted context.Context) error {
+	if wanted.Err() != nil {
+		return context.Cause(wanted)
+	}
 	s.endProbes()
 	if s.manual() {
-		// Only Confirm ends this well, and it ends ctx.
+		// Only Confirm ends this well, and it ends wanted.
 		s.f.event(fmt.Sprintf("%s must be switched off by a person: switch it off, then: masthead fence confirm-dead %s", s.head, s.head), true)
-		<-ctx.Done()
-		return context.Cause(ctx)
+		<-wanted.Done()
+		return context.Cause(wanted)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, errTimeout)
 	defer cancel()
-	_, err := s.use(ctx, func(ctx context.Context, d driver) (bool, error) { return false, d.Off(ctx) })
+	begun := false
+	_, err := s.use(ctx, func(ctx context.Context, d driver) (bool, error) {
+		if wanted.Err() != nil {
+			return false, nil
+		}
+		begun = true
+		return false, d.Off(ctx)
+	})
+	if err == nil && !begun {
+		return context.Cause(wanted)
+	}
 	if err != nil {
 		s.failed(err) // it is told with its level
 		return err

@@ -72,7 +72,7 @@ func (p *parts) makeJudge(c judgeConfig) (judge, func(context.Context) error, er
 	if c.kind == failover.Raft {
 		return p.makeRaft(c)
 	}
-	if err := arbiter.Forget(p.d.raftPath()); err != nil { // of when there were more heads
+	if err := arbiter.Forget(p.d.raftPath(c.cluster)); err != nil { // of when there were more heads
 		return nil, nil, err
 	}
 	if c.kind == failover.Panel {

@@ -2,6 +2,7 @@ package ownership
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,6 +21,8 @@ import (
 )
 
 // The real daemon, as processes in network namespaces, with a prober outside of the heads.
+
+var errNotYet = errors.New("not yet")
 
 // need says why a test cannot run here. Where everything is required it fails.
 func need(t testing.TB, ok bool, what string) {
@@ -67,6 +70,7 @@ func program(t testing.TB) string {
 type ring struct {
 	*heads.Cluster
 	t      testing.TB
+	dir    string // of the heads' files
 	prober *arena.Watch
 }
 
@@ -85,7 +89,7 @@ func newRingOf(t testing.TB, c heads.Config) *ring {
 		need(t, err == nil, tool)
 	}
 	c.Program, c.Dir = program(t), t.TempDir()
-	r := &ring{t: t}
+	r := &ring{t: t, dir: c.Dir}
 	var err error
 	if r.Cluster, err = heads.New(c); err != nil {
 		t.Fatal(err)
@@ -179,6 +183,11 @@ func (r *ring) phase(head string, p failover.Phase, within time.Duration) {
 		}
 		return err
 	})
+}
+
+// longest is the longest silence of another address since from.
+func (r *ring) longest(w *arena.Watch, from time.Duration) time.Duration {
+	return prober.Longest(w.Answers(from - 4*prober.Every)).Length()
 }
 
 // gap is the longest silence of the VIP since from, and fails the test if two heads answered at once.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"masthead/appliance/configuration"
 	"masthead/appliance/failover"
@@ -182,6 +183,7 @@ func (p *parts) makeHeartbeat(c heartbeat.Config) (*heartbeat.Heartbeat, func(co
 
 type vipConfig struct {
 	addresses []vip.Address
+	always    []netip.Addr // the cluster's own; the others answer while their service has started them
 	peers     []netip.Addr
 	gateway   netip.Addr
 	profile   failover.Timing
@@ -198,6 +200,9 @@ func (p *parts) vipConfig(c Config, own []ownNet) (vipConfig, error) {
 			continue
 		}
 		v.addresses = append(v.addresses, vip.Address{Prefix: a.Address, NIC: nic})
+	}
+	for _, a := range c.document.VIPs {
+		v.always = append(v.always, a.Address.Addr())
 	}
 	for _, name := range c.peers() {
 		v.peers = append(v.peers, c.Heads[name].Address)
@@ -302,7 +307,7 @@ func (p *parts) applyServices(c Config) error {
 	conf := service.Config{
 		Services: c.document.Services, Domains: c.document.Domains, Self: c.Self, Heads: c.names(), Wish: p.wishes.of,
 		Addresses: ownAddresses{c.document.Addresses()}, Owner: p.d.history.owner, Gen: p.d.history.gen, Now: p.d.now, Log: p.d.log,
-		Event: p.teller("service"), Record: p.d.runFile("services.json"),
+		Event: p.teller("service"), Record: p.d.runFile("services.json"), Disable: p.mailDisabled,
 	}
 	if p.services != nil {
 		return p.services.Reload(conf)
@@ -314,6 +319,13 @@ func (p *parts) applyServices(c Config) error {
 	p.services = group
 	p.runs = p.run("services", group.Run)
 	return nil
+}
+
+// mailDisabled tells people that a service stays down. It does not block.
+func (p *parts) mailDisabled(service, reason string) {
+	d := p.d
+	text := fmt.Sprintf("service %s is disabled until somebody enables it: %s", service, reason)
+	d.serving.all.Go(func() { _ = d.do(d.serving.ctx, func() { d.mail(text, d.last.Why) }) }) // ends with the daemon
 }
 
 // wishes are what the administrator wants of services. They may be read from any goroutine.
@@ -341,8 +353,15 @@ func (w *wishes) of(service string) string {
 	return w.all[service].Wish
 }
 
-// ownAddresses are the addresses of services. They come and go with the cluster's own, behind the same gate; a service only
-// makes sure that they are among them.
+// at is when something was said of a service.
+func (w *wishes) at(service string) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.all[service].At
+}
+
+// ownAddresses are the addresses of services. They come and go with the cluster's own, behind the same gate, which opens for
+// those alone that Group.Answering names; a service only makes sure that they are among them.
 type ownAddresses struct{ all []configuration.VIP }
 
 func (o ownAddresses) Add(_ context.Context, p netip.Prefix, _ string) error {

@@ -3,7 +3,6 @@ package ownership
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -29,7 +28,8 @@ func raftVoters(roster arbiter.Roster) arbiter.RaftVoters {
 	return v
 }
 
-func (d *Daemon) raftPath() string { return filepath.Join(d.opts.Dir, raftDir) }
+// raftPath is the folder of what the heads of a cluster have agreed on. Another cluster's log means nothing here.
+func (d *Daemon) raftPath(cluster string) string { return d.clusterPath(raftDir, cluster) }
 
 func (p *parts) makeRaft(c judgeConfig) (judge, func(context.Context) error, error) {
 	keys, err := openTLS(c.keys, c.name, p.headKeys)
@@ -37,7 +37,7 @@ func (p *parts) makeRaft(c judgeConfig) (judge, func(context.Context) error, err
 		return nil, nil, fmt.Errorf("raft: %w", err)
 	}
 	conf := arbiter.RaftConfig{
-		Self: c.name, Dir: p.d.raftPath(), Voters: raftVoters(c.roster), Accept: keys.accept(), Dial: keys.dial,
+		Self: c.name, Dir: p.d.raftPath(c.cluster), Voters: raftVoters(c.roster), Accept: keys.accept(), Dial: keys.dial,
 		Timing: c.timing, Now: p.d.now, Log: p.d.log,
 	}
 	if !arbiter.HasState(conf.Dir) && p.d.owns() {

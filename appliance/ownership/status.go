@@ -41,8 +41,10 @@ func (d *Daemon) status() wire.OwnerStatus {
 	}
 	s.Links = d.links(v)
 	if d.parts.vip.made {
+		answering := d.answering()
 		for _, a := range d.parts.vip.conf.addresses {
-			s.VIPs = append(s.VIPs, wire.OwnerVIP{Address: a.Prefix, NIC: a.NIC, Open: v.Gate.Open, Conflict: v.Gate.Conflict})
+			open := v.Gate.Open && slices.Contains(answering, a.Prefix.Addr())
+			s.VIPs = append(s.VIPs, wire.OwnerVIP{Address: a.Prefix, NIC: a.NIC, Open: open, Conflict: v.Gate.Conflict})
 		}
 	}
 	if d.parts.services != nil {
@@ -52,6 +54,9 @@ func (d *Daemon) status() wire.OwnerStatus {
 			}
 			if state.Last == "" {
 				state.Last = last
+			}
+			if state.GivenUp != "" {
+				state.Wished = d.parts.wishes.at(state.Name)
 			}
 			s.Services = append(s.Services, state)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"time"
@@ -213,12 +214,22 @@ func (d *Daemon) gate(next failover.Decision) {
 	if !next.Gate.Open {
 		return
 	}
-	err := v.Open(uint64(next.Gate.Epoch), next.Gate.Until)
+	err := v.Open(uint64(next.Gate.Epoch), next.Gate.Until, d.answering())
 	d.troubled("gate", err)
 	if err == nil && d.announced != (announcement{v, next.Gate.Epoch}) {
 		v.Announce()
 		d.announced = announcement{v, next.Gate.Epoch}
 	}
+}
+
+// answering are the virtual addresses that an owner answers for: the cluster's own, and those of services that have started
+// theirs.
+func (d *Daemon) answering() []netip.Addr {
+	list := d.parts.vip.conf.always
+	if g := d.parts.services; g != nil {
+		list = slices.Concat(list, g.Answering())
+	}
+	return list
 }
 
 // announcement is what the neighbours were last told: by which set of addresses, for which epoch.
@@ -324,8 +335,7 @@ func (d *Daemon) forget() {
 // openRecord opens the durable record of this head in a cluster. Another cluster's terms mean nothing here.
 func (d *Daemon) openRecord(cluster string) error {
 	d.closeRecord()
-	sum := sha256.Sum256([]byte(cluster))
-	record, damage, err := openRecord(filepath.Join(d.opts.Dir, fmt.Sprintf("%s-%x", recordName, sum[:6])))
+	record, damage, err := openRecord(d.clusterPath(recordName, cluster))
 	if err != nil {
 		return err
 	}
@@ -334,6 +344,12 @@ func (d *Daemon) openRecord(cluster string) error {
 		d.event("owner", damage.Error()+"; this head claims nothing before another one has told it the epoch", true)
 	}
 	return nil
+}
+
+// clusterPath is where something of one cluster is kept: a head may leave its cluster, and join another.
+func (d *Daemon) clusterPath(name, cluster string) string {
+	sum := sha256.Sum256([]byte(cluster))
+	return filepath.Join(d.opts.Dir, fmt.Sprintf("%s-%x", name, sum[:6]))
 }
 
 func (d *Daemon) closeRecord() {

@@ -118,8 +118,8 @@ type Filesystem struct {
 	KeepUsers bool `yaml:"keep_users,omitempty" json:"keep_users,omitempty"`
 }
 
-// Addresses adds and removes the addresses of services, behind the same gate as the cluster's own. Add of one that is there
-// and Remove of one that is not succeed.
+// Addresses adds and removes the addresses of services, behind the same gate as the cluster's own, which is to be open for
+// those alone that Group.Answering gives. Add of one that is there and Remove of one that is not succeed.
 type Addresses interface {
 	Add(ctx context.Context, p netip.Prefix, nic string) error
 	Remove(ctx context.Context, p netip.Prefix, nic string) error
@@ -132,7 +132,7 @@ type Config struct {
 	Self     string
 	Heads    []string                    // all heads; empty: not known, and a service may always ask for another
 	Wish     func(service string) string // Enabled, Disabled, Stopped; empty: by Autostart. nil: the same for all
-	// Disable is told that Recovery has disabled a service; nil: that is so on this head only.
+	// Disable is told that Recovery has disabled a service here, once; States says so until somebody wishes something else.
 	Disable   func(service, reason string)
 	Addresses Addresses     // nil: no service may have an IP
 	Owner     func() string // the owner, for MASTHEAD_OWNER, while that is not this head; nil: not known

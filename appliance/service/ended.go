@@ -149,7 +149,7 @@ func (p *plan) services(now failover.Instant) failover.Services {
 	for _, e := range p.entries {
 		known = known && e.known()
 		alldown = alldown && e.down()
-		if !e.retired && e.wish == Enabled && e.barred == "" {
+		if !e.retired && e.wish == Enabled && e.barred == "" && !e.givenUp() {
 			tried++
 			if e.failed != "" {
 				given++

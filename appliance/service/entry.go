@@ -64,6 +64,9 @@ type entry struct {
 	state     string
 }
 
+// givenUp: Recovery has disabled it, which is no reason for another head to own.
+func (e *entry) givenUp() bool { return e.failed != "" && e.service.Recovery == Disable }
+
 // untouched: nobody has looked at it, and it was not started by us.
 func (e *entry) untouched() bool {
 	return !slices.ContainsFunc(e.parts, func(a part) bool { return a.condition != unknown || a.busy != none || a.ours })

@@ -350,7 +350,7 @@ func TestRecoveryDisable(t *testing.T) {
 	s.cfg.Disable = func(service, reason string) { told <- service + ": " + reason }
 	s.cfg.Services = []Service{
 		{Name: "report", Recovery: Disable, Resources: []Resource{{Script: s.script("report", "test $1 = start && { echo no paper; exit 1; }")}}},
-		{Name: "db", Resources: []Resource{{Script: s.script("mysqld", "")}}},
+		{Name: "db", Autostart: new(bool), Resources: []Resource{{Script: s.script("mysqld", "")}}},
 	}
 	s.run()
 	defer s.kill()
@@ -359,11 +359,24 @@ func TestRecoveryDisable(t *testing.T) {
 	if got, want := <-told, "report: report: start: exit code 1: no paper"; got != want {
 		t.Errorf("told %q, want %q", got, want)
 	}
-	if state, _ := s.state("report"); state != StateDisabled {
-		t.Errorf("is %s, want %s", state, StateDisabled)
+	s.until("it is disabled", func() bool { state, _ := s.state("report"); return state == StateDisabled })
+	if got := s.group.Services(); got != failover.ServicesStarted { // no reason to hand over, also if nothing else runs
+		t.Errorf("services are %v", got)
 	}
 	if got := s.group.Relocate(); got != "" {
 		t.Errorf("asks for another head: %s", got)
+	}
+	givenUp := func() string { return s.group.States()[0].GivenUp }
+	if got, want := givenUp(), "report: start: exit code 1: no paper"; got != want || s.group.States()[1].GivenUp != "" {
+		t.Errorf("given up: %q, want %q", got, want)
+	}
+	s.cfg.Wish = func(string) string { return Disabled }
+	if err := s.group.Reload(s.cfg); err != nil {
+		t.Fatal(err)
+	}
+	s.until("it is disabled in the cluster", func() bool { return givenUp() == "" })
+	if state, reason := s.state("report"); state != StateDisabled || reason != "" {
+		t.Errorf("is %s (%s), want %s", state, reason, StateDisabled)
 	}
 }
 

@@ -1,6 +1,8 @@
 package service
 
 import (
+	"net/netip"
+
 	"masthead/appliance/failover"
 )
 
@@ -29,6 +31,18 @@ func (p *plan) note(now failover.Instant, ready map[*entry]bool) {
 	if p.asked && p.want == failover.Run && settled {
 		p.settled = true
 	}
+}
+
+// answering are the addresses that run, and those that ran when the daemon was started, until they have been looked at.
+func (p *plan) answering() (list []netip.Addr) {
+	for _, e := range p.entries {
+		for i, r := range e.service.Resources {
+			if a := &e.parts[i]; r.IP != nil && (a.condition == running || a.condition == unknown && a.ours) {
+				list = append(list, r.IP.Address.Addr())
+			}
+		}
+	}
+	return list
 }
 
 // still: nothing more will happen with it by itself.
@@ -71,7 +85,7 @@ func (p *plan) stateOf(e *entry, ready map[*entry]bool) (state, reason string) {
 		return StateRecovering, p.lastReason(e)
 	case ready[e]:
 		return StateStarting, ""
-	case e.failed != "" && e.service.Recovery == Disable:
+	case e.givenUp():
 		return StateDisabled, e.failed
 	case e.failed != "":
 		return StateFailed, e.failed

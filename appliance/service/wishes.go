@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -41,6 +42,13 @@ func (g *Group) Services() failover.Services {
 	return g.plan.services(g.cfg.Now())
 }
 
+// Answering are the addresses of ip resources that run: nobody may answer for the others.
+func (g *Group) Answering() []netip.Addr {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.plan.answering()
+}
+
 // Relocate is why another head should own the cluster: a service that cannot run here. Empty: nothing asks for it.
 func (g *Group) Relocate() string {
 	g.mu.Lock()
@@ -62,6 +70,9 @@ func (g *Group) States() []wire.ServiceState {
 		s.State, s.Reason = g.plan.stateOf(e, ready)
 		if !e.down() {
 			s.Owner = g.cfg.Self
+		}
+		if e.givenUp() && e.wish == Enabled && !e.retired {
+			s.GivenUp = e.failed
 		}
 		for i, r := range e.service.Resources {
 			a := wire.ResourceState{Name: r.Label(), Kind: r.Kind(), Since: g.wall(e.parts[i].since)}

@@ -27,9 +27,10 @@ type gate struct {
 	most time.Duration // for which it is opened at once
 	now  func() failover.Instant
 
-	mu   sync.Mutex
-	conn *nftables.Conn // nil: to be dialled
-	open opened
+	mu     sync.Mutex
+	conn   *nftables.Conn // nil: to be dialled
+	open   opened
+	answer []netip.Addr // of vips: what it is open for; the others stay shut
 }
 
 // opened is for what the gate was opened, and until when. The zero value: shut.
@@ -40,9 +41,9 @@ type opened struct {
 
 var errLate = errors.New("its time has passed")
 
-// refresh opens the gate or keeps it open. wasShut is for how long the gate had been shut by its timeout though it should
-// have been open, or zero; rebuilt reports that the rules were not there.
-func (g *gate) refresh(epoch uint64, until failover.Instant) (wasShut time.Duration, rebuilt bool, err error) {
+// refresh opens the gate for some VIPs or keeps it open for them, and shuts it for the others. wasShut is for how long the
+// gate had been shut by its timeout though it should have been open, or zero; rebuilt reports that the rules were not there.
+func (g *gate) refresh(epoch uint64, until failover.Instant, answer []netip.Addr) (wasShut time.Duration, rebuilt bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	began := g.now()
@@ -55,7 +56,7 @@ func (g *gate) refresh(epoch uint64, until failover.Instant) (wasShut time.Durat
 	if was.until > began {
 		// Elements that expired meanwhile cannot be removed, and then the kernel does nothing of all this: a process that was
 		// stopped right here does not open the gate again when it goes on.
-		done = g.change(func(c *nftables.Conn) error { return g.elements(c, left, epoch, true) }) == nil
+		done = g.change(func(c *nftables.Conn) error { return g.replace(c, left, epoch, answer) }) == nil
 	}
 	if !done {
 		began = g.now()
@@ -63,10 +64,10 @@ func (g *gate) refresh(epoch uint64, until failover.Instant) (wasShut time.Durat
 			g.open = opened{}
 			return 0, false, errLate
 		}
-		err = g.change(func(c *nftables.Conn) error { return g.elements(c, left, epoch, false) })
+		err = g.change(func(c *nftables.Conn) error { return g.set(c, left, epoch, answer) })
 		if err != nil {
 			rebuilt = true
-			err = g.install(opened{epoch, began + left})
+			err = g.install(opened{epoch, began + left}, answer)
 		}
 		if was.until > 0 {
 			wasShut = max(0, began-was.until)
@@ -76,7 +77,7 @@ func (g *gate) refresh(epoch uint64, until failover.Instant) (wasShut time.Durat
 		g.open = opened{}
 		return wasShut, rebuilt, fmt.Errorf("open the gate for epoch %d: %w", epoch, err)
 	}
-	g.open = opened{epoch, began + left}
+	g.open, g.answer = opened{epoch, began + left}, answer
 	if late, err := g.shutIfLate(until); late {
 		return wasShut, rebuilt, errors.Join(errLate, err)
 	}
@@ -91,25 +92,36 @@ func (g *gate) shutIfLate(until failover.Instant) (bool, error) {
 	return true, g.shutLocked()
 }
 
-// elements puts the VIPs into the open sets. Of a refresh all elements must still be there; else whatever is there goes.
-func (g *gate) elements(c *nftables.Conn, timeout time.Duration, epoch uint64, refresh bool) error {
-	comment := commentPrefix + strconv.FormatUint(epoch, 10)
+// replace puts VIPs into the open sets in place of those that the gate is open for, all of which must still be there.
+func (g *gate) replace(c *nftables.Conn, timeout time.Duration, epoch uint64, answer []netip.Addr) error {
 	return g.openSets(func(s set, in *nftables.Set) error {
-		list := s.elements(g.vips, timeout, comment)
-		if len(list) == 0 {
-			return nil
-		}
-		if refresh {
-			// An element's timeout cannot be changed before Linux 6.12: it is replaced. Lookups see the old or the new one.
-			if err := c.SetDeleteElements(in, s.elements(g.vips, 0, "")); err != nil {
+		// An element's timeout cannot be changed before Linux 6.12: it is replaced. Lookups see the old or the new one.
+		if old := s.elements(g.answer, 0, ""); len(old) > 0 {
+			if err := c.SetDeleteElements(in, old); err != nil {
 				return err
 			}
-		} else {
-			c.FlushSet(in)
 		}
-		return c.SetAddElements(in, list)
+		return s.fill(c, in, answer, timeout, epoch)
 	})
 }
+
+// set puts VIPs into the open sets, whatever is there.
+func (g *gate) set(c *nftables.Conn, timeout time.Duration, epoch uint64, answer []netip.Addr) error {
+	return g.openSets(func(s set, in *nftables.Set) error {
+		c.FlushSet(in)
+		return s.fill(c, in, answer, timeout, epoch)
+	})
+}
+
+func (s set) fill(c *nftables.Conn, in *nftables.Set, addrs []netip.Addr, timeout time.Duration, epoch uint64) error {
+	list := s.elements(addrs, timeout, comment(epoch))
+	if len(list) == 0 {
+		return nil
+	}
+	return c.SetAddElements(in, list)
+}
+
+func comment(epoch uint64) string { return commentPrefix + strconv.FormatUint(epoch, 10) }
 
 func (g *gate) openSets(do func(set, *nftables.Set) error) error {
 	for _, t := range tables(nil, nil) {
@@ -138,7 +150,7 @@ func (g *gate) shutLocked() error {
 		return g.openSets(func(_ set, in *nftables.Set) error { c.FlushSet(in); return nil })
 	})
 	if err != nil {
-		err = g.install(opened{})
+		err = g.install(opened{}, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("shut the gate: %w", err)

@@ -97,52 +97,74 @@ func (l *lab) dial(from, to string, timeout time.Duration) (err error) {
 	return err
 }
 
-// TestNoReplyLost has the gate renewed under the eyes of a client.
+// TestNoReplyLost has the gate renewed under the eyes of a client. The head's own addresses, which no gate is before, are
+// asked for as often: what a busy machine loses it loses of these too, and then nothing is known of the gate. A gate that lets
+// nothing pass while it is renewed, be it for a tenth of a millisecond, loses some in each of these rounds.
 func TestNoReplyLost(t *testing.T) {
 	for _, every := range []time.Duration{50 * time.Millisecond, 100 * time.Millisecond} {
 		t.Run(fmt.Sprint(every), func(t *testing.T) {
-			for range 5 {
-				lost, seen := renewed(t, every)
-				t.Logf("lost of %v; slowest renewal %v, %d too late", lost, seen.Slowest, seen.Late)
-				if seen.Late > 0 || seen.Slowest > 200*time.Millisecond {
-					continue // the head got no processor, and its gate may have shut as it should
-				}
-				for name, n := range lost {
-					if n > 0 || n < -5 {
-						t.Errorf("%s: %d questions were lost", name, n)
+			bad := 0
+			for range 8 {
+				lost, control, seen := renewed(t, every)
+				t.Logf("lost of %v, without a gate of %v; slowest renewal %v, %d too late", lost, control, seen.Slowest, seen.Late)
+				switch {
+				case seen.Late > 0 || seen.Slowest > 350*time.Millisecond:
+					// The head got no processor, and its gate may have shut as it should.
+				case some(control, func(n int) bool { return n > 0 }) || some(lost, func(n int) bool { return n < -5 }):
+					// So much more was answered than asked that what was lost would not be seen.
+				case !some(lost, func(n int) bool { return n > 0 }):
+					return
+				default:
+					if bad++; bad == 2 {
+						t.Fatal("questions were lost, twice")
 					}
 				}
-				return
 			}
-			t.Skip("the machine is too busy: the head could not renew its gate in time")
+			t.Skip("the machine is too busy: the head could not renew its gate in time, or the client lost answers without a gate")
 		})
 	}
 }
 
-// renewed counts the questions of 5 s that were lost, while the gate is renewed that often.
-func renewed(t *testing.T, every time.Duration) (lost map[string]int, seen answer) {
+func some(lost map[string]int, is func(int) bool) bool {
+	for _, n := range lost {
+		if is(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// renewed counts the questions of 5 s that were lost, while the gate is renewed that often, and those for addresses without a
+// gate.
+func renewed(t *testing.T, every time.Duration) (lost, control map[string]int, seen answer) {
 	l := newLab(t, "a", "c")
 	a, _ := l.start("a", headConfig{Addresses: both})
 	a.do("prepare")
 	a.hold(1, 400*time.Millisecond, every)
 	// The kernel joins the group of a new IPv6 address a moment after it has added it, and hears no questions before.
 	l.ping("c", vip6.Addr()).answering()
-	watchers := l.both("c")
-	for _, w := range watchers {
-		w.answering()
+	watchers, own := l.both("c"), l.watch("c", addr(l.addr4("a")), addr(l.addr6("a")))
+	for _, all := range []map[string]*watcher{watchers, own} {
+		for _, w := range all {
+			w.answering()
+		}
 	}
 	from := time.Now()
 	time.Sleep(5 * time.Second)
-	lost = map[string]int{}
-	for name, w := range watchers {
-		w.end()
-		asked, _ := w.since(from)
-		lost[fmt.Sprintf("%d by %s", asked, name)] = w.lost()
-		if asked < 100 {
-			t.Errorf("%s: only %d questions", name, asked)
+	count := func(watchers map[string]*watcher) map[string]int {
+		lost := map[string]int{}
+		for name, w := range watchers {
+			w.end()
+			asked, _ := w.since(from)
+			lost[fmt.Sprintf("%d by %s", asked, name)] = w.lost() // below zero: the kernel has asked too
+			if asked < 100 {
+				t.Errorf("%s: only %d questions", name, asked)
+			}
 		}
+		return lost
 	}
-	return lost, a.look()
+	lost, control = count(watchers), count(own)
+	return lost, control, a.look()
 }
 
 // TestSilentHead has the head talk from the addresses behind the shut gate: by the IP stack, and by raw sockets.

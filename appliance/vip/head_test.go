@@ -30,6 +30,7 @@ type request struct {
 	On      bool          // probe
 	Config  *headConfig   `json:",omitempty"`
 	Address string        // listen
+	Answer  []netip.Addr  // answer: those that open and hold are for from now on; all until then
 }
 
 type headConfig struct {
@@ -51,7 +52,7 @@ type answer struct {
 	Conflict string
 	Uplink   failover.Reading
 	Late     int           // refreshes of hold that failed
-	Slowest  time.Duration // refresh of hold
+	Slowest  time.Duration // refresh of hold: from when the one before began until it was done
 	Events   []string
 }
 
@@ -85,6 +86,7 @@ type headProcess struct {
 	release context.CancelFunc
 
 	mu      sync.Mutex
+	answer  []netip.Addr
 	late    int
 	slowest time.Duration
 	events  []string
@@ -93,6 +95,13 @@ type headProcess struct {
 func (h *headProcess) end(cancel context.CancelFunc) {
 	cancel()
 	h.work.Wait()
+}
+
+func (h *headProcess) open(epoch uint64, until failover.Instant) error {
+	h.mu.Lock()
+	answer := h.answer
+	h.mu.Unlock()
+	return h.v.Open(epoch, until, answer)
 }
 
 func (h *headProcess) do(ctx context.Context, r request, a *answer) (err error) {
@@ -107,6 +116,9 @@ func (h *headProcess) do(ctx context.Context, r request, a *answer) (err error) 
 			return list
 		}
 		c.Event = func(text string, _ bool) { h.mu.Lock(); h.events = append(h.events, text); h.mu.Unlock() }
+		for _, v := range c.Addresses {
+			h.answer = append(h.answer, v.Prefix.Addr())
+		}
 		if h.v, err = New(c); err != nil {
 			return err
 		}
@@ -121,16 +133,21 @@ func (h *headProcess) do(ctx context.Context, r request, a *answer) (err error) 
 	case "prepare":
 		return h.v.Prepare(ctx)
 	case "open":
-		return h.v.Open(r.Epoch, h.now()+r.For)
+		return h.open(r.Epoch, h.now()+r.For)
+	case "answer":
+		h.mu.Lock()
+		h.answer = r.Answer
+		h.mu.Unlock()
 	case "hold": // as the owner daemon does
 		held, release := context.WithCancel(ctx)
 		h.release = release
-		if err := h.v.Open(r.Epoch, h.now()+r.For); err != nil {
+		if err := h.open(r.Epoch, h.now()+r.For); err != nil {
 			return err
 		}
 		h.work.Go(func() {
 			tick := time.NewTicker(r.Every)
 			defer tick.Stop()
+			last := h.now()
 			for {
 				select {
 				case <-held.Done():
@@ -138,13 +155,14 @@ func (h *headProcess) do(ctx context.Context, r request, a *answer) (err error) 
 				case <-tick.C:
 				}
 				began := h.now()
-				err := h.v.Open(r.Epoch, began+r.For)
+				err := h.open(r.Epoch, began+r.For)
 				h.mu.Lock()
 				if err != nil {
 					h.late++
 				}
-				h.slowest = max(h.slowest, h.now()-began)
+				h.slowest = max(h.slowest, h.now()-last)
 				h.mu.Unlock()
+				last = began
 			}
 		})
 	case "release":

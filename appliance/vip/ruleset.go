@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// install replaces all rules by new ones, shut or open, in one transaction. Interfaces that are missing get none.
-func (g *gate) install(open opened) error {
+// install replaces all rules by new ones, shut or open for some VIPs, in one transaction. Interfaces that are missing get
+// none.
+func (g *gate) install(open opened, answer []netip.Addr) error {
 	nics := present(g.nics)
 	return g.change(func(c *nftables.Conn) error {
 		left := open.until - g.now()
@@ -25,8 +26,11 @@ func (g *gate) install(open opened) error {
 			c.AddTable(in)
 			for _, s := range t.sets {
 				var list []nftables.SetElement
-				if !s.open || left >= tick {
-					list = s.elements(g.vips, left, commentPrefix+strconv.FormatUint(open.epoch, 10))
+				switch {
+				case !s.open:
+					list = s.elements(g.vips, 0, "")
+				case left >= tick:
+					list = s.elements(answer, left, comment(open.epoch))
 				}
 				if err := c.AddSet(s.in(in), list); err != nil {
 					return err
@@ -43,14 +47,12 @@ func (g *gate) install(open opened) error {
 	})
 }
 
-// left is what the kernel has open, and the VIPs of whoever installed it.
-func (g *gate) left() (opened, []netip.Addr) {
+// left is what the kernel has open and for which VIPs, and all VIPs of whoever installed it.
+func (g *gate) left() (o opened, answer, vips []netip.Addr) {
 	c, err := nftables.New()
 	if err != nil {
-		return opened{}, nil
+		return opened{}, nil, nil
 	}
-	var o opened
-	var vips []netip.Addr
 	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
 	for _, s := range sets {
 		now := g.now()
@@ -66,19 +68,23 @@ func (g *gate) left() (opened, []netip.Addr) {
 			}
 			number, ok := strings.CutPrefix(e.Comment, commentPrefix)
 			epoch, err := strconv.ParseUint(number, 10, 64)
-			if ok && err == nil && e.Expires > 0 && now+e.Expires > o.until {
+			if !ok || err != nil || e.Expires <= 0 {
+				continue
+			}
+			answer = append(answer, addr)
+			if now+e.Expires > o.until {
 				o = opened{epoch, now + e.Expires}
 			}
 		}
 	}
-	return o, vips
+	return o, answer, vips
 }
 
 // adopt installs the rules anew, with open what an earlier run had opened.
-func (g *gate) adopt(o opened) error {
+func (g *gate) adopt(o opened, answer []netip.Addr) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err := g.install(o); err != nil {
+	if err := g.install(o, answer); err != nil {
 		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) {
 			err = fmt.Errorf("%w (needs Linux 5.16 with NF_TABLES_NETDEV, NF_TABLES_INET, NF_TABLES_ARP and NETFILTER_EGRESS)", err)
 		}
@@ -87,7 +93,7 @@ func (g *gate) adopt(o opened) error {
 	if o.until == 0 {
 		return nil
 	}
-	g.open = o
+	g.open, g.answer = o, answer
 	_, err := g.shutIfLate(o.until)
 	return err
 }
@@ -100,7 +106,7 @@ func (g *gate) repair() (was string, err error) {
 	if err != nil || was == "" {
 		return "", err
 	}
-	if err := g.install(g.open); err != nil {
+	if err := g.install(g.open, g.answer); err != nil {
 		return was, fmt.Errorf("install the gate of the virtual addresses again: %w", err)
 	}
 	if g.open.until == 0 {

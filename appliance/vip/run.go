@@ -106,9 +106,9 @@ func (v *VIP) renewDue(renewed failover.Instant) bool {
 func (v *VIP) speaking(ctx context.Context) {
 	for {
 		now := v.c.Now()
-		all, some := v.announceDue(now)
+		due := v.announceDue(now)
 		for _, a := range v.c.Addresses {
-			if all || some[a.Prefix.Addr()] {
+			if due[a.Prefix.Addr()] {
 				v.announce(a)
 			}
 		}
@@ -127,11 +127,18 @@ func (v *VIP) speaking(ctx context.Context) {
 	}
 }
 
-// announceDue is whether to announce all VIPs, and which to defend.
-func (v *VIP) announceDue(now failover.Instant) (all bool, some map[netip.Addr]bool) {
+// announceDue are the VIPs to announce: all that are open, or those to defend.
+func (v *VIP) announceDue(now failover.Instant) map[netip.Addr]bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.announcer.due(now, v.until > now), v.conflict.due(now)
+	all, some := v.announcer.due(now, v.until > now), v.conflict.due(now)
+	due := map[netip.Addr]bool{}
+	for _, a := range v.answer {
+		if v.answers(a, now) && (all || some[a]) {
+			due[a] = true
+		}
+	}
+	return due
 }
 
 func (v *VIP) probeDue(now failover.Instant) bool {
@@ -174,7 +181,7 @@ func (v *VIP) heard(_ *port, c claim) {
 	if c.addr == v.c.Gateway {
 		v.gateway.hear(now)
 	}
-	ours := v.vips[c.addr] && v.until > now
+	ours := v.answers(c.addr, now)
 	v.mu.Unlock()
 	if !ours {
 		return

@@ -44,9 +44,14 @@ func TestSilence(t *testing.T) {
 }
 
 func (l *lab) both(machine string) map[string]*watcher {
+	return l.watch(machine, vip4.Addr(), vip6.Addr())
+}
+
+// watch asks for an IPv4 and an IPv6 address in all ways.
+func (l *lab) watch(machine string, a4, a6 netip.Addr) map[string]*watcher {
 	return map[string]*watcher{
-		"ICMP": l.ping(machine, vip4.Addr()), "ICMPv6": l.ping(machine, vip6.Addr()),
-		"ARP": l.arping(machine, "lan0", vip4.Addr()), "ND": l.arping(machine, "lan0", vip6.Addr()),
+		"ICMP": l.ping(machine, a4), "ICMPv6": l.ping(machine, a6),
+		"ARP": l.arping(machine, "lan0", a4), "ND": l.arping(machine, "lan0", a6),
 	}
 }
 

@@ -28,7 +28,7 @@ func TestStall(t *testing.T) {
 		return now
 	}
 	l.in("a", func() error { // all on this thread: the connection is dialled here
-		if err := g.adopt(opened{}); err != nil {
+		if err := g.adopt(opened{}, nil); err != nil {
 			return err
 		}
 		open := func() bool {
@@ -42,7 +42,7 @@ func TestStall(t *testing.T) {
 			}
 			return len(list) > 0
 		}
-		if _, _, err := g.refresh(1, time.Since(zero)+time.Second); err != nil || !open() {
+		if _, _, err := g.refresh(1, time.Since(zero)+time.Second, g.vips); err != nil || !open() {
 			t.Errorf("first opening: %v, open %v", err, open())
 		}
 		// A refresh that was stopped: its elements have expired.
@@ -55,20 +55,20 @@ func TestStall(t *testing.T) {
 				}
 			}
 		}
-		if _, _, err := g.refresh(1, until); !errors.Is(err, errLate) || open() {
+		if _, _, err := g.refresh(1, until, g.vips); !errors.Is(err, errLate) || open() {
 			t.Errorf("a refresh after its time: %v, open %v", err, open())
 		}
 		// An opening that was stopped: it is undone at once.
 		until = time.Since(zero) + 500*time.Millisecond
 		stall = func() { stall = func() { time.Sleep(600 * time.Millisecond) } } // at the second look at the clock
-		if _, _, err := g.refresh(1, until); !errors.Is(err, errLate) || open() {
+		if _, _, err := g.refresh(1, until, g.vips); !errors.Is(err, errLate) || open() {
 			t.Errorf("an opening after its time: %v, open %v", err, open())
 		}
-		if _, _, err := g.refresh(1, time.Since(zero)); !errors.Is(err, errLate) || open() {
+		if _, _, err := g.refresh(1, time.Since(zero), g.vips); !errors.Is(err, errLate) || open() {
 			t.Errorf("no time: %v, open %v", err, open())
 		}
 		// Refreshed too late, but its lease goes on.
-		if _, _, err := g.refresh(1, time.Since(zero)+time.Minute); err != nil || !open() {
+		if _, _, err := g.refresh(1, time.Since(zero)+time.Minute, g.vips); err != nil || !open() {
 			t.Errorf("opening: %v, open %v", err, open())
 		}
 		time.Sleep(500 * time.Millisecond)
@@ -76,13 +76,13 @@ func TestStall(t *testing.T) {
 			t.Error("open after 500 ms")
 		}
 		g.most = 900 * time.Millisecond // to be looked at
-		wasShut, rebuilt, err := g.refresh(2, time.Since(zero)+time.Minute)
+		wasShut, rebuilt, err := g.refresh(2, time.Since(zero)+time.Minute, g.vips)
 		if err != nil || rebuilt || wasShut < 50*time.Millisecond || wasShut > 5*time.Second || !open() {
 			t.Errorf("late refresh: %v, %v, %v, open %v", wasShut, rebuilt, err, open())
 		}
-		o, vips := g.left()
-		if o.epoch != 2 || len(vips) != 2 {
-			t.Errorf("left %+v %v", o, vips)
+		o, answer, vips := g.left()
+		if o.epoch != 2 || len(answer) != 2 || len(vips) != 2 {
+			t.Errorf("left %+v %v %v", o, answer, vips)
 		}
 		if err := g.shut(); err != nil || open() {
 			t.Errorf("shut: %v, open %v", err, open())

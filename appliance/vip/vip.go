@@ -28,6 +28,7 @@ type VIP struct {
 	left      opened
 	refreshed failover.Instant // the last Open
 	until     failover.Instant // of the last Open
+	answer    []netip.Addr     // of the last Open
 	announcer announcer
 	prober    prober
 	conflict  conflict
@@ -69,8 +70,8 @@ func New(c Config) (*VIP, error) {
 	for _, p := range c.Peers {
 		v.prober.peers[p] = true
 	}
-	left, old := v.gate.left()
-	if err := v.gate.adopt(left); err != nil {
+	left, answer, old := v.gate.left()
+	if err := v.gate.adopt(left, v.known(answer)); err != nil {
 		return nil, err
 	}
 	v.left = v.gate.state()
@@ -131,20 +132,21 @@ func (v *VIP) kept() mode {
 }
 
 // Open opens the gate for epoch until then, or for Config.Gate if that is shorter, and has Run renew the addresses'
-// lifetime. It is to be called again before that time is over. The error says that the gate is shut; trouble with an
-// interface is an event only. It takes a few tenths of a millisecond and waits for no other part of the kernel's
-// configuration than nftables.
-func (v *VIP) Open(epoch uint64, until failover.Instant) error {
-	wasShut, rebuilt, err := v.gate.refresh(epoch, until)
+// lifetime. Of the addresses those in answer may be used, and the others stay, or are at once, behind the shut gate. It is
+// to be called again before that time is over. The error says that the gate is shut; trouble with an interface is an event
+// only. It takes a few tenths of a millisecond and waits for no other part of the kernel's configuration than nftables.
+func (v *VIP) Open(epoch uint64, until failover.Instant, answer []netip.Addr) error {
+	answer = v.known(answer)
+	wasShut, rebuilt, err := v.gate.refresh(epoch, until, answer)
 	now := v.c.Now()
 	v.mu.Lock()
-	opening := v.until <= now
+	opening := v.until <= now || slices.ContainsFunc(answer, func(a netip.Addr) bool { return !slices.Contains(v.answer, a) })
 	v.left, v.clean = opened{}, false
 	if err == nil && opening { // somebody else may have had the addresses in between
 		v.announcer.again()
 	}
 	if err == nil {
-		v.mode, v.refreshed, v.until = leased, now, min(until, now+v.c.Gate)
+		v.mode, v.refreshed, v.until, v.answer = leased, now, min(until, now+v.c.Gate), answer
 	}
 	v.mu.Unlock()
 	if rebuilt {
@@ -161,6 +163,22 @@ func (v *VIP) Open(epoch uint64, until failover.Instant) error {
 		wake(v.step)
 	}
 	return nil
+}
+
+// known are those of addrs that are VIPs here, in the order of Config, each once.
+func (v *VIP) known(addrs []netip.Addr) []netip.Addr {
+	var list []netip.Addr
+	for _, a := range v.gate.vips {
+		if slices.Contains(addrs, a) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// answers reports whether a VIP is open now; called with v.mu held.
+func (v *VIP) answers(a netip.Addr, now failover.Instant) bool {
+	return v.until > now && slices.Contains(v.answer, a)
 }
 
 // Shut shuts the gate at once, then removes the addresses and ends the announcements. It does nothing where that is so.
@@ -181,7 +199,7 @@ func (v *VIP) Shut(context.Context) error {
 }
 
 // Announce tells the neighbours who has the addresses now, over and over, from when the gate is open, and again each time
-// that it opens. Shut ends it.
+// that it opens, be it for one of them. Shut ends it.
 func (v *VIP) Announce() {
 	v.mu.Lock()
 	v.announcer.want(true)

@@ -149,8 +149,8 @@ func (w *watcher) end() {
 	default:
 	}
 	close(w.stop)
-	for range 20 { // the last answers are on their way
-		if time.Sleep(10 * time.Millisecond); w.lost() == 0 {
+	for range 100 { // the last answers are on their way
+		if time.Sleep(10 * time.Millisecond); w.lost() <= 0 {
 			break
 		}
 	}

@@ -178,6 +178,7 @@ services:
 	two.says("status", "Cluster Status for VMCluster @ ", "Member Status: Quorate, arbiter pair", "Owner: head1, epoch 1.1",
 		" head1        1   Online, owner", " head2        2   Online, Local, standby", " service:VirtualHTTP  head1         started", "configuration: version 1")
 
+	one.says("status --why", "head1 is in phase active") // without a virtual address at its start it gets there after 2 s
 	// The standby is asked, and the owner hands over, along the way between the heads.
 	if out := two.types("head", "switch", "--to", "head2", "--why", "test"); !strings.Contains(out, "head2 owns the cluster, epoch 2.2, after ") {
 		t.Error(out)

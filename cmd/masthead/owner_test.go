@@ -32,6 +32,10 @@ func TestOwnerCommands(t *testing.T) {
 			return changed
 		},
 		"PUT /api/v1/cluster/secrets/bmc": wire.ClusterSecretKept{Name: "bmc"},
+		"GET /api/v1/cluster/secrets":     []wire.ClusterSecretState{{Name: "bmc", Kept: true, Named: true}, {Name: "mail", Named: true}, {Name: "old", Kept: true}},
+		"DELETE /api/v1/cluster/secrets/old": func(r *http.Request) any {
+			return wire.ClusterSecretRemoved{Name: "old", Applied: !r.URL.Query().Has("dry_run")}
+		},
 		"POST /api/v1/services/VirtualHTTP": func(r *http.Request) any {
 			var c wire.ServiceChange
 			if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
@@ -103,6 +107,11 @@ program: /usr/sbin/fence_apc
 		{"cluster set " + bad, exitFailed, "", []string{bad + ":2: vpis: no such field"}},
 		{"cluster edit", exitFailed, "", []string{"there is no terminal to edit on", "try: masthead cluster show > cluster.yaml"}},
 		{"cluster secret bmc --file " + file, 0, "secret bmc is kept\n", []string{"the configuration does not use it yet: write secret:bmc"}},
+		{"cluster secret list", 0, "\n Secret  Kept  Used\n ------  ----  ----\n bmc     yes   yes\n mail    no    yes\n old     yes   no\n", nil},
+		{"cluster secret rm old --dry-run", 0, "secret old would be removed\n", nil},
+		{"cluster secret rm old", 0, "secret old is removed\n", nil},
+		{"cluster secret rm", exitUsage, "", []string{"want 1 arguments, got 0", "try: masthead cluster secret rm --help"}},
+		{"__complete cluster secret rm ", 0, "old\n:4\n", nil},
 		{"__complete head switch --to ", 0, "vapp1\nvapp2\n:4\n", nil},
 		{"__complete fence test ", 0, "vapp1\nvapp2\n:4\n", nil},
 		{"__complete fence confirm-dead ", 0, "vapp1\nvapp2\n:4\n", nil},
@@ -131,7 +140,8 @@ program: /usr/sbin/fence_apc
 	// JSON wherever something is shown.
 	for _, args := range []string{
 		"service list", "service show VirtualHTTP", "service disable VirtualHTTP", "service relocate VirtualHTTP vapp2", "fence list", "fence test vapp2", "fence agents",
-		"fence show fence_apc", "fence confirm-dead vapp2 --yes", "cluster show", "cluster set " + file + " --dry-run", "cluster secret bmc --file " + file, "status --why",
+		"fence show fence_apc", "fence confirm-dead vapp2 --yes", "cluster show", "cluster set " + file + " --dry-run", "cluster secret bmc --file " + file, "cluster secret list",
+		"cluster secret rm old", "cluster secret rm old --dry-run", "status --why",
 	} {
 		stdout, stderr, code := invoke(t, append(append([]string{}, flags...), append(strings.Split(args, " "), "-o", "json")...)...)
 		if code != 0 || !json.Valid([]byte(stdout)) {
@@ -147,7 +157,7 @@ func TestManualPagesOfOwnership(t *testing.T) {
 	}
 	for _, page := range []string{
 		"masthead-status", "masthead-service-relocate", "masthead-fence-test", "masthead-fence-agents", "masthead-fence-show", "masthead-fence-confirm-dead", "masthead-head-switch",
-		"masthead-promote", "masthead-cluster-set", "masthead-cluster-secret", "masthead-import-cluster.conf", "masthead-import-heartbeat", "masthead-import-mon", "masthead-owner-run",
+		"masthead-promote", "masthead-cluster-set", "masthead-cluster-secret", "masthead-cluster-secret-list", "masthead-cluster-secret-rm", "masthead-import-cluster.conf", "masthead-import-heartbeat", "masthead-import-mon", "masthead-owner-run",
 	} {
 		if text, err := os.ReadFile(filepath.Join(dir, page+".1")); err != nil || len(text) < 500 {
 			t.Errorf("%s: %d bytes, %v", page, len(text), err)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -51,6 +52,20 @@ type ClusterSecret struct {
 type ClusterSecretKept struct {
 	Name     string `json:"name"`
 	Named    bool   `json:"named"` // by the configuration in force
+	Degraded string `json:"degraded,omitempty"`
+}
+
+// ClusterSecretState is a secret as it may be shown: without its value.
+type ClusterSecretState struct {
+	Name  string `json:"name"`
+	Kept  bool   `json:"kept"`
+	Named bool   `json:"named"` // by the configuration in force
+}
+
+// ClusterSecretRemoved is the answer to who has a secret removed.
+type ClusterSecretRemoved struct {
+	Name     string `json:"name"`
+	Applied  bool   `json:"applied"`
 	Degraded string `json:"degraded,omitempty"`
 }
 
@@ -125,6 +140,20 @@ func (c *Client) SetCluster(ctx context.Context, change ClusterChange) (ClusterC
 // SetClusterSecret keeps a secret that the configuration names.
 func (c *Client) SetClusterSecret(ctx context.Context, name, value string) (ClusterSecretKept, error) {
 	return ask[ClusterSecretKept](ctx, c, http.MethodPut, PathClusterSecret+url.PathEscape(name), ClusterSecret{value})
+}
+
+// ClusterSecrets are the secrets that are kept and those that the configuration names, by name.
+func (c *Client) ClusterSecrets(ctx context.Context) ([]ClusterSecretState, error) {
+	return ask[[]ClusterSecretState](ctx, c, http.MethodGet, strings.TrimSuffix(PathClusterSecret, "/"), nil)
+}
+
+// RemoveClusterSecret removes one that the configuration does not name, or says what that would do.
+func (c *Client) RemoveClusterSecret(ctx context.Context, name string, dryRun bool) (ClusterSecretRemoved, error) {
+	query := ""
+	if dryRun {
+		query = "?dry_run=1"
+	}
+	return ask[ClusterSecretRemoved](ctx, c, http.MethodDelete, PathClusterSecret+url.PathEscape(name)+query, nil)
 }
 
 // ChangeService enables, disables, stops or relocates a service.

@@ -63,7 +63,7 @@ type OwnerLink struct {
 type OwnerVIP struct {
 	Address  netip.Prefix `json:"address"`
 	NIC      string       `json:"nic"`
-	Open     bool         `json:"open"` // the kernel's gate on the answering head
+	Open     bool         `json:"open"` // the kernel's gate on the answering head; a service's opens with the service
 	Conflict string       `json:"conflict,omitempty"`
 }
 
@@ -77,6 +77,10 @@ type ServiceState struct {
 	Restarts  int             `json:"restarts,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 	Resources []ResourceState `json:"resources,omitempty"`
+	// GivenUp is why `recovery: disable` has disabled the service on the head that runs it. So it is to be in the cluster,
+	// unless somebody has said something about the service after Wished.
+	GivenUp string    `json:"given_up,omitempty"`
+	Wished  time.Time `json:"wished,omitzero"`
 }
 
 // ResourceState is one resource of a service.

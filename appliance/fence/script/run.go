@@ -45,8 +45,6 @@ func run(ctx context.Context, path string, lines []string) (result, error) {
 	if err := cmd.Start(); err != nil {
 		return result{}, err
 	}
-	// A takeover waits for it, and the machine may be busy. Without the right to that it is a program like others.
-	_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, -20)
 	// Before the leader is reaped its number cannot be another group's.
 	for {
 		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
