@@ -29,6 +29,7 @@ type VIP struct {
 	refreshed failover.Instant // the last Open
 	until     failover.Instant // of the last Open
 	answer    []netip.Addr     // of the last Open
+	epoch     uint64           // of the last Open
 	announcer announcer
 	prober    prober
 	conflict  conflict
@@ -137,6 +138,9 @@ func (v *VIP) kept() mode {
 // only. It takes a few tenths of a millisecond and waits for no other part of the kernel's configuration than nftables.
 func (v *VIP) Open(epoch uint64, until failover.Instant, answer []netip.Addr) error {
 	answer = v.known(answer)
+	if v.openEnough(epoch, until, answer) {
+		return nil
+	}
 	wasShut, rebuilt, err := v.gate.refresh(epoch, until, answer)
 	now := v.c.Now()
 	v.mu.Lock()
@@ -146,7 +150,7 @@ func (v *VIP) Open(epoch uint64, until failover.Instant, answer []netip.Addr) er
 		v.announcer.again()
 	}
 	if err == nil {
-		v.mode, v.refreshed, v.until, v.answer = leased, now, min(until, now+v.c.Gate), answer
+		v.mode, v.refreshed, v.until, v.epoch, v.answer = leased, now, min(until, now+v.c.Gate), epoch, answer
 	}
 	v.mu.Unlock()
 	if rebuilt {
@@ -179,6 +183,16 @@ func (v *VIP) known(addrs []netip.Addr) []netip.Addr {
 // answers reports whether a VIP is open now; called with v.mu held.
 func (v *VIP) answers(a netip.Addr, now failover.Instant) bool {
 	return v.until > now && slices.Contains(v.answer, a)
+}
+
+// openEnough reports that an Open would give the gate hardly more time than it has. Each takes a transaction of nftables,
+// and the daemon decides 50 times a second: on a slow machine it would do little else.
+func (v *VIP) openEnough(epoch uint64, until failover.Instant, answer []netip.Addr) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := v.c.Now()
+	more := min(until, now+v.c.Gate) - v.until
+	return v.mode == leased && v.epoch == epoch && v.until > now && more >= 0 && more < v.c.Gate/8 && slices.Equal(v.answer, answer)
 }
 
 // Shut shuts the gate at once, then removes the addresses and ends the announcements. It does nothing where that is so.
