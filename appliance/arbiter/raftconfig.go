@@ -102,9 +102,8 @@ func (c RaftConfig) validate() error {
 	return nil
 }
 
-// lease is the length of a lease. It is shorter than that of a panel, since it takes an election until another head can ask
-// for one.
-func (c RaftConfig) lease() time.Duration { return c.Timing.TTL * 2 / 3 }
+// lease is the length of a lease: that of a panel. Shorter ones end by chance, at 10 % loss about twice an hour (I7).
+func (c RaftConfig) lease() time.Duration { return c.Timing.TTL }
 
 // promise is for how long a follower promises to vote for nobody else: the leader counts from when it sent, less the margin.
 func (c RaftConfig) promise() time.Duration { return c.lease() + c.Timing.Margin }

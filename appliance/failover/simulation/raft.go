@@ -38,7 +38,7 @@ type raftNode struct {
 }
 
 // The times of package arbiter.
-func lease(t *failover.Timing) time.Duration   { return t.TTL * 2 / 3 }
+func lease(t *failover.Timing) time.Duration   { return t.TTL }
 func promise(t *failover.Timing) time.Duration { return lease(t) + t.Margin }
 func hurry(t *failover.Timing) time.Duration   { return lease(t) * 3 / 4 }
 
