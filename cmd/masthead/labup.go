@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -147,8 +149,12 @@ func (a *app) bootCluster(ctx context.Context, c *cluster.Cluster, show *board, 
 		return nil, err
 	}
 	var workers errgroup.Group
+	firmware := make(chan struct{}, inFirmware(runtime.NumCPU(), len(heads)))
 	for _, worker := range c.Named(images.RoleWorker) {
 		workers.Go(func() error {
+			firmware <- struct{}{}
+			next := sync.OnceFunc(func() { <-firmware })
+			defer next()
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 			before := cluster.LastBoot(ctx, head, worker)
@@ -156,11 +162,20 @@ func (a *app) bootCluster(ctx context.Context, c *cluster.Cluster, show *board, 
 				return err
 			}
 			show.set(worker, "power", "on")
-			return c.Follow(ctx, head, worker, before, func(s wire.StageResult) { show.stage(worker, s) })
+			return c.Follow(ctx, head, worker, before, func(s wire.StageResult) {
+				show.stage(worker, s)
+				if s.Stage == wire.StageMounts { // the firmware's part is over
+					next()
+				}
+			})
 		})
 	}
 	return head, workers.Wait()
 }
+
+// inFirmware is how many workers may be in their firmware at once. It loads by TFTP and HTTP with time limits of seconds,
+// which an emulated machine that has to share a processor does not keep, and then it gives up for good.
+func inFirmware(processors, heads int) int { return max(1, processors-heads) }
 
 // printBoots prints each machine's boot, stage by stage.
 func (a *app) printBoots(ctx context.Context, head *wire.Client, c *cluster.Cluster) error {
