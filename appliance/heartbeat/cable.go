@@ -69,7 +69,7 @@ func (c *cable) serve(ctx context.Context) error {
 	defer tick.Stop()
 	ended := false
 	for err == nil {
-		c.h.watched(c.link, c.carrier(line))
+		c.h.watched(c.link, "", c.carrier(line))
 		select {
 		case <-ctx.Done():
 			err = ctx.Err()

@@ -28,6 +28,7 @@ type Config struct {
 type NIC struct {
 	Peer          int
 	Name          string // the interface, which the socket is bound to (SO_BINDTODEVICE); empty: routing decides
+	Index         int    // its number, which stays when udev renames it while it is up; 0: it is looked for by its name
 	Local, Remote netip.AddrPort
 }
 

@@ -69,7 +69,7 @@ func New(c Config) (*Heartbeat, error) {
 		}
 		s := sockets[bound{n.Name, n.Local}]
 		if s == nil {
-			s = &socket{h: h, nic: n.Name, local: n.Local}
+			s = &socket{h: h, nic: n.Name, index: n.Index, local: n.Local}
 			sockets[bound{n.Name, n.Local}] = s
 			h.sockets = append(h.sockets, s)
 		}
@@ -277,10 +277,13 @@ func (h *Heartbeat) closed(l *link, trouble error) {
 	}
 }
 
-// watched notes the carrier of a link, and logs its trouble where that has changed. The sender itself never logs: a log
-// may block.
-func (h *Heartbeat) watched(l *link, carrier failover.Reading) {
+// watched notes the carrier of a link and how its interface is called now (empty: it has none), and logs its trouble where
+// that has changed. The sender itself never logs: a log may block.
+func (h *Heartbeat) watched(l *link, name string, carrier failover.Reading) {
 	h.mu.Lock()
+	if name != "" {
+		l.state.Name = name
+	}
 	l.state.Carrier = carrier
 	h.mu.Unlock()
 	h.report(l)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -181,4 +182,30 @@ func TestIPv6(t *testing.T) {
 	a.say(saying(10, 1))
 	b.say(saying(11, 2))
 	await(t, "both to hear", func() bool { return a.links().heard(0) && b.links().heard(0) })
+}
+
+// TestRenamed: udev renames a card while it is up. Nothing is missed, and the link is called as the card is.
+func TestRenamed(t *testing.T) {
+	w := newTwoHeads(t)
+	config := headConfig(0)
+	out, err := exec.CommandContext(t.Context(), "ip", "netns", "exec", w.a, "cat", "/sys/class/net/lan0/ifindex").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.NICs[0].Index, err = strconv.Atoi(strings.TrimSpace(string(out))); err != nil {
+		t.Fatal(err)
+	}
+	a, b := startNode(t, w.a, config), startNode(t, w.b, headConfig(1))
+	a.say(saying(10, 1))
+	b.say(saying(11, 2))
+	await(t, "both to hear", func() bool { return a.links().heard(0) && b.links().heard(0) })
+	missed := a.links().Links[0].Missed + b.links().Links[0].Missed
+	command(t, "ip", "-n", w.a, "link", "set", "lan0", "name", "enp0s2")
+	await(t, "the new name", func() bool { return a.links().Links[0].Name == "enp0s2" })
+	sent := a.links().Links[0].Sent
+	await(t, "some more heartbeats", func() bool { return a.links().Links[0].Sent > sent+20 })
+	la, lb := a.links().Links[0], b.links().Links[0]
+	if la.Missed+lb.Missed != missed || la.Trouble != "" || la.Carrier != failover.Up {
+		t.Errorf("after the renaming %+v, there %+v; %d were missed before", la, lb, missed)
+	}
 }

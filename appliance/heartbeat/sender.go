@@ -2,9 +2,9 @@ package heartbeat
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math"
-	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -12,19 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sender is the thread that sends. It waits for an absolute time of a timerfd, and not for a timer of Go's scheduler, which
-// a long run of other goroutines can delay.
-//
-// The wait is one of Go's network poller. A system call that blocks would have the runtime's monitor look 50 times within
-// a millisecond whether to take the processor away from it, twenty times a second: on a slow machine more than all the rest
-// of a heartbeat (runtime/proc.go sysmon, retake).
+// sender is the thread that sends. It waits in the kernel for an absolute time of a timerfd, and not for a timer of Go's
+// scheduler, which a long run of other goroutines can delay.
 type sender struct {
 	h     *Heartbeat
-	timer *os.File // a timerfd
+	timer int
+	event int // eventfd: something is to be sent out of turn, or ctx has ended
 	due   []time.Duration
 
-	mu    sync.Mutex
-	woken bool // something is to be sent out of turn, or ctx has ended; the timer has run out
+	mu     sync.Mutex
+	closed bool
 }
 
 func newSender(h *Heartbeat) (*sender, error) {
@@ -32,31 +29,30 @@ func newSender(h *Heartbeat) (*sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("timerfd_create: %w", err)
 	}
-	return &sender{h: h, timer: os.NewFile(uintptr(timer), "timerfd"), due: make([]time.Duration, len(h.links))}, nil
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(timer)
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	return &sender{h: h, timer: timer, event: event, due: make([]time.Duration, len(h.links))}, nil
 }
 
 // wake makes the thread send on all links now. It does not block.
 func (s *sender) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.woken = true
-	_ = s.set(1) // long ago; after close there is nobody to be woken
+	if s.closed {
+		return
+	}
+	_, _ = unix.Write(s.event, binary.NativeEndian.AppendUint64(nil, 1)) // full only after 2^64 wakes that nobody saw
 }
 
-func (s *sender) close() { s.timer.Close() }
-
-// set has the timer run out at a time of the monotonic clock.
-func (s *sender) set(at time.Duration) error {
-	raw, err := s.timer.SyscallConn()
-	if err != nil {
-		return err
-	}
-	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(at))}
-	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = unix.TimerfdSettime(int(fd), unix.TFD_TIMER_ABSTIME, &spec, nil) }); err != nil {
-		return err
-	}
-	return failed
+func (s *sender) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	unix.Close(s.timer)
+	unix.Close(s.event)
 }
 
 // run sends until ctx ends.
@@ -104,28 +100,26 @@ func (s *sender) turn(now time.Duration, all bool) []*link {
 	return out
 }
 
-// wait blocks until the next turn, or until it is woken.
+// wait blocks the thread until the next turn, or until it is woken.
 func (s *sender) wait() (woken bool, err error) {
 	next := time.Duration(math.MaxInt64)
 	for _, d := range s.due {
 		next = min(next, d)
 	}
-	s.mu.Lock()
-	if !s.woken {
-		err = s.set(next)
+	if len(s.due) > 0 {
+		at := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(next))}
+		if err := unix.TimerfdSettime(s.timer, unix.TFD_TIMER_ABSTIME, &at, nil); err != nil {
+			return false, fmt.Errorf("timerfd_settime: %w", err)
+		}
 	}
-	s.mu.Unlock()
-	if err != nil {
-		return false, fmt.Errorf("timerfd_settime: %w", err)
+	fds := []unix.PollFd{{Fd: int32(s.timer), Events: unix.POLLIN}, {Fd: int32(s.event), Events: unix.POLLIN}}
+	if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+		return false, fmt.Errorf("poll: %w", err)
 	}
 	var count [8]byte
-	if _, err := s.timer.Read(count[:]); err != nil {
-		return false, fmt.Errorf("timerfd: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	woken, s.woken = s.woken, false
-	return woken, nil
+	_, _ = unix.Read(s.timer, count[:]) // setting it again forgets it too
+	n, _ := unix.Read(s.event, count[:])
+	return n > 0, nil
 }
 
 func monotonic() (time.Duration, error) {

@@ -17,7 +17,8 @@ import (
 // socket is one UDP socket, of an own card and address. Peers share it; the address of the sender says whose link it is.
 type socket struct {
 	h     *Heartbeat
-	nic   string
+	nic   string // as it was called in the configuration
+	index int
 	local netip.AddrPort
 	ways  []way
 }
@@ -56,18 +57,15 @@ func (s *socket) run(ctx context.Context) {
 
 // serve opens the socket and returns why it is of no use any more.
 func (s *socket) serve(ctx context.Context) error {
-	number := 0
-	if s.nic != "" {
-		var err error
-		if number, _, err = interfaceOf(s.nic); err != nil {
-			return err
-		}
+	name, number, carrier, err := s.card()
+	if err != nil {
+		return err
 	}
 	network := "udp4"
 	if s.local.Addr().Is6() {
 		network = "udp6"
 	}
-	lc := net.ListenConfig{Control: s.control}
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return s.control(name, c) }}
 	pc, err := lc.ListenPacket(ctx, network, s.local.String())
 	if err != nil {
 		return err
@@ -88,17 +86,14 @@ func (s *socket) serve(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for err == nil {
-		carrier := failover.Unknown
-		if s.nic != "" {
-			now, running, e := interfaceOf(s.nic)
-			if e != nil || now != number {
-				err = errors.Join(errCardGone, e)
-				break
-			}
-			carrier = running
+		var now int
+		var e error
+		if name, now, carrier, e = s.card(); e != nil || now != number {
+			err = errors.Join(errCardGone, e)
+			break
 		}
 		for _, w := range s.ways {
-			s.h.watched(w.link, carrier)
+			s.h.watched(w.link, name, carrier)
 		}
 		select {
 		case <-ctx.Done():
@@ -114,13 +109,27 @@ func (s *socket) serve(ctx context.Context) error {
 	return err
 }
 
+// card is the interface as it is called now, its number and its carrier. One that was taken away, and came again under
+// another number, is found by its name.
+func (s *socket) card() (name string, number int, carrier failover.Reading, err error) {
+	if s.nic == "" {
+		return "", 0, failover.Unknown, nil
+	}
+	name = s.nic
+	if now := nameOf(s.index); now != "" {
+		name = now
+	}
+	number, carrier, err = interfaceOf(name)
+	return name, number, carrier, err
+}
+
 // control sets what must be set before bind(2).
-func (s *socket) control(_, _ string, c syscall.RawConn) error {
+func (s *socket) control(nic string, c syscall.RawConn) error {
 	var err error
 	outer := c.Control(func(fd uintptr) {
-		if s.nic != "" {
-			if err = unix.BindToDevice(int(fd), s.nic); err != nil {
-				err = fmt.Errorf("bind to %s: %w", s.nic, err)
+		if nic != "" {
+			if err = unix.BindToDevice(int(fd), nic); err != nil {
+				err = fmt.Errorf("bind to %s: %w", nic, err)
 				return
 			}
 		}
@@ -207,6 +216,24 @@ func interfaceOf(name string) (number int, carrier failover.Reading, err error) 
 		return number, failover.Up, nil
 	}
 	return number, failover.Down, nil
+}
+
+// nameOf is the name of the interface with a number; empty: there is none.
+func nameOf(index int) string {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq("")
+	if err != nil {
+		return ""
+	}
+	req.SetUint32(uint32(index))
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFNAME, req); err != nil {
+		return ""
+	}
+	return req.Name()
 }
 
 // pause waits, or ends with ctx.

@@ -13,6 +13,7 @@ import (
 // ownNet is one address of this machine.
 type ownNet struct {
 	nic    string
+	index  int
 	prefix netip.Prefix
 }
 
@@ -33,7 +34,7 @@ func ownNets() ([]ownNet, error) {
 		}
 		for _, a := range addrs {
 			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				all = append(all, ownNet{nic.Name, p})
+				all = append(all, ownNet{nic.Name, nic.Index, p})
 			}
 		}
 	}
@@ -64,7 +65,7 @@ func (c Config) nics(own []ownNet, port uint16) []heartbeat.NIC {
 			n := heartbeat.NIC{Peer: c.Heads[peer].Number, Name: "", Remote: netip.AddrPortFrom(remote, port)}
 			for _, o := range own {
 				if o.prefix.Contains(remote) && slices.Contains(mine, o.prefix.Addr()) {
-					n.Name, n.Local = o.nic, netip.AddrPortFrom(o.prefix.Addr(), port)
+					n.Name, n.Index, n.Local = o.nic, o.index, netip.AddrPortFrom(o.prefix.Addr(), port)
 				}
 			}
 			if !n.Local.IsValid() {

@@ -130,7 +130,7 @@ func (p *parts) apply(c Config) {
 	own, err := ownNets()
 	p.d.troubled("network", err)
 	p.setKeys(c)
-	p.heartbeat = remake(p, p.heartbeat, "heartbeat", p.heartbeatConfig(c, own), nil, p.makeHeartbeat)
+	p.heartbeat = remake(p, p.heartbeat, "heartbeat", p.heartbeatConfig(c, own), p.reloadHeartbeat, p.makeHeartbeat)
 	p.judge = remake(p, p.judge, "arbiter", p.judgeConfig(c), p.reloadJudge, p.makeJudge)
 	vips, err := p.vipConfig(c, own)
 	p.d.troubled("addresses", err)
@@ -165,6 +165,24 @@ func (p *parts) heartbeatConfig(c Config, own []ownNet) heartbeat.Config {
 		Cluster: c.Cluster, Self: c.Heads[c.Self].Number, Key: c.key("heartbeat"), Port: p.d.opts.HeartbeatPort,
 		NICs: c.nics(own, p.d.opts.HeartbeatPort), Serial: c.cables(),
 	}
+}
+
+// reloadHeartbeat keeps the links over a change of names alone. udev renames cards while they are up, late in a boot, and
+// a head that fell silent for that would be fenced.
+func (p *parts) reloadHeartbeat(_ *heartbeat.Heartbeat, old, next heartbeat.Config) bool {
+	old.NICs, next.NICs = nameless(old.NICs), nameless(next.NICs)
+	return reflect.DeepEqual(old, next)
+}
+
+// nameless are cards by their numbers, where those are known.
+func nameless(cards []heartbeat.NIC) []heartbeat.NIC {
+	cards = slices.Clone(cards)
+	for i := range cards {
+		if cards[i].Index != 0 {
+			cards[i].Name = ""
+		}
+	}
+	return cards
 }
 
 func (p *parts) makeHeartbeat(c heartbeat.Config) (*heartbeat.Heartbeat, func(context.Context) error, error) {
