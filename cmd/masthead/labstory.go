@@ -120,8 +120,9 @@ func (s *story) tell(ctx context.Context) (*wire.Client, error) {
 	return next, s.checkWrites(ctx, standby, owner, writer)
 }
 
-// readFiles reads files of a root from where it comes from, and sums them up.
-const readFiles = "echo 3 > /proc/sys/vm/drop_caches; cat /bin/[a-d]* > /run/lab-files; sha256sum /run/lab-files; rm /run/lab-files"
+// readFiles reads files of a root from where it comes from, and sums them up. An earlier try, whose answer was lost, may still
+// be at it.
+const readFiles = "echo 3 > /proc/sys/vm/drop_caches; f=/run/lab-files.$$; cat /bin/[a-d]* > $f; sha256sum < $f; rm $f"
 
 // lookAtWorkers reads from the roots of the workers, and gives what must not change. A worker that was attached to a head
 // that died looks for another one first.
