@@ -57,7 +57,7 @@ func (s *socket) run(ctx context.Context) {
 
 // serve opens the socket and returns why it is of no use any more.
 func (s *socket) serve(ctx context.Context) error {
-	name, number, carrier, err := s.card()
+	name, number, _, err := s.card()
 	if err != nil {
 		return err
 	}
@@ -86,14 +86,13 @@ func (s *socket) serve(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for err == nil {
-		var now int
-		var e error
-		if name, now, carrier, e = s.card(); e != nil || now != number {
+		called, now, carrier, e := s.card()
+		if e != nil || now != number {
 			err = errors.Join(errCardGone, e)
 			break
 		}
 		for _, w := range s.ways {
-			s.h.watched(w.link, name, carrier)
+			s.h.watched(w.link, called, carrier)
 		}
 		select {
 		case <-ctx.Done():
