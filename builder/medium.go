@@ -13,10 +13,10 @@ import (
 	"github.com/google/renameio/v2"
 
 	"masthead/builder/iso"
-	"masthead/builder/iso/esp"
 	"masthead/builder/loader"
 	"masthead/builder/uki"
 	"masthead/images"
+	"masthead/images/esp"
 )
 
 // Where kernel and initramfs stand on the ISO, for ISOLINUX.

@@ -19,8 +19,8 @@ import (
 	"github.com/diskfs/go-diskfs"
 	"github.com/google/go-cmp/cmp"
 
-	"masthead/builder/iso/esp"
 	"masthead/builder/loader"
+	"masthead/images/esp"
 )
 
 var epoch = time.Date(2025, 3, 4, 5, 6, 8, 0, time.UTC)

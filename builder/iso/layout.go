@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"masthead/builder/iso/esp"
+	"masthead/images/esp"
 )
 
 // Layout is a planned image.

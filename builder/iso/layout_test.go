@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"masthead/builder/iso/esp"
+	"masthead/images/esp"
 )
 
 func TestPlanRefuses(t *testing.T) {

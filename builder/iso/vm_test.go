@@ -18,9 +18,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"masthead/builder/iso/esp"
 	"masthead/builder/loader"
 	"masthead/builder/uki"
+	"masthead/images/esp"
 )
 
 // bootLimit is for one boot under software emulation on a busy machine; it
