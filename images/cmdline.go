@@ -28,6 +28,8 @@ const (
 	KeyRescue  = "masthead.rescue"  // present: a shell before the root is mounted, and when a stage fails
 	KeyPanic   = "masthead.panic"   // seconds from a failed boot to the reboot; 0: never
 	KeyState   = "masthead.state"   // label of the state file system; "none": keep the state in memory
+	KeySlot    = "masthead.slot"    // a or b: the slot of an installed disk that the machine boots from
+	KeyMedium  = "masthead.medium"  // GUID of the partition that holds that slot; its disk holds the state too
 	KeyBootIF  = "BOOTIF"           // 01-aa-bb-cc-dd-ee-ff, or the bare MAC
 )
 

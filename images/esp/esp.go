@@ -25,6 +25,7 @@ type Volume struct {
 	Label  string    // up to 11 characters, upper case
 	Serial uint32    // volume serial number
 	Epoch  time.Time // of every directory entry; FAT knows 1980 to 2107
+	Size   int64     // bytes of the partition to fill, whole MiB; 0: as small as the files allow
 }
 
 // File is one file; its contents are placed by the caller.
@@ -73,28 +74,38 @@ type geometry struct {
 }
 
 // fit finds the smallest cluster size for which need, the clusters used for a
-// given cluster size in bytes, fits.
-func fit(need func(clusterSize int64) int64) (geometry, error) {
+// given cluster size in bytes, fits into size bytes, or into as few as that
+// takes if size is 0.
+func fit(size int64, need func(clusterSize int64) int64) (geometry, error) {
 	for per := int64(Alignment / sector); per <= 64; per *= 2 {
 		used := need(per * sector)
 		if used > maxClusters {
 			continue
 		}
-		g := geometry{perCluster: per, clusterSize: per * sector}
 		want := max(used, minClusters)
-		for g.total = 0; g.clusters < want; {
-			g.total += granularity / sector
-			g.fatSectors = ceil((firstCluster+g.total/per)*2, sector)
-			meta := 1 + 2*g.fatSectors + rootSectors
-			g.dataStart = ceil(meta, per) * per
-			g.reserved = 1 + g.dataStart - meta
-			g.clusters = (g.total - g.dataStart) / per
+		g := divide(size/sector, per)
+		for g.clusters < want && size == 0 {
+			g = divide(g.total+granularity/sector, per)
 		}
-		if g.clusters <= maxClusters {
+		if g.clusters >= want && g.clusters <= maxClusters {
 			return g, nil
 		}
 	}
+	if size > 0 {
+		return geometry{}, fmt.Errorf("files do not fit into the %d MiB of the EFI system partition, or FAT16 does not: it takes 9 MiB to 2 GiB", size>>20)
+	}
 	return geometry{}, fmt.Errorf("EFI system partition: files do not fit in the 2 GiB of FAT16")
+}
+
+// divide lays out a file system of total sectors.
+func divide(total, per int64) geometry {
+	g := geometry{total: total, perCluster: per, clusterSize: per * sector}
+	g.fatSectors = ceil((firstCluster+g.total/per)*2, sector)
+	meta := 1 + 2*g.fatSectors + rootSectors
+	g.dataStart = ceil(meta, per) * per
+	g.reserved = 1 + g.dataStart - meta
+	g.clusters = (g.total - g.dataStart) / per
+	return g
 }
 
 // Plan lays out the files. The same volume and files give the same bytes.
@@ -103,7 +114,10 @@ func Plan(v Volume, files []File) (Layout, error) {
 	if err != nil {
 		return Layout{}, fmt.Errorf("EFI system partition: %w", err)
 	}
-	g, err := fit(func(clusterSize int64) int64 { return root.clusters(clusterSize) })
+	if v.Size < 0 || v.Size%granularity != 0 {
+		return Layout{}, fmt.Errorf("EFI system partition: size %d is not a multiple of 1 MiB", v.Size)
+	}
+	g, err := fit(v.Size, func(clusterSize int64) int64 { return root.clusters(clusterSize) })
 	if err != nil {
 		return Layout{}, err
 	}

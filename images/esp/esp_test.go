@@ -185,7 +185,7 @@ func TestGeometry(t *testing.T) {
 		{1 << 30, 64, 1025},
 	}
 	for _, tt := range tests {
-		g, err := fit(func(c int64) int64 { return ceil(tt.size, c) })
+		g, err := fit(0, func(c int64) int64 { return ceil(tt.size, c) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -231,6 +231,39 @@ func TestPlanRefuses(t *testing.T) {
 	}
 	if _, err := Plan(Volume{Label: "LONGER THAN ELEVEN"}, nil); err == nil {
 		t.Error("a long label was taken")
+	}
+}
+
+// A file system that fills its partition has room for what an upgrade writes, and is whole.
+func TestFillsItsPartition(t *testing.T) {
+	fsck := tool(t, "fsck.vfat", "dosfstools")
+	for _, size := range []int64{9 << 20, 16 << 20, 64 << 20, 128 << 20, 256 << 20, 2000 << 20} {
+		v := volume()
+		v.Size = size
+		l, err := Plan(v, []File{{BootX64, 5000}})
+		if err != nil {
+			t.Fatalf("%d MiB: %v", size>>20, err)
+		}
+		if l.Size != size {
+			t.Errorf("%d MiB: the file system has %d bytes", size>>20, l.Size)
+		}
+		file := filepath.Join(t.TempDir(), "esp.img")
+		if err := os.WriteFile(file, l.Head, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(file, size); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(fsck, "-n", "-v", file).CombinedOutput(); err != nil {
+			t.Errorf("%d MiB: fsck.vfat: %v\n%s", size>>20, err, out)
+		}
+	}
+	for _, size := range []int64{1 << 20, 3000 << 20, 9<<20 + 1} {
+		v := volume()
+		v.Size = size
+		if _, err := Plan(v, nil); err == nil {
+			t.Errorf("a file system of %d bytes was planned", size)
+		}
 	}
 }
 

@@ -1,0 +1,131 @@
+package disk
+
+import (
+	"fmt"
+	"strings"
+
+	"masthead/images"
+)
+
+// GRUBPrefix is where core.img looks for its configuration: on the EFI system partition of the disk that the BIOS
+// started, by its number, since that needs no search through all disks and cannot find another installed disk.
+const GRUBPrefix = "(,gpt2)/grub"
+
+// GRUBModules is what core.img needs to work through the configuration. The signed GRUB for UEFI has them all, and
+// under Secure Boot it loads no others.
+func GRUBModules() []string {
+	return []string{
+		"biosdisk", "part_gpt", "part_msdos", "fat", "iso9660", // the disk, and a slot
+		"normal", "configfile", "loadenv", "test", "regexp", "echo", "sleep", // the configuration
+		"linux", "serial", "terminal", "reboot", "halt",
+		"ls", "cat", "search", "search_fs_file", "search_label", "probe", // for a person at the prompt
+	}
+}
+
+// CmdlineVariable is what the script of a medium (images.MediumCmdline) sets.
+const CmdlineVariable = "masthead_cmdline"
+
+// CmdlineScript is images.MediumCmdline of an ISO with that kernel command line.
+func CmdlineScript(cmdline string) string {
+	return "set " + CmdlineVariable + "=" + quote(cmdline) + "\n"
+}
+
+// quote makes a word of GRUB's script language, which quotes as the shell does.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// redirect is what signed GRUB finds: its prefix is built in, and a partition's $root is where it was started from.
+const redirect = "set prefix=($root)/grub\nsource $prefix/grub.cfg\n"
+
+// console is the beginning of a configuration. UEFI firmware shows its console on the serial port itself, if it is set
+// to; a BIOS does not. Of the keys only Esc ends the countdown for good: noise on a serial line must not stop a machine
+// that nobody watches.
+func (c Config) console() string {
+	var b strings.Builder
+	if c.Serial {
+		b.WriteString("if [ \"$grub_platform\" = pc ]; then\n" +
+			"  if serial --unit=0 --speed=115200; then\n" +
+			"    terminal_input console serial\n" +
+			"    terminal_output console serial\n" +
+			"  fi\n" +
+			"fi\n")
+	}
+	fmt.Fprintf(&b, "set timeout=%d\nset timeout_style=countdown\nset gfxpayload=text\n", c.Timeout)
+	return b.String()
+}
+
+// GRUB is the configuration for the disk of that table, /grub/grub.cfg.
+func (c Config) GRUB(t Table) (string, error) {
+	if strings.ContainsFunc(c.Cmdline, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", fmt.Errorf("kernel command line %q is not printable ASCII", c.Cmdline)
+	}
+	var b strings.Builder
+	b.WriteString("# Starts the slots of this disk. Made by masthead; the next installation makes it anew.\n")
+	b.WriteString(c.console())
+	b.WriteString(chooseSlot)
+	b.WriteString("function start_slot {\n")
+	for i, s := range []Slot{SlotA, SlotB} {
+		p, ok := t.Slot(s)
+		if !ok {
+			return "", fmt.Errorf("the partition table has no %s", s.PartitionName())
+		}
+		fmt.Fprintf(&b, "  %s [ \"$1\" = %s ]; then\n    set medium=%s\n    set from=\"($disk,gpt%d)\"\n", []string{"if", "elif"}[i], s, p.UUID, p.Number)
+	}
+	fmt.Fprintf(&b, "  fi\n  set %[1]s=\n  source $from/%[2]s\n  echo \"masthead: starting slot $1\"\n"+
+		"  linux $from/%[3]s $%[1]s %[4]s %[5]s=$1 %[6]s=$medium $2\n  initrd $from/%[7]s\n}\n",
+		CmdlineVariable, images.MediumCmdline, images.MediumKernel, c.words(), images.KeySlot, images.KeyMedium, images.MediumInitramfs)
+	fmt.Fprintf(&b, "menuentry 'masthead' --id masthead {\n  start_slot $start\n}\n"+
+		"menuentry 'masthead, slot a' --id slot-a --hotkey=a {\n  start_slot a\n}\n"+
+		"menuentry 'masthead, slot b' --id slot-b --hotkey=b {\n  start_slot b\n}\n"+
+		"menuentry 'rescue: a shell before the root is mounted' --id rescue --hotkey=r {\n  start_slot $start %s\n}\n", images.KeyRescue)
+	b.WriteString("echo 'masthead: Esc for the menu, r for rescue, a or b for that slot'\n")
+	return b.String(), nil
+}
+
+// MediumGRUB is the configuration by which signed GRUB starts one of our ISOs from a CD or a stick. mark is a file of
+// that ISO which no other has: what firmware calls a CD's boot partition leads GRUB nowhere else.
+func MediumGRUB(mark string, timeout int) string {
+	c := Config{Timeout: timeout}
+	var b strings.Builder
+	b.WriteString(c.console())
+	fmt.Fprintf(&b, "search --no-floppy --file --set=root %[1]s\n"+
+		"function start_medium {\n  source ($root)/%[2]s\n  linux ($root)/%[3]s $%[4]s $1\n  initrd ($root)/%[5]s\n}\n"+
+		"menuentry 'masthead' --id masthead {\n  start_medium\n}\n"+
+		"menuentry 'rescue: a shell before the root is mounted' --id rescue --hotkey=r {\n  start_medium %[6]s\n}\n"+
+		"set default=masthead\n"+
+		"echo 'masthead: Esc for the menu, r for rescue'\n",
+		mark, images.MediumCmdline, images.MediumKernel, CmdlineVariable, images.MediumInitramfs, images.KeyRescue)
+	return b.String()
+}
+
+// words is the command line as words of a script.
+func (c Config) words() string {
+	fields := strings.Fields(c.Cmdline)
+	for i, f := range fields {
+		fields[i] = quote(f)
+	}
+	return strings.Join(fields, " ")
+}
+
+// chooseSlot reads the environment block (see Env) and sets start, and fallback, which GRUB starts where the kernel of
+// the first cannot be loaded. A slot that is to be tried is started only if that could be noted: otherwise it would be
+// tried for ever.
+const chooseSlot = `regexp --set=1:disk '^([^,]*),' "$root"
+load_env --file $prefix/grubenv slot try tried
+if [ "$try" = a -o "$try" = b ]; then
+  set tried=$try
+  set try=
+  if save_env --file $prefix/grubenv try tried; then
+    set start=$tried
+  fi
+fi
+if [ -z "$start" ]; then
+  set start=$slot
+fi
+if [ "$start" = b ]; then
+  set fallback=slot-a
+else
+  set start=a
+  set fallback=slot-b
+fi
+set default=masthead
+`
