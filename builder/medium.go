@@ -14,18 +14,11 @@ import (
 
 	"masthead/builder/iso"
 	"masthead/builder/loader"
-	"masthead/builder/uki"
 	"masthead/images"
-	"masthead/images/esp"
+	"masthead/images/disk"
 )
 
-// Where kernel and initramfs stand on the ISO, for ISOLINUX.
-const (
-	mediumKernel    = "boot/vmlinuz"
-	mediumInitramfs = "boot/initramfs"
-)
-
-// menuTimeout is how long ISOLINUX waits for "rescue" to be typed.
+// menuTimeout is how long the loaders wait for a person to ask for rescue.
 const menuTimeout = 2 * time.Second
 
 // ISO writes the hybrid ISO that starts the image built from def and carries the images in carried, under the names
@@ -39,9 +32,22 @@ func (b *Builder) ISO(ctx context.Context, def *images.Definition, built Built, 
 }
 
 func (b *Builder) iso(ctx context.Context, def *images.Definition, built Built, carried map[string]images.Digest, file string) (int64, error) {
-	loaders, err := loader.Find("/", loader.ForISO()...)
+	layout, _, err := b.medium(def, built, carried)
 	if err != nil {
 		return 0, err
+	}
+	return layout.Size, b.writeMedium(ctx, def, layout, file)
+}
+
+// medium plans the ISO, and gives the loader that it carries for the disks that it is installed on.
+func (b *Builder) medium(def *images.Definition, built Built, carried map[string]images.Digest) (*iso.Layout, disk.Loader, error) {
+	loaders, err := loader.Find("/", loader.ForISO()...)
+	if err != nil {
+		return nil, disk.Loader{}, err
+	}
+	forDisk, err := diskLoader(loaders)
+	if err != nil {
+		return nil, disk.Loader{}, err
 	}
 	tags := maps.Clone(carried)
 	if tags == nil {
@@ -50,50 +56,28 @@ func (b *Builder) iso(ctx context.Context, def *images.Definition, built Built, 
 	tags[built.Manifest.Name] = built.Digest
 	pack, err := images.PlanPack(b.cfg.Store, tags)
 	if err != nil {
-		return 0, err
+		return nil, disk.Loader{}, err
 	}
 	m := built.Manifest
 	cmdline := mediumCmdline(def, built)
-	kernel, ramfs := b.blobSource(m.Kernel), b.blobSource(m.Initramfs)
-	unified, err := uki.Plan(uki.Image{
-		Stub: loaders[loader.Stub], Cmdline: cmdline, Uname: m.KernelRelease, Kernel: kernel, Initramfs: ramfs,
-		OSRelease: "ID=masthead\nNAME=masthead\nPRETTY_NAME=\"masthead " + m.Name + "\"\n",
-	})
-	if err != nil {
-		return 0, err
+	files := []iso.File{
+		b.blobFile(images.MediumKernel, m.Kernel), b.blobFile(images.MediumInitramfs, m.Initramfs),
+		bytesFile(images.MediumCmdline, []byte(disk.CmdlineScript(cmdline))),
+		{Path: images.MediumPack, Size: pack.Size(), Open: pack.Open},
 	}
-	// ISOLINUX reads kernel and initramfs as files; they are stored once, inside the unified kernel image.
-	shared := func(path, section string) (iso.File, error) {
-		s, ok := unified.Section(section)
-		if !ok {
-			return iso.File{}, fmt.Errorf("the unified kernel image has no section %s", section)
-		}
-		return iso.File{Path: path, Size: s.Size, Shared: &iso.Shared{Path: esp.BootX64, Offset: s.Offset}}, nil
-	}
-	kernelFile, err := shared(mediumKernel, ".linux")
-	if err != nil {
-		return 0, err
-	}
-	ramfsFile, err := shared(mediumInitramfs, ".initrd")
-	if err != nil {
-		return 0, err
-	}
+	uefi := signedGRUB(forDisk, images.DigestOf([]byte(fmt.Sprint(tags, cmdline))))
 	entry := func(label, extra string) iso.Entry {
-		return iso.Entry{Label: label, Kernel: mediumKernel, Initrd: mediumInitramfs, Append: strings.TrimSpace(cmdline + " " + extra)}
+		return iso.Entry{Label: label, Kernel: images.MediumKernel, Initrd: images.MediumInitramfs, Append: strings.TrimSpace(cmdline + " " + extra)}
 	}
 	layout, err := iso.Plan(iso.Image{
 		VolumeID: images.MediumLabel, Identity: string(built.Digest), Epoch: b.cfg.Epoch,
-		Files: []iso.File{kernelFile, ramfsFile, {Path: images.MediumPack, Size: pack.Size(), Open: pack.Open}},
-		ESP:   []iso.File{{Path: esp.BootX64, Size: unified.Size, Open: unified.Open}},
+		Files: append(files, uefi.files...), ESP: uefi.esp,
 		BIOS: &iso.BIOS{
 			ISOLINUX: loaders[loader.ISOLINUX], LDLinux: loaders[loader.LDLinux], HybridMBR: loaders[loader.HybridMBR],
 			Menu: iso.Menu{Serial: "0 115200", Timeout: menuTimeout, Entries: []iso.Entry{entry("masthead", ""), entry("rescue", images.KeyRescue)}},
 		},
 	})
-	if err != nil {
-		return 0, err
-	}
-	return layout.Size, b.writeMedium(ctx, def, layout, file)
+	return layout, forDisk, err
 }
 
 // mediumCmdline is the kernel command line of a medium: the definition's, and which image to run.
@@ -121,8 +105,9 @@ func (b *Builder) writeMedium(ctx context.Context, def *images.Definition, layou
 	return f.CloseAtomicallyReplace()
 }
 
-func (b *Builder) blobSource(blob images.Blob) uki.Source {
-	return uki.Source{Size: blob.Size, Open: func() (io.ReadCloser, error) {
+// blobFile is a file of the ISO with the contents of a blob of the store.
+func (b *Builder) blobFile(path string, blob images.Blob) iso.File {
+	return iso.File{Path: path, Size: blob.Size, Open: func() (io.ReadCloser, error) {
 		r, _, err := b.cfg.Store.Open(blob.Digest)
 		return r, err
 	}}

@@ -1,6 +1,6 @@
 // Package loader finds the boot loaders that distribution packages provide:
-// ISOLINUX for BIOS media, iPXE for network boot and the systemd stub for
-// unified kernel images. Nothing of them is kept in this repository, so that
+// ISOLINUX for BIOS media, GRUB for BIOS disks, shim and signed GRUB for UEFI,
+// iPXE for network boot and the systemd stub for unified kernel images. Nothing of them is kept in this repository, so that
 // their sources, licences and security fixes stay with the distribution.
 //
 // Package loader only locates and reads; what is done with the bytes is the
@@ -9,6 +9,7 @@ package loader
 
 import (
 	"bytes"
+	"debug/pe"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,7 +18,8 @@ import (
 	"path"
 )
 
-// Name names one loader file; it is the file's base name in Debian.
+// Name names one loader file; it is the file's base name in Debian, without the
+// .signed of those that are.
 type Name string
 
 // The loaders that can be asked for.
@@ -29,6 +31,11 @@ const (
 	SNPOnly   Name = "snponly.efi"       // iPXE on the UEFI firmware's network driver
 	IPXE      Name = "ipxe.efi"          // iPXE for UEFI with its own drivers
 	Stub      Name = "linuxx64.efi.stub" // systemd stub of a unified kernel image
+	GRUBBoot  Name = "boot.img"          // GRUB's boot sector of BIOS disks; builder/grub makes what it loads
+	Shim      Name = "shimx64.efi"       // what firmware with Microsoft's keys starts under Secure Boot
+	GRUB      Name = "grubx64.efi"       // what shim starts: GRUB for disks, signed by the distribution
+	Mok       Name = "mmx64.efi"         // what shim starts to enrol keys
+	GRUBNet   Name = "grubnetx64.efi"    // GRUB for the network, likewise signed
 )
 
 // source says where a loader may lie and what gives it.
@@ -49,11 +56,17 @@ func sources() []source {
 		{SNPOnly, "ipxe", []string{"usr/lib/ipxe/snponly.efi", "usr/share/ipxe/snponly.efi", "usr/share/ipxe/ipxe-snponly-x86_64.efi"}, checkPE},
 		{IPXE, "ipxe", []string{"usr/lib/ipxe/ipxe.efi", "usr/share/ipxe/ipxe.efi", "usr/share/ipxe/ipxe-x86_64.efi"}, checkPE},
 		{Stub, "systemd-boot-efi", []string{"usr/lib/systemd/boot/efi/linuxx64.efi.stub"}, checkPE},
+		{GRUBBoot, "grub-pc-bin", []string{"usr/lib/grub/i386-pc/boot.img"}, checkBootSector},
+		{Shim, "shim-signed", []string{"usr/lib/shim/shimx64.efi.signed"}, checkSigned},
+		{GRUB, "grub-efi-amd64-signed", []string{"usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"}, checkSigned},
+		{Mok, "shim-signed", []string{"usr/lib/shim/mmx64.efi.signed"}, checkSigned},
+		{GRUBNet, "grub-efi-amd64-signed", []string{"usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed"}, checkSigned},
 	}
 }
 
-// ForISO lists what a bootable ISO needs, for BIOS and UEFI.
-func ForISO() []Name { return []Name{ISOLINUX, HybridMBR, LDLinux, Stub} }
+// ForISO lists what a bootable ISO needs, for BIOS and UEFI, and for the disks
+// that it is installed on.
+func ForISO() []Name { return []Name{ISOLINUX, HybridMBR, LDLinux, GRUBBoot, Shim, GRUB, Mok} }
 
 // ForNetboot lists what a head serves to machines that boot from the network.
 func ForNetboot() []Name { return []Name{Undionly, SNPOnly, IPXE} }
@@ -189,6 +202,30 @@ func checkELF(b []byte) string {
 func checkPE(b []byte) string {
 	if !bytes.HasPrefix(b, []byte("MZ")) {
 		return "is not a UEFI program"
+	}
+	return ""
+}
+
+// checkSigned wants a UEFI program with an attribute certificate table, where
+// signatures are (Microsoft PE format, "Optional Header Data Directories").
+func checkSigned(b []byte) string {
+	if why := checkPE(b); why != "" {
+		return why
+	}
+	f, err := pe.NewFile(bytes.NewReader(b))
+	if err != nil {
+		return "is not a UEFI program: " + err.Error()
+	}
+	h, ok := f.OptionalHeader.(*pe.OptionalHeader64)
+	if !ok || h.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY].Size == 0 {
+		return "is not signed"
+	}
+	return ""
+}
+
+func checkBootSector(b []byte) string {
+	if len(b) != 512 || b[510] != 0x55 || b[511] != 0xaa {
+		return "is not a boot sector"
 	}
 	return ""
 }

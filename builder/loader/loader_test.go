@@ -1,6 +1,8 @@
 package loader
 
 import (
+	"bytes"
+	"debug/pe"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -23,9 +25,28 @@ func sample(name Name) []byte {
 		return make([]byte, 432)
 	case LDLinux:
 		return []byte("\x7fELF module")
+	case GRUBBoot:
+		b := make([]byte, 512)
+		b[510], b[511] = 0x55, 0xaa
+		return b
+	case Shim, GRUB, Mok, GRUBNet:
+		return program(1000)
 	default:
 		return []byte("MZ " + string(name))
 	}
+}
+
+// program is the header of a UEFI program whose signatures have that many bytes.
+func program(signatures uint32) []byte {
+	var b bytes.Buffer
+	b.WriteString("MZ")
+	b.Write(make([]byte, 0x3a))
+	b.WriteString("\x40\x00\x00\x00PE\x00\x00")
+	header := pe.OptionalHeader64{Magic: 0x20b, NumberOfRvaAndSizes: 16}
+	header.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY].Size = signatures
+	_ = binary.Write(&b, binary.LittleEndian, pe.FileHeader{Machine: pe.IMAGE_FILE_MACHINE_AMD64, SizeOfOptionalHeader: uint16(binary.Size(header))})
+	_ = binary.Write(&b, binary.LittleEndian, header)
+	return b.Bytes()
 }
 
 func tree() fstest.MapFS {
@@ -108,6 +129,9 @@ func TestFindRejectsWrongContents(t *testing.T) {
 		{"usr/lib/ipxe/undionly.kpxe", "", "is empty"},
 		{"usr/lib/ipxe/snponly.efi", "text", "not a UEFI program"},
 		{"usr/lib/systemd/boot/efi/linuxx64.efi.stub", "", "not a UEFI program"},
+		{"usr/lib/grub/i386-pc/boot.img", "short", "not a boot sector"},
+		{"usr/lib/shim/shimx64.efi.signed", "text", "not a UEFI program"},
+		{"usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", string(program(0)), "is not signed"},
 	}
 	for _, tt := range tests {
 		t.Run(filepath.Base(tt.path), func(t *testing.T) {
