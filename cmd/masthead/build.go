@@ -30,7 +30,7 @@ func (a *app) buildCommand() *cobra.Command {
 		Use:   "build",
 		Short: "Build what machines boot from",
 	}
-	cmd.AddCommand(a.buildISOCommand(), a.buildNetbootCommand())
+	cmd.AddCommand(a.buildISOCommand(), a.buildNetbootCommand(), a.buildDiskCommand())
 	return cmd
 }
 
@@ -72,55 +72,73 @@ func (a *app) buildNetbootCommand() *cobra.Command {
 }
 
 func (a *app) buildISO(ctx context.Context, file string, f buildFlags) error {
-	def, err := images.LoadDefinition(file)
+	return a.buildMedium(ctx, file, ".iso", f, func(b *builder.Builder, m medium, out string) (int64, error) {
+		return b.ISO(ctx, m.def, m.built, m.carried, out)
+	})
+}
+
+// medium is an image built for a medium, and those that the medium takes along.
+type medium struct {
+	def     *images.Definition
+	built   builder.Built
+	carried map[string]images.Digest
+}
+
+// buildMedium builds the definition in file and what it carries, and has write make one file of them, of that suffix.
+func (a *app) buildMedium(ctx context.Context, file, suffix string, f buildFlags, write func(*builder.Builder, medium, string) (int64, error)) error {
+	defs, err := loadCarried(file)
 	if err != nil {
 		return err
 	}
-	var carried []*images.Definition
-	for _, c := range def.Carries {
-		d, err := images.LoadDefinition(c)
-		if err != nil {
-			return fmt.Errorf("%s carries %s: %w", file, c, err)
-		}
-		for _, other := range append(carried, def) {
-			if other.Name == d.Name {
-				return fmt.Errorf("%s carries %s: the name %s is taken; images on one medium need names of their own", file, c, d.Name)
-			}
-		}
-		carried = append(carried, d)
-	}
+	m := medium{def: defs[0], carried: map[string]images.Digest{}}
+	out := filepath.Join(f.dir, m.def.Name+suffix)
 	if f.dryRun {
-		return a.describePlan(append([]*images.Definition{def}, carried...), filepath.Join(f.dir, def.Name+".iso"))
+		return a.describePlan(defs, out)
 	}
 	b, show, err := a.builder(f)
 	if err != nil {
 		return err
 	}
 	defer show.close()
-	tags := map[string]images.Digest{}
-	for _, d := range carried {
-		built, err := b.Image(ctx, d)
-		if err != nil {
+	for _, d := range append(defs[1:], m.def) {
+		if m.built, err = b.Image(ctx, d); err != nil {
 			return err
 		}
 		show.close()
-		a.sayBuilt(built)
-		tags[d.Name] = built.Digest
+		a.sayBuilt(m.built)
+		if d != m.def {
+			m.carried[d.Name] = m.built.Digest
+		}
 	}
-	built, err := b.Image(ctx, def)
-	if err != nil {
-		return err
-	}
-	show.close()
-	a.sayBuilt(built)
-	out := filepath.Join(f.dir, def.Name+".iso")
-	size, err := b.ISO(ctx, def, built, tags, out)
+	size, err := write(b, m, out)
 	show.close()
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(a.out, "%s: %s\n", out, bytesText(size))
 	return nil
+}
+
+// loadCarried reads a definition and behind it those that it carries.
+func loadCarried(file string) ([]*images.Definition, error) {
+	def, err := images.LoadDefinition(file)
+	if err != nil {
+		return nil, err
+	}
+	defs := []*images.Definition{def}
+	for _, c := range def.Carries {
+		d, err := images.LoadDefinition(c)
+		if err != nil {
+			return nil, fmt.Errorf("%s carries %s: %w", file, c, err)
+		}
+		for _, other := range defs {
+			if other.Name == d.Name {
+				return nil, fmt.Errorf("%s carries %s: the name %s is taken; images on one medium need names of their own", file, c, d.Name)
+			}
+		}
+		defs = append(defs, d)
+	}
+	return defs, nil
 }
 
 func (a *app) buildNetboot(ctx context.Context, file string, f buildFlags) error {

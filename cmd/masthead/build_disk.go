@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"masthead/builder"
+	"masthead/images/disk"
+	"masthead/vmtest"
+)
+
+func (a *app) buildDiskCommand() *cobra.Command {
+	var f buildFlags
+	var size string
+	cmd := &cobra.Command{
+		Use:   "disk DEFINITION",
+		Short: "Build the raw image of a disk on which the ISO is installed: starts by BIOS, UEFI and with Secure Boot",
+		Example: "  masthead build disk images/head.yaml -o out --size 32G\n" +
+			"  qemu-img convert -O qcow2 out/head.img head.qcow2   # for a hypervisor",
+		Args: exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			bytes := vmtest.Size(0)
+			if size != "" {
+				var err error
+				if bytes, err = vmtest.ParseSize(size); err != nil {
+					return usageError{err}
+				}
+			}
+			return a.buildDisk(cmd.Context(), args[0], int64(bytes), f)
+		},
+	}
+	f.add(cmd, true)
+	cmd.Flags().StringVar(&size, "size", "", "bytes of the disk, with K, M or G (default: the fewest that are of use); the file is sparse")
+	return cmd
+}
+
+func (a *app) buildDisk(ctx context.Context, file string, size int64, f buildFlags) error {
+	err := a.buildMedium(ctx, file, ".img", f, func(b *builder.Builder, m medium, out string) (int64, error) {
+		return b.Disk(ctx, m.def, m.built, m.carried, size, out)
+	})
+	if small := (*disk.TooSmallError)(nil); errors.As(err, &small) {
+		return &hint{err, fmt.Sprintf("masthead build disk %s --size %dM", file, (small.Need+1<<20-1)>>20)}
+	}
+	return err
+}
