@@ -110,6 +110,9 @@ func (h *Head) fetched(f httpboot.Fetch) {
 	if mac == "" {
 		mac = h.macOf(f.Remote)
 	}
+	if f.Stage == wire.StageScript {
+		h.uefi.progressed(mac)
+	}
 	name := f.Path
 	if f.Stage == wire.StageTFTP {
 		name = path.Base(f.Path) + " by HTTP" // the stage's name says TFTP

@@ -26,7 +26,6 @@ import (
 	"masthead/appliance/pki"
 	"masthead/appliance/registry"
 	"masthead/appliance/state"
-	"masthead/appliance/tftp"
 	"masthead/images"
 	"masthead/node/wire"
 )
@@ -49,6 +48,7 @@ type Head struct {
 	blobs     http.Handler
 	boot      *httpboot.Handler
 	dhcpMode  dhcpMode
+	uefi      uefiLoaders
 	told      sync.Map // of broken images
 	commands  *command.Dispatcher
 	peers     peers
@@ -365,27 +365,3 @@ func (h *Head) nic() string {
 
 // statusEvents is how many of the last events the status carries.
 const statusEvents = 50
-
-// tftpFiles opens loaders for firmware, out of the images as they are now.
-func (h *Head) tftpFiles(name string) (tftp.File, error) {
-	files, err := h.loaders()
-	if err != nil {
-		return nil, err
-	}
-	d, ok := files[name]
-	if !ok {
-		return nil, os.ErrNotExist
-	}
-	data, err := images.ReadBlob(h.library, d, maxLoader)
-	if err != nil {
-		return nil, err
-	}
-	return memoryFile{strings.NewReader(string(data))}, nil
-}
-
-// maxLoader is more than any first loader: they are a few hundred kilobytes.
-const maxLoader = 16 << 20
-
-type memoryFile struct{ *strings.Reader }
-
-func (memoryFile) Close() error { return nil }

@@ -105,12 +105,16 @@ func (h *Head) serveTFTP(ctx context.Context) error {
 // tftpEvent makes a stage of a transfer. Firmware that only asks for a file's size, as UEFI does first, and breaks off
 // has not fetched anything yet.
 func (h *Head) tftpEvent(e tftp.Event) {
+	if e.Kind == tftp.KindMissing && askedInVain(e.Name) {
+		return
+	}
 	mac := h.macOf(e.Client.Addr())
-	s := wire.StageResult{Stage: wire.StageTFTP, Outcome: wire.OutcomeDone, Took: e.Duration.Seconds(), Time: e.Time.UTC(),
+	s := wire.StageResult{Stage: tftpStage(e.Name), Outcome: wire.OutcomeDone, Took: e.Duration.Seconds(), Time: e.Time.UTC(),
 		Detail: e.Name + ", " + sizeText(e.Bytes)}
 	event := wire.Event{Time: e.Time, Kind: "tftp", MAC: mac, Text: strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Kind, e.Name, e.Detail))}
 	switch e.Kind {
 	case tftp.KindSent:
+		h.uefi.sent(mac, e.Name)
 	case tftp.KindProbed:
 		mac = ""
 	default:
@@ -219,7 +223,7 @@ func (h *Head) dhcpConfig(mode dhcp.Mode) dhcp.Config {
 		Interface: h.nic(), Mode: mode, Address: h.cfg.Address, Pool: h.cfg.Pool, Authoritative: mode == dhcp.ModeServer,
 		Router: h.cfg.Router, DNS: h.cfg.DNS, Domain: h.cfg.Domain, NTP: h.cfg.NTP, Heads: h.servers,
 		HTTPBase: plainURL(h.cfg.Address.Addr(), h.cfg.HTTP),
-		Relayed:  h.cfg.Relayed,
+		Relayed:  h.cfg.Relayed, Signed: h.signedLoader,
 	}
 }
 

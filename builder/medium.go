@@ -60,9 +60,13 @@ func (b *Builder) medium(def *images.Definition, built Built, carried map[string
 	}
 	m := built.Manifest
 	cmdline := mediumCmdline(def, built)
+	script, err := disk.CmdlineScript(cmdline)
+	if err != nil {
+		return nil, disk.Loader{}, err
+	}
 	files := []iso.File{
 		b.blobFile(images.MediumKernel, m.Kernel), b.blobFile(images.MediumInitramfs, m.Initramfs),
-		bytesFile(images.MediumCmdline, []byte(disk.CmdlineScript(cmdline))),
+		bytesFile(images.MediumCmdline, []byte(script)),
 		{Path: images.MediumPack, Size: pack.Size(), Open: pack.Open},
 	}
 	uefi := signedGRUB(forDisk, images.DigestOf([]byte(fmt.Sprint(tags, cmdline))))

@@ -19,6 +19,7 @@ func inventory(sys, proc string, info *smbios.Info) wire.Inventory {
 	inv := wire.Inventory{Firmware: "bios"}
 	if _, err := os.Stat(filepath.Join(sys, "firmware/efi")); err == nil {
 		inv.Firmware = "uefi"
+		inv.SecureBoot = secureBoot(sys)
 	}
 	if info != nil {
 		if si, err := info.GetSystemInfo(); err == nil {
@@ -35,6 +36,22 @@ func inventory(sys, proc string, info *smbios.Info) wire.Inventory {
 		inv.Kernel = unix.ByteSliceToString(u.Release[:])
 	}
 	return inv
+}
+
+// secureBoot is what the kernel's EFI stub found (Documentation/arch/x86/zero-page.rst, secure_boot at 0x1ec;
+// include/linux/efi.h, enum efi_secureboot_mode). It is there before any file system of variables is mounted.
+func secureBoot(sys string) string {
+	data, err := os.ReadFile(filepath.Join(sys, "kernel/boot_params/data"))
+	if err != nil || len(data) <= 0x1ec {
+		return ""
+	}
+	switch data[0x1ec] {
+	case 2:
+		return wire.SecureBootOff
+	case 3:
+		return wire.SecureBootOn
+	}
+	return ""
 }
 
 // clean drops what firmware vendors put where they have nothing to say.

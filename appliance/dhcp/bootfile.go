@@ -41,6 +41,7 @@ func (c Config) bootFile(cl client, req *dhcpv4.DHCPv4) string {
 		{cl.userClass == "iPXE" && ipxeSpeaksHTTP(req), c.httpURL(c.BootFiles.Script) + "?mac=" + cl.mac.String()},
 		{cl.http && cl.firmware == UEFIHTTP, c.httpURL(c.BootFiles.UEFIHTTP)},
 		{cl.pxe && cl.firmware == BIOS, c.BootFiles.BIOS},
+		{cl.pxe && cl.firmware == UEFI && c.Signed != nil && c.Signed(cl.mac), c.BootFiles.UEFISigned},
 		{cl.pxe && cl.firmware == UEFI, c.BootFiles.UEFI},
 	} {
 		if row.when {

@@ -65,6 +65,26 @@ func TestBootFile(t *testing.T) {
 	}
 }
 
+// Only UEFI's TFTP boot is asked about: a BIOS checks nothing, and the others have no signed loader.
+func TestBootFileSigned(t *testing.T) {
+	for arch, want := range map[iana.Arch][2]string{
+		0: {"undionly.kpxe", "undionly.kpxe"}, 7: {"snponly.efi", "shimx64.efi"}, 16: {"", ""},
+	} {
+		req := decoded(t, "udhcpc-discover", class("PXEClient"), func(p *dhcpv4.DHCPv4) { p.UpdateOption(dhcpv4.OptClientArch(arch)) })
+		cl, err := inspect(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, signed := range []bool{false, true} {
+			c := complete(t, lan)
+			c.Signed = func(mac MAC) bool { return signed && mac == cl.mac }
+			if got := c.bootFile(cl, req); got != want[i] {
+				t.Errorf("architecture %d, signed %v: got %q, want %q", arch, signed, got, want[i])
+			}
+		}
+	}
+}
+
 func TestUserClass(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                 "",

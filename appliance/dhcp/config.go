@@ -37,16 +37,17 @@ const (
 
 // BootFiles are the loaders by kind of client. TFTP names are relative, the others are paths below Config.HTTPBase.
 type BootFiles struct {
-	BIOS     string // by TFTP
-	UEFI     string // by TFTP, x64
-	UEFIHTTP string // by HTTP, x64
-	Script   string // by HTTP, for iPXE; the MAC is added as a query
+	BIOS       string // by TFTP
+	UEFI       string // by TFTP, x64
+	UEFISigned string // the same for machines that start only what is signed
+	UEFIHTTP   string // by HTTP, x64
+	Script     string // by HTTP, for iPXE; the MAC is added as a query
 }
 
 // DefaultBootFiles are the loaders of Debian's package ipxe: undionly and snponly drive the card through the firmware
-// that booted from it, and so know every card and the right one.
+// that booted from it, and so know every card and the right one. shimx64 is of Debian's shim-signed.
 func DefaultBootFiles() BootFiles {
-	return BootFiles{BIOS: "undionly.kpxe", UEFI: "snponly.efi", UEFIHTTP: "boot/snponly.efi", Script: "boot/script"}
+	return BootFiles{BIOS: "undionly.kpxe", UEFI: "snponly.efi", UEFISigned: "shimx64.efi", UEFIHTTP: "boot/snponly.efi", Script: "boot/script"}
 }
 
 // Range is a run of addresses, both ends included. The zero Range is empty.
@@ -100,6 +101,9 @@ type Config struct {
 	// HTTPBase is where loaders and scripts are fetched, as "http://10.0.0.1".
 	HTTPBase  string
 	BootFiles BootFiles // zero: DefaultBootFiles
+	// Signed says whether a UEFI machine that boots by TFTP is to get BootFiles.UEFISigned: a request does not say whether
+	// Secure Boot is on. Nil: none does. It must not block.
+	Signed func(MAC) bool
 
 	LeaseTime      time.Duration // 0: DefaultLeaseTime
 	OfferTime      time.Duration // 0: DefaultOfferTime

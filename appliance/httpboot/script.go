@@ -38,8 +38,17 @@ const retrySeconds = 10
 // for a head that lost its power: TCP has nothing to send that would be missed. A head that restarts is back in less.
 const stalled = 10_000
 
-// commandLine is all that a machine's kernel is told.
+// commandLine is all that iPXE tells a machine's kernel.
 func commandLine(m Machine, own string) (string, error) {
+	line, err := arguments(m, own)
+	if err != nil {
+		return "", err
+	}
+	return "initrd=" + nameInitramfs + " " + line, nil
+}
+
+// arguments are what a machine's kernel is told by any loader.
+func arguments(m Machine, own string) (string, error) {
 	boot := m.Boot
 	boot.Image = m.Image
 	if boot.NIC == "" {
@@ -54,10 +63,10 @@ func commandLine(m Machine, own string) (string, error) {
 			parts = append(parts, p)
 		}
 	}
-	line := "initrd=" + nameInitramfs + " " + strings.Join(parts, " ")
-	// Under UEFI iPXE puts the kernel's name before them.
-	if len(nameKernel)+1+len(line) > maxCmdline {
-		return "", fmt.Errorf("the kernel arguments are %d bytes, the kernel takes %d", len(nameKernel)+1+len(line), maxCmdline)
+	line := strings.Join(parts, " ")
+	// Under UEFI iPXE puts the kernel's name before them. GRUB's BOOT_IMAGE= is about as long as that and initrd=.
+	if n := len(nameKernel) + len(" initrd="+nameInitramfs+" ") + len(line); n > maxCmdline {
+		return "", fmt.Errorf("the kernel arguments are %d bytes, the kernel takes %d", n, maxCmdline)
 	}
 	return line, nil
 }

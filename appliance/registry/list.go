@@ -134,6 +134,18 @@ func (r *Registry) Node(name string, now time.Time) (wire.Node, error) {
 	return r.view(e.Record, now), nil
 }
 
+// Inventory is what the machine with that MAC address has said that it is made of, if it ever has.
+func (r *Registry) Inventory(mac string) (wire.Inventory, bool) {
+	m, err := ParseMAC(mac)
+	if err != nil {
+		return wire.Inventory{}, false
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	inv, ok := r.made[r.boots(m)]
+	return inv, ok
+}
+
 // Record gives what the state has of a node.
 func (r *Registry) Record(name string) (Record, bool) {
 	r.mu.RLock()

@@ -69,7 +69,7 @@ func sources() []source {
 func ForISO() []Name { return []Name{ISOLINUX, HybridMBR, LDLinux, GRUBBoot, Shim, GRUB, Mok} }
 
 // ForNetboot lists what a head serves to machines that boot from the network.
-func ForNetboot() []Name { return []Name{Undionly, SNPOnly, IPXE} }
+func ForNetboot() []Name { return []Name{Undionly, SNPOnly, IPXE, Shim, GRUBNet} }
 
 // Set holds the contents of loaders by name.
 type Set map[Name][]byte

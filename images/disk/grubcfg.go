@@ -22,16 +22,46 @@ func GRUBModules() []string {
 	}
 }
 
-// CmdlineVariable is what the script of a medium (images.MediumCmdline) sets.
-const CmdlineVariable = "masthead_cmdline"
-
-// CmdlineScript is images.MediumCmdline of an ISO with that kernel command line.
-func CmdlineScript(cmdline string) string {
-	return "set " + CmdlineVariable + "=" + quote(cmdline) + "\n"
+// CmdlineScript is images.MediumCmdline of an ISO with that kernel command line: a function that loads the kernel below
+// $from with it and with the arguments that it is given.
+func CmdlineScript(cmdline string) (string, error) {
+	words, err := Words(cmdline)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("function masthead_linux {\n  linux $from/%s %s \"$@\"\n}\n", images.MediumKernel, words), nil
 }
 
-// quote makes a word of GRUB's script language, which quotes as the shell does.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+// Words turns a kernel command line into words of GRUB's script language. GRUB puts what has spaces into quotes again,
+// and a backslash before each quote and backslash, which the kernel would not take away (grub-core/lib/cmdline.c).
+func Words(cmdline string) (string, error) {
+	var words []string
+	var word strings.Builder
+	quoted := false
+	flush := func() {
+		if word.Len() > 0 {
+			words = append(words, "'"+word.String()+"'")
+			word.Reset()
+		}
+	}
+	for _, r := range cmdline {
+		switch {
+		case r < ' ' || r > '~' || r == '\'' || r == '\\':
+			return "", fmt.Errorf("kernel command line %q: GRUB passes on no %q", cmdline, r)
+		case r == '"':
+			quoted = !quoted
+		case r == ' ' && !quoted:
+			flush()
+		default:
+			word.WriteRune(r)
+		}
+	}
+	if quoted {
+		return "", fmt.Errorf("kernel command line %q: a \" without its pair", cmdline)
+	}
+	flush()
+	return strings.Join(words, " "), nil
+}
 
 // redirect is what signed GRUB finds: its prefix is built in, and a partition's $root is where it was started from.
 const redirect = "set prefix=($root)/grub\nsource $prefix/grub.cfg\n"
@@ -55,8 +85,9 @@ func (c Config) console() string {
 
 // GRUB is the configuration for the disk of that table, /grub/grub.cfg.
 func (c Config) GRUB(t Table) (string, error) {
-	if strings.ContainsFunc(c.Cmdline, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return "", fmt.Errorf("kernel command line %q is not printable ASCII", c.Cmdline)
+	words, err := Words(c.Cmdline)
+	if err != nil {
+		return "", err
 	}
 	var b strings.Builder
 	b.WriteString("# Starts the slots of this disk. Made by masthead; the next installation makes it anew.\n")
@@ -70,9 +101,9 @@ func (c Config) GRUB(t Table) (string, error) {
 		}
 		fmt.Fprintf(&b, "  %s [ \"$1\" = %s ]; then\n    set medium=%s\n    set from=\"($disk,gpt%d)\"\n", []string{"if", "elif"}[i], s, p.UUID, p.Number)
 	}
-	fmt.Fprintf(&b, "  fi\n  set %[1]s=\n  source $from/%[2]s\n  echo \"masthead: starting slot $1\"\n"+
-		"  linux $from/%[3]s $%[1]s %[4]s %[5]s=$1 %[6]s=$medium $2\n  initrd $from/%[7]s\n}\n",
-		CmdlineVariable, images.MediumCmdline, images.MediumKernel, c.words(), images.KeySlot, images.KeyMedium, images.MediumInitramfs)
+	fmt.Fprintf(&b, "  fi\n  echo \"masthead: starting slot $1\"\n  source $from/%s\n"+
+		"  masthead_linux %s %s=$1 %s=$medium $2\n  initrd $from/%s\n}\n",
+		images.MediumCmdline, words, images.KeySlot, images.KeyMedium, images.MediumInitramfs)
 	fmt.Fprintf(&b, "menuentry 'masthead' --id masthead {\n  start_slot $start\n}\n"+
 		"menuentry 'masthead, slot a' --id slot-a --hotkey=a {\n  start_slot a\n}\n"+
 		"menuentry 'masthead, slot b' --id slot-b --hotkey=b {\n  start_slot b\n}\n"+
@@ -87,23 +118,14 @@ func MediumGRUB(mark string, timeout int) string {
 	c := Config{Timeout: timeout}
 	var b strings.Builder
 	b.WriteString(c.console())
-	fmt.Fprintf(&b, "search --no-floppy --file --set=root %[1]s\n"+
-		"function start_medium {\n  source ($root)/%[2]s\n  linux ($root)/%[3]s $%[4]s $1\n  initrd ($root)/%[5]s\n}\n"+
+	fmt.Fprintf(&b, "search --no-floppy --file --set=root %s\nset from=\"($root)\"\nsource $from/%s\n"+
+		"function start_medium {\n  masthead_linux $1\n  initrd $from/%s\n}\n"+
 		"menuentry 'masthead' --id masthead {\n  start_medium\n}\n"+
-		"menuentry 'rescue: a shell before the root is mounted' --id rescue --hotkey=r {\n  start_medium %[6]s\n}\n"+
+		"menuentry 'rescue: a shell before the root is mounted' --id rescue --hotkey=r {\n  start_medium %s\n}\n"+
 		"set default=masthead\n"+
 		"echo 'masthead: Esc for the menu, r for rescue'\n",
-		mark, images.MediumCmdline, images.MediumKernel, CmdlineVariable, images.MediumInitramfs, images.KeyRescue)
+		mark, images.MediumCmdline, images.MediumInitramfs, images.KeyRescue)
 	return b.String()
-}
-
-// words is the command line as words of a script.
-func (c Config) words() string {
-	fields := strings.Fields(c.Cmdline)
-	for i, f := range fields {
-		fields[i] = quote(f)
-	}
-	return strings.Join(fields, " ")
 }
 
 // chooseSlot reads the environment block (see Env) and sets start, and fallback, which GRUB starts where the kernel of

@@ -121,7 +121,8 @@ func TestLoaderWriteRefuses(t *testing.T) {
 		{"no shim", func(l *Loader, _ *Table, _ *Config) { l.Shim = nil }, "BOOTX64.EFI is missing"},
 		{"another table", func(_ *Loader, t *Table, _ *Config) { t.Partitions = t.Partitions[1:] }, "no masthead-bios"},
 		{"another order", func(_ *Loader, t *Table, _ *Config) { t.Partitions[0].Number = 9 }, "number 9"},
-		{"command line", func(_ *Loader, _ *Table, c *Config) { c.Cmdline = "a\n}" }, "not printable"},
+		{"command line", func(_ *Loader, _ *Table, c *Config) { c.Cmdline = "a\n}" }, "GRUB passes on no"},
+		{"quotes", func(_ *Loader, _ *Table, c *Config) { c.Cmdline = `a="b` }, "without its pair"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -162,12 +163,19 @@ func TestConfigIsAScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk, err := Config{Cmdline: "console=tty0 it's={a: b} $x;", Serial: true, Timeout: 2}.GRUB(table)
+	disk, err := Config{Cmdline: "console=tty0 it=\"{a: b}\" $x;", Serial: true, Timeout: 2}.GRUB(table)
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmdline, err := CmdlineScript("a its=\"b  c\" $b {c}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "function masthead_linux {\n  linux $from/boot/vmlinuz 'a' 'its=b  c' '$b' '{c}' \"$@\"\n}\n"; cmdline != want {
+		t.Errorf("got %q, want %q", cmdline, want)
+	}
 	for name, script := range map[string]string{
-		"disk": disk, "redirect": redirect, "medium": MediumGRUB("/masthead/medium-1", 2), "cmdline": CmdlineScript("a it's $b {c}"),
+		"disk": disk, "redirect": redirect, "medium": MediumGRUB("/masthead/medium-1", 2), "cmdline": cmdline + "masthead_linux\n",
 	} {
 		cmd := exec.Command(check)
 		cmd.Stdin = strings.NewReader(script)
@@ -176,7 +184,7 @@ func TestConfigIsAScript(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		`linux $from/boot/vmlinuz $masthead_cmdline 'console=tty0' 'it'\''s={a:' 'b}' '$x;' masthead.slot=$1 masthead.medium=$medium $2`,
+		`masthead_linux 'console=tty0' 'it={a: b}' '$x;' masthead.slot=$1 masthead.medium=$medium $2`,
 		"set medium=" + table.Partitions[2].UUID, "set medium=" + table.Partitions[3].UUID, `set from="($disk,gpt4)"`,
 	} {
 		if !strings.Contains(disk, want) {

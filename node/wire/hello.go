@@ -24,12 +24,20 @@ type Inventory struct {
 	Product  string   `json:"product,omitempty"`
 	Serial   string   `json:"serial,omitempty"`
 	Firmware string   `json:"firmware,omitempty"` // bios or uefi
-	CPU      string   `json:"cpu,omitempty"`
-	CPUs     int      `json:"cpus,omitempty"`
-	MemoryMB int64    `json:"memory_mb,omitempty"`
-	Disks    []Disk   `json:"disks,omitempty"`
-	Kernel   string   `json:"kernel,omitempty"`
+	// SecureBoot is on or off; empty: not known, or a BIOS.
+	SecureBoot string `json:"secure_boot,omitempty"`
+	CPU        string `json:"cpu,omitempty"`
+	CPUs       int    `json:"cpus,omitempty"`
+	MemoryMB   int64  `json:"memory_mb,omitempty"`
+	Disks      []Disk `json:"disks,omitempty"`
+	Kernel     string `json:"kernel,omitempty"`
 }
+
+// Values of Inventory.SecureBoot.
+const (
+	SecureBootOn  = "on"
+	SecureBootOff = "off"
+)
 
 // Disk is one block device of a machine.
 type Disk struct {
