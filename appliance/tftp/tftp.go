@@ -1,5 +1,5 @@
-// Package tftp hands firmware its first loader, and nothing else: it reads from a fixed set of files by name and never
-// writes. What comes after the loader is fetched by HTTP.
+// Package tftp hands firmware its first loader, and machines with Secure Boot all that they start from: it reads from a
+// set of files by name and never writes. What comes after the loader is fetched by HTTP where the loader can.
 //
 // The protocol is pin/tftp's, in its mode with a port for each transfer. What is decided here is which names lead to
 // which file, how many transfers there may be and how long they may take, and what is told about them.

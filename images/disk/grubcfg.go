@@ -102,7 +102,7 @@ func (c Config) GRUB(t Table) (string, error) {
 		fmt.Fprintf(&b, "  %s [ \"$1\" = %s ]; then\n    set medium=%s\n    set from=\"($disk,gpt%d)\"\n", []string{"if", "elif"}[i], s, p.UUID, p.Number)
 	}
 	fmt.Fprintf(&b, "  fi\n  echo \"masthead: starting slot $1\"\n  source $from/%s\n"+
-		"  masthead_linux %s %s=$1 %s=$medium $2\n  initrd $from/%s\n}\n",
+		"  masthead_linux %s %s=$1 %s=$medium $2 $3 $4 $5\n  initrd $from/%s\n}\n",
 		images.MediumCmdline, words, images.KeySlot, images.KeyMedium, images.MediumInitramfs)
 	fmt.Fprintf(&b, "menuentry 'masthead' --id masthead {\n  start_slot $start\n}\n"+
 		"menuentry 'masthead, slot a' --id slot-a --hotkey=a {\n  start_slot a\n}\n"+
@@ -119,7 +119,7 @@ func MediumGRUB(mark string, timeout int) string {
 	var b strings.Builder
 	b.WriteString(c.console())
 	fmt.Fprintf(&b, "search --no-floppy --file --set=root %s\nset from=\"($root)\"\nsource $from/%s\n"+
-		"function start_medium {\n  masthead_linux $1\n  initrd $from/%s\n}\n"+
+		"function start_medium {\n  masthead_linux \"$@\"\n  initrd $from/%s\n}\n"+
 		"menuentry 'masthead' --id masthead {\n  start_medium\n}\n"+
 		"menuentry 'rescue: a shell before the root is mounted' --id rescue --hotkey=r {\n  start_medium %s\n}\n"+
 		"set default=masthead\n"+

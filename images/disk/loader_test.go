@@ -184,7 +184,7 @@ func TestConfigIsAScript(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		`masthead_linux 'console=tty0' 'it={a: b}' '$x;' masthead.slot=$1 masthead.medium=$medium $2`,
+		`masthead_linux 'console=tty0' 'it={a: b}' '$x;' masthead.slot=$1 masthead.medium=$medium $2 $3 $4 $5`,
 		"set medium=" + table.Partitions[2].UUID, "set medium=" + table.Partitions[3].UUID, `set from="($disk,gpt4)"`,
 	} {
 		if !strings.Contains(disk, want) {

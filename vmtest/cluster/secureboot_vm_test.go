@@ -1,0 +1,52 @@
+package cluster
+
+import (
+	"context"
+	"testing"
+
+	"masthead/images"
+	"masthead/node/wire"
+	"masthead/vmtest"
+	"masthead/vmtest/qemu"
+)
+
+// TestVMSecureBoot starts a head from its ISO and a worker from the network on firmware that has Microsoft's keys and
+// Secure Boot on, and the worker once more by kexec, whose kernel is then checked too.
+func TestVMSecureBoot(t *testing.T) {
+	t.Parallel()
+	c := start(t, 2, vmtest.Config{
+		Name: "secureboot",
+		Machines: map[string]vmtest.MachineConfig{
+			"head1": {Role: string(images.RoleHead), Memory: 448, Firmware: qemu.SecureBoot, ISO: iso(t, definition(t, "head-minimal")),
+				Forward: map[string]int{HTTPS: 443, plainHTTP: 80}},
+			"n01": {Role: string(images.RoleWorker), Memory: 448, Firmware: qemu.SecureBoot, Boot: vmtest.Boot{qemu.FromNetwork}},
+		},
+	})
+	secure := func(t *testing.T, machine string) {
+		t.Helper()
+		if out := c.mustSh(t, machine, "dmesg"); !contains(out, "secureboot: Secure boot enabled", "Kernel is locked down from EFI Secure Boot") {
+			t.Errorf("%s runs without Secure Boot:\n%s", machine, out)
+		}
+	}
+	c.awaitHead(t, "head1")
+	c.awaitUp(t, "head1", "head1", "")
+	secure(t, "head1")
+
+	must(t, c.Register(t.Context(), c.head, "n01", wire.NodeChange{}))
+	why := c.awaitUp(t, "n01", "n01", "")
+	checkStages(t, why, byLoader...)
+	if got := why.Node.Inventory.SecureBoot; got != wire.SecureBootOn {
+		t.Errorf("n01 says that Secure Boot is %q", got)
+	}
+	secure(t, "n01")
+
+	console := c.Machine("n01").Console.ReaderFromHere()
+	must(t, c.Machine("n01").Console.Type("masthead reboot --kexec\n"))
+	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+	defer cancel()
+	if _, err := console.Expect(ctx, `Linux version`); err != nil {
+		t.Fatalf("kexec of n01: %v", err)
+	}
+	why = c.awaitUp(t, "n01", "n01", why.Boot)
+	checkStages(t, why) // none of the firmware's
+}
