@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"masthead/builder/loader"
+	"masthead/builder/uki"
 	"masthead/images"
 	"masthead/rootfs"
 	"masthead/rootfs/kernel"
@@ -29,6 +30,8 @@ type Config struct {
 	Binary string    // the masthead that becomes init; must be static
 	Tools  []string  // names that the binary answers to in a minimal root: sh, ls, …
 	Epoch  time.Time // zero: DefaultEpoch
+	// Signer, if not nil, signs ISOs for firmware that has a key of one's own; they start by a unified kernel image then.
+	Signer *uki.Signer
 	// Progress is told how far each stage is. It may be called from several goroutines. Nil: nobody listens.
 	Progress func(Progress)
 	Log      *slog.Logger

@@ -64,18 +64,20 @@ func (b *Builder) medium(def *images.Definition, built Built, carried map[string
 	if err != nil {
 		return nil, disk.Loader{}, err
 	}
-	files := []iso.File{
-		b.blobFile(images.MediumKernel, m.Kernel), b.blobFile(images.MediumInitramfs, m.Initramfs),
-		bytesFile(images.MediumCmdline, []byte(script)),
-		{Path: images.MediumPack, Size: pack.Size(), Open: pack.Open},
+	kernel, ramfs := b.blobFile(images.MediumKernel, m.Kernel), b.blobFile(images.MediumInitramfs, m.Initramfs)
+	var uefi uefiBoot
+	if b.cfg.Signer == nil {
+		uefi = signedGRUB(forDisk, kernel, ramfs, images.DigestOf([]byte(fmt.Sprint(tags, cmdline))))
+	} else if uefi, err = signedKernel(b.cfg.Signer, forDisk, kernel, ramfs, m, cmdline); err != nil {
+		return nil, disk.Loader{}, err
 	}
-	uefi := signedGRUB(forDisk, images.DigestOf([]byte(fmt.Sprint(tags, cmdline))))
+	files := append(uefi.files, bytesFile(images.MediumCmdline, []byte(script)), iso.File{Path: images.MediumPack, Size: pack.Size(), Open: pack.Open})
 	entry := func(label, extra string) iso.Entry {
 		return iso.Entry{Label: label, Kernel: images.MediumKernel, Initrd: images.MediumInitramfs, Append: strings.TrimSpace(cmdline + " " + extra)}
 	}
 	layout, err := iso.Plan(iso.Image{
 		VolumeID: images.MediumLabel, Identity: string(built.Digest), Epoch: b.cfg.Epoch,
-		Files: append(files, uefi.files...), ESP: uefi.esp,
+		Files: files, ESP: uefi.esp,
 		BIOS: &iso.BIOS{
 			ISOLINUX: loaders[loader.ISOLINUX], LDLinux: loaders[loader.LDLinux], HybridMBR: loaders[loader.HybridMBR],
 			Menu: iso.Menu{Serial: "0 115200", Timeout: menuTimeout, Entries: []iso.Entry{entry("masthead", ""), entry("rescue", images.KeyRescue)}},

@@ -13,6 +13,7 @@ import (
 
 	"masthead/appliance"
 	"masthead/builder"
+	"masthead/builder/uki"
 	"masthead/images"
 	"masthead/node/tools"
 )
@@ -23,6 +24,8 @@ type buildFlags struct {
 	store  string
 	binary string
 	dryRun bool
+	// key and certificate of one's own for Secure Boot; empty: the distribution's signed loader
+	signKey, signCert string
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -55,6 +58,9 @@ func (a *app) buildISOCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.buildISO(cmd.Context(), args[0], f) },
 	}
 	f.add(cmd, true)
+	cmd.Flags().StringVar(&f.signKey, "sign-key", "", "private key (PEM, RSA) that the firmware knows: sign one UEFI program with kernel and initramfs, instead of starting shim and GRUB")
+	cmd.Flags().StringVar(&f.signCert, "sign-cert", "", "certificate (PEM) of --sign-key")
+	cmd.MarkFlagsRequiredTogether("sign-key", "sign-cert")
 	return cmd
 }
 
@@ -218,11 +224,36 @@ func (a *app) builder(f buildFlags) (*builder.Builder, *progress, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	signer, err := f.signer()
+	if err != nil {
+		return nil, nil, err
+	}
 	show := newProgress(a.err)
 	b, err := builder.New(builder.Config{
-		Store: store, Cache: cache, Binary: bin, Tools: tools.Names(), Epoch: epoch, Progress: show.update, Log: a.log,
+		Signer: signer,
+		Store:  store, Cache: cache, Binary: bin, Tools: tools.Names(), Epoch: epoch, Progress: show.update, Log: a.log,
 	})
 	return b, show, err
+}
+
+// signer reads the key that an ISO is signed with; nil where none is named.
+func (f buildFlags) signer() (*uki.Signer, error) {
+	if f.signKey == "" {
+		return nil, nil
+	}
+	key, err := os.ReadFile(f.signKey)
+	if err != nil {
+		return nil, fmt.Errorf("--sign-key: %w", err)
+	}
+	certificate, err := os.ReadFile(f.signCert)
+	if err != nil {
+		return nil, fmt.Errorf("--sign-cert: %w", err)
+	}
+	s, err := uki.ParseSigner(key, certificate)
+	if err != nil {
+		return nil, fmt.Errorf("--sign-key %s, --sign-cert %s: %w", f.signKey, f.signCert, err)
+	}
+	return s, nil
 }
 
 // sourceDateEpoch is the time that reproducible builds agree on (reproducible-builds.org/specs/source-date-epoch);
