@@ -20,7 +20,7 @@ func (h *Head) openBoot() error {
 	h.boot, err = httpboot.New(httpboot.Config{
 		Blobs: h.library, Target: h.target, Fetched: h.fetched,
 		Loader: func(name string) (images.Digest, bool) {
-			files, err := h.loaders()
+			files, err := h.loaders(h.library)
 			if err != nil {
 				h.log.Error("loaders", "err", err)
 			}
@@ -137,7 +137,7 @@ func (h *Head) fetched(f httpboot.Fetch) {
 
 // loaders are what firmware may ask for first: the loaders of every image, by name. Of two with one name the default
 // image's wins.
-func (h *Head) loaders() (map[string]images.Digest, error) {
+func (h *Head) loaders(from images.BlobReader) (map[string]images.Digest, error) {
 	list, err := h.images()
 	if err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (h *Head) loaders() (map[string]images.Digest, error) {
 	all := map[string]images.Digest{}
 	first := h.defaultImage()
 	for _, i := range list {
-		m, err := images.ReadManifest(h.library, i.Digest)
+		m, err := images.ReadManifest(from, i.Digest)
 		if err != nil {
 			continue // gone since it was listed
 		}

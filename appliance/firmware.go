@@ -39,7 +39,7 @@ func (h *Head) tftpFiles(name string) (tftp.File, error) {
 	if name == grubShim {
 		name = loaderGRUBNet
 	}
-	files, err := h.loaders()
+	files, err := h.loaders(h.library)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (h *Head) hasSigned() bool {
 		return h.uefi.has
 	}
 	h.uefi.asked = time.Now()
-	files, err := h.loaders()
+	files, err := h.loaders(&h.library.shelf) // asks no other head
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		h.log.Error("loaders", "err", err)
 	}
