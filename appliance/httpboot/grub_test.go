@@ -157,3 +157,20 @@ func TestGRUBFromHandler(t *testing.T) {
 		t.Errorf("error %v, script\n%s", err, body)
 	}
 }
+
+// FuzzGRUBNames: a name that means something has one form.
+func FuzzGRUBNames(f *testing.F) {
+	f.Add("grub/mac-52-54-00-12-34-5a.cfg")
+	f.Add("boot/" + images.DigestOf([]byte("image")).Hex() + "/vmlinuz")
+	f.Fuzz(func(t *testing.T, name string) {
+		if mac, ok := GRUBMachine(name); ok && GRUBName(mac) != name {
+			t.Errorf("%q is of %s, whose script is %q", name, mac, GRUBName(mac))
+		}
+		if d, kernel, ok := GRUBFile(name); ok {
+			file := map[bool]string{true: nameKernel, false: nameInitramfs}[kernel]
+			if want := grubBoot + d.Hex() + "/" + file; name != want {
+				t.Errorf("%q means %q", name, want)
+			}
+		}
+	})
+}
