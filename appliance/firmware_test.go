@@ -1,8 +1,17 @@
 package appliance
 
 import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"strings"
 	"testing"
 
+	pin "github.com/pin/tftp/v3"
+
+	"masthead/appliance/httpboot"
+	"masthead/appliance/tftp"
 	"masthead/images"
 	"masthead/node/wire"
 )
@@ -45,6 +54,77 @@ func TestUEFILoadersAreRemembered(t *testing.T) {
 	u.progressed(mac)
 	if got := u.last(mac); got != "" {
 		t.Errorf("stuck with %q after it asked for its script", got)
+	}
+}
+
+// A kernel goes out whole, with its size for who asks, as GRUB does.
+func TestPartByTFTP(t *testing.T) {
+	store, err := images.OpenStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(data string) images.Blob {
+		b, err := store.PutBytes([]byte(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	kernel := strings.Repeat("kernel", 5000)
+	chunk := put("chunk")
+	image, err := store.PutManifest(images.Manifest{
+		Format: images.ManifestFormat, Name: "worker", Role: images.RoleWorker, Arch: "amd64", KernelRelease: "6.1",
+		Kernel: put(kernel), Initramfs: put("initramfs"), Root: images.Root{Size: 4096, ChunkSize: 4096, Chunks: []images.Chunk{images.Chunk(chunk)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot, err := httpboot.New(httpboot.Config{Blobs: store, Target: func(context.Context, httpboot.Query) (httpboot.Machine, error) {
+		return httpboot.Machine{}, errors.New("not asked")
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer boot.Close()
+	probe, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := probe.LocalAddr().String()
+	probe.Close()
+	s, err := tftp.New(tftp.Config{Addr: addr, Files: func(name string) (tftp.File, error) {
+		d, kernel, ok := httpboot.GRUBFile(name)
+		if !ok {
+			return nil, fs.ErrNotExist
+		}
+		return boot.Part(d, kernel)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	client, err := pin.NewClient(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.RequestTSize(true)
+	client.SetBlockSize(1024)
+	from, err := client.Receive("/boot/"+image.Hex()+"/vmlinuz", "octet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size, ok := from.(pin.IncomingTransfer).Size(); !ok || size != int64(len(kernel)) {
+		t.Errorf("the size is said to be %d, want %d", size, len(kernel))
+	}
+	var got strings.Builder
+	if _, err := from.WriteTo(&got); err != nil || got.String() != kernel {
+		t.Errorf("got %d bytes, %v, want %d", got.Len(), err, len(kernel))
 	}
 }
 

@@ -35,12 +35,13 @@ func (p *part) Read(b []byte) (int, error) {
 	return p.body.Read(b)
 }
 
-// Seek goes to the end and back to the start, as long as nothing was read.
+// Seek tells the size as the place of the end, and goes nowhere: TFTP asks where it is, where the end is, and wants back.
 func (p *part) Seek(offset int64, whence int) (int64, error) {
 	switch {
-	case offset == 0 && whence == io.SeekEnd:
+	case offset != 0 || p.read:
+	case whence == io.SeekEnd:
 		return p.size, nil
-	case offset == 0 && whence == io.SeekStart && !p.read:
+	case whence == io.SeekStart || whence == io.SeekCurrent:
 		return 0, nil
 	}
 	return 0, errors.ErrUnsupported
