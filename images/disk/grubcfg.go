@@ -71,15 +71,15 @@ const redirect = "set prefix=($root)/grub\nsource $prefix/grub.cfg\n"
 // that nobody watches.
 func (c Config) console() string {
 	var b strings.Builder
+	// Text is what a BIOS starts with; under UEFI the kernel draws on the firmware's screen, and needs it kept.
+	b.WriteString("set gfxpayload=keep\nif [ \"$grub_platform\" = pc ]; then\n  set gfxpayload=text\n")
 	if c.Serial {
-		b.WriteString("if [ \"$grub_platform\" = pc ]; then\n" +
-			"  if serial --unit=0 --speed=115200; then\n" +
+		b.WriteString("  if serial --unit=0 --speed=115200; then\n" +
 			"    terminal_input console serial\n" +
 			"    terminal_output console serial\n" +
-			"  fi\n" +
-			"fi\n")
+			"  fi\n")
 	}
-	fmt.Fprintf(&b, "set timeout=%d\nset timeout_style=countdown\nset gfxpayload=text\n", c.Timeout)
+	fmt.Fprintf(&b, "fi\nset timeout=%d\nset timeout_style=countdown\n", c.Timeout)
 	return b.String()
 }
 

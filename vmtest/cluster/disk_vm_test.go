@@ -76,18 +76,20 @@ func readTable(t *testing.T, file string) disk.Table {
 	return table
 }
 
-// findEnv is where GRUB's environment block is on a disk that is not mounted: there is one on it, in the EFI system
-// partition.
+// findEnv is where GRUB's environment block is on a disk that is not mounted: a cluster of the EFI system partition that
+// begins as one. GRUB's programs have that line in them too, elsewhere.
 func findEnv(t *testing.T, f *os.File, table disk.Table) int64 {
 	t.Helper()
 	system, _ := table.Find(disk.NameESP)
 	data, err := io.ReadAll(io.NewSectionReader(f, system.First, system.Size))
 	must(t, err)
-	at := bytes.Index(data, []byte("# GRUB Environment Block\n"))
-	if at < 0 {
-		t.Fatal("no environment block on the EFI system partition")
+	for at := 0; at < len(data); at += 512 {
+		if bytes.HasPrefix(data[at:], []byte("# GRUB Environment Block\n")) {
+			return system.First + int64(at)
+		}
 	}
-	return system.First + int64(at)
+	t.Fatal("no environment block on the EFI system partition")
+	return 0
 }
 
 func readEnv(t *testing.T, file string, table disk.Table) disk.Env {
