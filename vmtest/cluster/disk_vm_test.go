@@ -40,9 +40,8 @@ func TestVMDisk(t *testing.T) {
 			c.expect(t, name, bootTime, `Command line: .*masthead\.slot=a masthead\.medium=`+slot.UUID)
 			c.expect(t, name, bootTime, ` medium: /dev/vda3`)
 			c.expect(t, name, bootTime, ` handover: `)
-			out := c.mustSh(t, name, "dmesg")
-			if secure := contains(out, "secureboot: Secure boot enabled", "Kernel is locked down"); secure != (name == "secure") {
-				t.Errorf("Secure Boot is on: %v\n%s", secure, out)
+			if secure, said := c.secureBoot(t, name); secure != (name == "secure") {
+				t.Errorf("Secure Boot is on: %v\n%s", secure, said)
 			}
 			must(t, c.PowerCut(name))
 			want := disk.Env{Slot: disk.SlotA}
