@@ -107,6 +107,7 @@ func (h *Head) addHeads(s *wire.Status, now time.Time) {
 		s.Trouble = append(s.Trouble, d.String())
 	}
 	s.Trouble = append(s.Trouble, clockTrouble(s.Heads)...)
+	s.Trouble = append(s.Trouble, h.slotTrouble()...)
 	if entries, err := h.db.Audit(lostLook); err == nil { // a state that cannot be read is told elsewhere
 		s.Trouble = append(s.Trouble, lostTrouble(entries, now)...)
 	}

@@ -26,6 +26,7 @@ const (
 type Config struct {
 	Name      string
 	Version   string
+	Software  wire.Software // what this machine runs; Program is filled in
 	StateDir  string
 	Pack      string // images of the medium; empty: none
 	Interface string // of the cluster network; empty: a head without a network

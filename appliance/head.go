@@ -205,6 +205,7 @@ func (h *Head) Run(ctx context.Context) error {
 		}
 	}
 	if serves {
+		h.takeFirst(ctx)
 		if err := h.knowSelf(ctx); err != nil {
 			h.event("this head is not among its own nodes: "+err.Error(), true)
 		}
@@ -226,6 +227,7 @@ func (h *Head) Run(ctx context.Context) error {
 		add("announce", h.announceHeads)
 	}
 	add("heads", h.runMembership)
+	add("slots", h.runSlots)
 	if serves {
 		add("owner", h.runOwner)
 		add("owner events", h.followOwner)

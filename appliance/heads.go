@@ -93,6 +93,7 @@ func (h *Head) removedHead(key images.Digest) (removedHead, bool) {
 func (h *Head) ownRecord() wire.HeadRecord {
 	return wire.HeadRecord{
 		Address: h.cfg.Address.Addr(), HTTPS: h.cfg.HTTPS, Gossip: h.cfg.Gossip, Key: h.server.Key(), Version: h.cfg.Version,
+		Software: h.cfg.software(),
 	}
 }
 

@@ -30,6 +30,7 @@ const (
 	KeyState   = "masthead.state"   // label of the state file system; "none": keep the state in memory
 	KeySlot    = "masthead.slot"    // a or b: the slot of an installed disk that the machine boots from
 	KeyMedium  = "masthead.medium"  // GUID of the partition that holds that slot; its disk holds the state too
+	KeyInstall = "masthead.install" // install this machine: stick, or the answers themselves as {key: value, …}
 	KeyBootIF  = "BOOTIF"           // 01-aa-bb-cc-dd-ee-ff, or the bare MAC
 )
 
@@ -76,7 +77,13 @@ type Boot struct {
 	Rescue     bool
 	PanicDelay time.Duration
 	State      string
+	Slot       string // a or b; empty: not an installed disk
+	Medium     string // GUID of a partition, in lower case; empty: whatever has the label of our ISOs
+	Install    string // empty: not asked for
 }
+
+// InstallFromStick is the value of KeyInstall that has the answers looked for on FAT file systems, and waited for.
+const InstallFromStick = "stick"
 
 // ParseBoot reads a kernel command line (/proc/cmdline). Keys that are not masthead's are left alone; every masthead
 // key that makes no sense is reported, all at once, and keeps its default, so that init can still bring up enough to
@@ -163,6 +170,20 @@ func (b *Boot) set(key, value string) error {
 			return errors.New("want a file system label, or none")
 		}
 		b.State = value
+	case KeySlot:
+		if value != "a" && value != "b" {
+			return errors.New("want a or b")
+		}
+		b.Slot = value
+	case KeyMedium:
+		if !guidPattern.MatchString(value) {
+			return errors.New("want the GUID of a partition")
+		}
+		b.Medium = strings.ToLower(value)
+	case KeyInstall:
+		if b.Install = value; value == "" {
+			b.Install = InstallFromStick
+		}
 	}
 	return nil
 }
@@ -253,6 +274,9 @@ var hostPattern = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-
 // labelPattern is a label of ext4, at most 16 bytes.
 var labelPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,16}$`)
 
+// guidPattern is a GUID as blkid and GRUB print it.
+var guidPattern = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+
 // String is the command line that ParseBoot reads back, without what is at its default.
 func (b Boot) String() string {
 	var w []string
@@ -283,6 +307,13 @@ func (b Boot) String() string {
 	}
 	if b.State != StateLabel {
 		add(KeyState, b.State)
+	}
+	add(KeySlot, b.Slot)
+	add(KeyMedium, b.Medium)
+	if strings.ContainsAny(b.Install, " \t\n") {
+		w = append(w, KeyInstall+`="`+b.Install+`"`)
+	} else {
+		add(KeyInstall, b.Install)
 	}
 	return strings.Join(w, " ")
 }

@@ -46,6 +46,15 @@ func TestParseBoot(t *testing.T) {
 		{"rescue and panic", "masthead.rescue masthead.panic=0", with(func(b *Boot) { b.Rescue, b.PanicDelay = true, 0 }), ""},
 		{"rescue taken back", "masthead.rescue=0 masthead.panic=5", with(func(b *Boot) { b.PanicDelay = 5 * time.Second }), ""},
 		{"the last word wins", "root=ram root=lazy", base, ""},
+		{"installed disk", "masthead.slot=b masthead.medium=0FC63DAF-8483-4772-8e79-3d69d8477de4", with(func(b *Boot) {
+			b.Slot, b.Medium = "b", "0fc63daf-8483-4772-8e79-3d69d8477de4"
+		}), ""},
+		{"no such slot", "masthead.slot=c", base, "want a or b"},
+		{"no GUID", "masthead.medium=sda3", base, "want the GUID"},
+		{"install from a stick", "masthead.install", with(func(b *Boot) { b.Install = InstallFromStick }), ""},
+		{"install, with the answers", `masthead.install="{disk: auto, address: 10.0.0.3/24}"`, with(func(b *Boot) {
+			b.Install = "{disk: auto, address: 10.0.0.3/24}"
+		}), ""},
 		{"kernel's own root", "root=/dev/sda1", base, "want lazy or ram"},
 		{"bad head", "masthead.head=http://10.0.0.1", base, "want https://HOST"},
 		{"half a bad head list", "masthead.head=https://10.0.0.1,ftp://x", base, `"ftp://x"`},
@@ -84,6 +93,7 @@ func FuzzParseBoot(f *testing.F) {
 	f.Add("masthead.role=worker masthead.head=https://10.0.0.1 masthead.ip=10.77.0.1/24,,10.0.0.1 root=ram")
 	f.Add(`masthead.ip=auto,10.77.0.1/24 masthead.name="n01" masthead.rescue`)
 	f.Add("BOOTIF=01-52-54-00-77-00-0a masthead.overlay=zram masthead.state=none masthead.panic=7")
+	f.Add(`masthead.slot=a masthead.medium=0fc63daf-8483-4772-8e79-3d69d8477de4 masthead.install="{disk: auto}"`)
 	f.Fuzz(func(t *testing.T, s string) {
 		b, err := ParseBoot(s)
 		if err != nil {

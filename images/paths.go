@@ -23,6 +23,15 @@ const (
 	RootLower      = "/run/masthead/root/lower"    // the EROFS mount
 	RootUpperDir   = "/run/masthead/root/overlay"  // tmpfs with upper/ and work/
 
+	StateMount = "/run/masthead/state" // the state partition of an installed disk, as a whole
+
+	// On the state partition of an installed disk, beside the head's state.
+	OverlayDir = "overlay"     // a/ and b/: what was written over the root of each slot; upper/, work/, image
+	SlotsFile  = "slots.json"  // what became of upgrades
+	SecretsDir = "credentials" // as CredentialsDir, kept: the administrator's key and password
+	// FirstDocument is the cluster's configuration that the installation was told. A head that has none takes it, once.
+	FirstDocument = "first-configuration.yaml"
+
 	// On the ISO.
 	MediumLabel = "MASTHEAD"      // ISO9660 volume identifier
 	MediumPack  = "masthead/pack" // the Pack with every image that the medium carries
@@ -32,6 +41,11 @@ const (
 	CredentialSSHKey     = "ssh-key"     // an authorized_keys line for root
 	CredentialJoin       = "join-token"  // for a head that has no cluster yet: the token to join one with
 	CredentialJoinAt     = "join"        // the address of a head of that cluster; empty: those in the token
+	CredentialPassword   = "password"    // root's, as crypt(5) hashes it: taken where root has none yet
+	CredentialInstall    = "install"     // the answers for an installation (docs/install.md)
+
+	// InstallFile holds the answers for an installation, at the top of a FAT file system.
+	InstallFile = "masthead-install.yaml"
 
 	// StateLabel is the file system label by which a head finds its state disk.
 	StateLabel = "masthead-state"

@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"masthead/images"
 	"masthead/node/agent"
 	"masthead/node/wire"
 )
@@ -89,26 +88,6 @@ func hostKey() (file, error) {
 		return file{}, fmt.Errorf("make an SSH host key: %w", err)
 	}
 	return file{Path: "/etc/ssh/ssh_host_ed25519_key", Content: string(pem.EncodeToMemory(block)), Mode: 0o600, Into: "/etc/ssh"}, nil
-}
-
-// units are what systemd runs of ours: the agent on every machine, and the head's service on a head. They are
-// generated into /run, so that nothing need be in the image. They need nothing that systemd brings up, so they start
-// first (no default dependencies): a machine that hangs later in its boot can already be asked why, and a head serves
-// while its distribution is still starting. Only an orderly shutdown ends them.
-func units(role images.Role) []file {
-	unit := func(name, description, command, extra string) file {
-		return file{Path: "/run/systemd/system/" + name, Mode: 0o644, Content: "[Unit]\nDescription=" + description +
-			"\nDocumentation=man:masthead(1)\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n" +
-			"StartLimitIntervalSec=0\n\n[Service]\nExecStart=" + images.RunBinary + " " + command +
-			"\nRestart=always\n" + extra}
-	}
-	all := []file{unit("masthead-agent.service", "masthead agent", "agent", "RestartSec=1\nOOMScoreAdjust=-900\n")}
-	if role == images.RoleHead {
-		all = append(all,
-			unit("masthead-head.service", "masthead head node", "head run", "RestartSec=1\nOOMScoreAdjust=-900\nLimitNOFILE=65536\n"),
-			unit("masthead-owner.service", "masthead owner daemon", "owner run", ownerUnit))
-	}
-	return all
 }
 
 // ownerUnit is what is special about the owner daemon. It has to be back within its lease. The services that it started

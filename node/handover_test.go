@@ -98,7 +98,7 @@ func TestHostKeyIsOne(t *testing.T) {
 
 func TestUnits(t *testing.T) {
 	var names []string
-	for _, u := range units(images.RoleHead) {
+	for _, u := range units(duties{role: images.RoleHead}) {
 		names = append(names, filepath.Base(u.Path))
 		if !strings.Contains(u.Content, "ExecStart="+images.RunBinary+" ") {
 			t.Errorf("%s does not run the binary in /run:\n%s", u.Path, u.Content)
@@ -107,7 +107,7 @@ func TestUnits(t *testing.T) {
 	if d := cmp.Diff([]string{"masthead-agent.service", "masthead-head.service", "masthead-owner.service"}, names); d != "" {
 		t.Errorf("units of a head (-want +got):\n%s", d)
 	}
-	if n := len(units(images.RoleWorker)); n != 1 {
+	if n := len(units(duties{role: images.RoleWorker})); n != 1 {
 		t.Errorf("%d units on a worker, want 1", n)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"masthead/node/kmod"
 	"masthead/node/netif"
 	"masthead/node/rootdev"
+	"masthead/node/slot"
 	"masthead/node/stages"
 	"masthead/node/wire"
 )
@@ -58,6 +59,9 @@ type Init struct {
 	stopWatching func() // ends the loading of drivers for late devices
 	loaded       int    // tenths of a root that is loaded whole
 	loader       *kmod.Loader
+	disk         *slot.Machine // that the machine is installed on; nil: it was started from something else
+	trial        bool          // the slot is started for the first time
+	kept         bool          // what is written to the root lasts
 }
 
 // stage is one row of the way to the root. run returns a detail for people.
@@ -265,7 +269,13 @@ func (in *Init) openMedium(ctx context.Context) (string, error) {
 	if err := in.loader.Load(ctx, "isofs", ""); err != nil {
 		return "", fmt.Errorf("load module isofs: %w", err)
 	}
-	device, pack, err := openMedium(ctx, in.wishToJoin)
+	find := func(ctx context.Context) (string, error) { return findMedium(ctx, "/sys", "/dev") }
+	if in.boot.Medium != "" {
+		find = in.findSlot
+	}
+	device, pack, err := openMedium(ctx, find, func(ctx context.Context) error {
+		return errors.Join(in.wishToInstall(ctx), in.wishToJoin(ctx))
+	})
 	if tryOf(err) != "" {
 		return "", err
 	}
@@ -333,6 +343,7 @@ func (in *Init) hello(ctx context.Context) (string, error) {
 
 // handover lays the machine's own files over the root and leaves word for the agent.
 func (in *Init) handover(ctx context.Context) (string, error) {
+	in.keptCredentials()
 	id := in.identity()
 	all := id.files()
 	key, err := hostKey()
@@ -340,10 +351,18 @@ func (in *Init) handover(ctx context.Context) (string, error) {
 		return "", err
 	}
 	all = append(all, key)
+	if in.kept {
+		if all, err = keepOwn(newRoot, all); err != nil {
+			return "", err
+		}
+	}
 	if err := writeFiles(newRoot, all); err != nil {
 		return "", err
 	}
-	if err := enableUnits(units(in.boot.Role)); err != nil {
+	if err := setPassword(newRoot, in.credentials[images.CredentialPassword]); err != nil {
+		in.log.Warn("root's password", "err", err)
+	}
+	if err := enableUnits(units(in.duties())); err != nil {
 		return "", err
 	}
 	if in.boot.Role == images.RoleHead {
@@ -357,7 +376,8 @@ func (in *Init) handover(ctx context.Context) (string, error) {
 	if err := unix.Sethostname([]byte(id.Name)); err != nil {
 		return "", fmt.Errorf("set the host name: %w", err)
 	}
-	cfg := agent.Config{Role: in.boot.Role, Boot: in.bootID, MAC: in.mac, CA: in.boot.CA, Spec: in.spec, Image: in.image, Net: in.net, Uplink: in.uplink, Device: in.rootd.Device, Root: in.rootMode(),
+	duties := in.duties()
+	cfg := agent.Config{Slot: duties.slot, Install: duties.install, Role: in.boot.Role, Boot: in.bootID, MAC: in.mac, CA: in.boot.CA, Spec: in.spec, Image: in.image, Net: in.net, Uplink: in.uplink, Device: in.rootd.Device, Root: in.rootMode(),
 		Inventory: inventory("/sys", "/proc", in.smbios)}
 	if err := cfg.Save(images.RunNode); err != nil {
 		return "", err
@@ -439,6 +459,9 @@ func (in *Init) identity() identity {
 // leave makes the new root / and executes its init. It returns only on failure.
 func (in *Init) leave(out io.Closer) error {
 	in.stopWatching()
+	if err := in.guardTrial(); err != nil {
+		in.log.Error("a slot on trial that nobody guards", "err", err)
+	}
 	if err := in.stages.Save(images.RunStages); err != nil {
 		in.log.Warn("keep the stages", "err", err)
 	}

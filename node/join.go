@@ -66,7 +66,13 @@ func (in *Init) wishToJoin(ctx context.Context) error {
 
 // findJoinToken waits for a FAT file system with the token in it.
 func findJoinToken(ctx context.Context, sys, dev string) (token, device string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, tokenWait)
+	return onFAT(ctx, sys, dev, joinTokenFile, maxJoinToken, tokenWait)
+}
+
+// onFAT waits for a FAT file system with a file of that name at its top, and gives what is in it and the device. With no
+// time to wait it looks once.
+func onFAT(ctx context.Context, sys, dev, name string, most int64, wait time.Duration) (text, device string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -74,16 +80,16 @@ func findJoinToken(ctx context.Context, sys, dev string) (token, device string, 
 	for {
 		devices, err := os.ReadDir(filepath.Join(sys, "class/block"))
 		if err != nil {
-			return "", "", fmt.Errorf("find the join token: %w", err)
+			return "", "", fmt.Errorf("find %s: %w", name, err)
 		}
 		for _, d := range devices {
 			device := filepath.Join(dev, d.Name())
 			if _, again := looked[device]; again || !isFAT(device) {
 				continue
 			}
-			token, err := tokenOn(device)
+			text, err := fileOn(device, name, most)
 			if err == nil {
-				return token, device, nil
+				return text, device, nil
 			}
 			looked[device] = err
 		}
@@ -93,7 +99,7 @@ func findJoinToken(ctx context.Context, sys, dev string) (token, device string, 
 			for device, err := range looked {
 				all = append(all, fmt.Errorf("%s: %w", device, err))
 			}
-			return "", "", fmt.Errorf("no FAT file system has a file %s: %w", joinTokenFile, errors.Join(append(all, ctx.Err())...))
+			return "", "", fmt.Errorf("no FAT file system has a file %s: %w", name, errors.Join(append(all, ctx.Err())...))
 		case <-tick.C:
 		}
 	}
@@ -114,9 +120,9 @@ func isFAT(device string) bool {
 	return sector[510] == 0x55 && sector[511] == 0xaa && (bytes.HasPrefix(sector[54:], []byte("FAT")) || bytes.HasPrefix(sector[82:], []byte("FAT32")))
 }
 
-// tokenOn reads the token off a FAT file system. Its permissions are those of whoever holds the stick.
-func tokenOn(device string) (string, error) {
-	dir, err := os.MkdirTemp("", "join")
+// fileOn reads a file off a FAT file system. Its permissions are those of whoever holds the stick.
+func fileOn(device, name string, most int64) (string, error) {
+	dir, err := os.MkdirTemp("", "stick")
 	if err != nil {
 		return "", err
 	}
@@ -125,22 +131,23 @@ func tokenOn(device string) (string, error) {
 		return "", fmt.Errorf("mount: %w", err)
 	}
 	defer unix.Unmount(dir, 0)
-	return readJoinToken(dir)
+	return readWhole(filepath.Join(dir, name), most)
 }
 
-func readJoinToken(dir string) (string, error) {
-	f, err := os.Open(filepath.Join(dir, joinTokenFile))
+// readWhole reads a file that must have something in it, and not more than most bytes.
+func readWhole(file string, most int64) (string, error) {
+	f, err := os.Open(file)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxJoinToken))
+	data, err := io.ReadAll(io.LimitReader(f, most))
 	if err != nil {
 		return "", err
 	}
-	token := strings.TrimSpace(string(data))
-	if token == "" {
-		return "", fmt.Errorf("%s is empty", joinTokenFile)
+	text := strings.TrimSpace(string(data))
+	if text == "" {
+		return "", fmt.Errorf("%s is empty", filepath.Base(file))
 	}
-	return token, nil
+	return text, nil
 }

@@ -34,7 +34,7 @@ func TestReadJoinToken(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, joinTokenFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := readJoinToken(dir); got != want || (err == nil) != (want != "") {
+		if got, err := readWhole(filepath.Join(dir, joinTokenFile), maxJoinToken); got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v; want %q", text, got, err, want)
 		}
 	}

@@ -111,11 +111,11 @@ func checkWhole(device string) error {
 	return nil
 }
 
-// openMedium mounts the boot medium and opens the pack on it. The mount moves with /run into the root and stays for
-// as long as the machine runs. before is called while the medium is there and not mounted: from then on the kernel lets
-// nobody mount a partition of it.
-func openMedium(ctx context.Context, before func(context.Context) error) (device string, pack *images.Pack, err error) {
-	device, err = findMedium(ctx, "/sys", "/dev")
+// openMedium mounts the boot medium, which find finds, and opens the pack on it. The mount moves with /run into the root
+// and stays for as long as the machine runs. before is called while the medium is there and not mounted: from then on the
+// kernel lets nobody mount a partition of it.
+func openMedium(ctx context.Context, find func(context.Context) (string, error), before func(context.Context) error) (device string, pack *images.Pack, err error) {
+	device, err = find(ctx)
 	if err != nil {
 		return "", nil, err
 	}

@@ -177,19 +177,14 @@ func (in *Init) mountRoot(ctx context.Context, device string) error {
 	if err := unix.Mount(device, images.RootLower, "erofs", unix.MS_RDONLY, ""); err != nil {
 		return fmt.Errorf("mount %s as erofs: %w", device, err)
 	}
-	if in.boot.Overlay == "zram" {
-		if err := in.zramSwap(ctx); err != nil {
-			// Less room for what is written is no reason not to run.
-			in.log.Warn("zram: the overlay stays in plain memory", "err", err)
-		}
+	dir, err := in.overlay(ctx)
+	if err != nil {
+		return err
 	}
-	if err := unix.Mount("masthead", images.RootUpperDir, "tmpfs", 0, "mode=0755"); err != nil {
-		return fmt.Errorf("mount the overlay's tmpfs: %w", err)
-	}
-	upper, work := filepath.Join(images.RootUpperDir, "upper"), filepath.Join(images.RootUpperDir, "work")
+	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 	for _, dir := range []string{upper, work} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make the overlay: %w", err)
 		}
 	}
 	// The root directory of an overlay has the owner and mode of its upper layer.
@@ -204,4 +199,30 @@ func (in *Init) mountRoot(ctx context.Context, device string) error {
 		return fmt.Errorf("mount the overlay (%s): %w", opts, err)
 	}
 	return nil
+}
+
+// overlay gives the folder for what is written to the root: on the disk of an installed head, else in memory.
+func (in *Init) overlay(ctx context.Context) (string, error) {
+	if in.disk != nil {
+		if err := in.openState(ctx); err != nil {
+			return "", err
+		}
+	}
+	if in.kept {
+		dir, aside, err := overlayFor(images.StateMount, in.boot.Slot, in.image, time.Now())
+		if aside != "" {
+			in.log.Warn("slot "+in.boot.Slot+" holds another image than before: what was written over that one is set aside", "folder", aside)
+		}
+		return dir, err
+	}
+	if in.boot.Overlay == "zram" {
+		if err := in.zramSwap(ctx); err != nil {
+			// Less room for what is written is no reason not to run.
+			in.log.Warn("zram: the overlay stays in plain memory", "err", err)
+		}
+	}
+	if err := unix.Mount("masthead", images.RootUpperDir, "tmpfs", 0, "mode=0755"); err != nil {
+		return "", fmt.Errorf("mount the overlay's tmpfs: %w", err)
+	}
+	return images.RootUpperDir, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"time"
 
 	"github.com/u-root/u-root/pkg/boot/kexec"
@@ -61,7 +62,7 @@ func Second(log *slog.Logger) error {
 			}
 		})
 	}
-	for _, s := range services(roleOf(log)) {
+	for _, s := range services(dutiesOf(log)) {
 		if !start(ctx, s, running, log) {
 			later(s)
 		}
@@ -87,9 +88,24 @@ func Second(log *slog.Logger) error {
 type service struct {
 	name    string
 	command func(context.Context) *exec.Cmd
+	again   restart
 }
 
-func services(role images.Role) []service {
+// restart says when a service that has ended is started again.
+type restart int
+
+const (
+	always restart = iota
+	onFailure
+	never
+)
+
+// due reports whether a service is to be started again that ended so.
+func (r restart) due(s unix.WaitStatus) bool {
+	return r == always || r == onFailure && !(s.Exited() && s.ExitStatus() == 0)
+}
+
+func services(d duties) []service {
 	self := func(args ...string) func(context.Context) *exec.Cmd {
 		return func(ctx context.Context) *exec.Cmd {
 			cmd := exec.Command(images.RunBinary, args...)
@@ -99,11 +115,18 @@ func services(role images.Role) []service {
 			return cmd
 		}
 	}
-	all := []service{{"agent", self("agent")}}
-	if role == images.RoleHead {
-		all = append(all, service{"head", self("head", "run")}, service{"owner", self("owner", "run")})
+	sh := service{"shell", func(context.Context) *exec.Cmd { return shell(context.Background()) }, always}
+	if d.install {
+		return []service{{"install", self(strings.Fields(installCommand)...), never}, sh}
 	}
-	return append(all, service{"shell", func(context.Context) *exec.Cmd { return shell(context.Background()) }})
+	all := []service{{"agent", self("agent"), always}}
+	if d.role == images.RoleHead {
+		all = append(all, service{"head", self("head", "run"), always}, service{"owner", self("owner", "run"), always})
+	}
+	if d.slot {
+		all = append(all, service{"slot", self(strings.Fields(slotCommand)...), onFailure})
+	}
+	return append(all, sh)
 }
 
 // start starts a service, and reports whether it runs: a machine short of memory or processes may have to try again.
@@ -135,6 +158,9 @@ func reap(running map[int]service, log *slog.Logger) (ended []service) {
 		}
 		if s, ok := running[pid]; ok {
 			delete(running, pid)
+			if !s.again.due(status) {
+				continue
+			}
 			ended = append(ended, s)
 			if s.name != "shell" {
 				log.Warn("service ended", "service", s.name, "status", describe(status))
@@ -170,13 +196,13 @@ func end(sig os.Signal, log *slog.Logger) error {
 	return reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }
 
-// roleOf is what init decided that this machine is. A machine whose note cannot be read runs as a worker: that starts
+// dutiesOf is what init decided that this machine does. A machine whose note cannot be read runs as a worker: that starts
 // nothing which a second head could fight over.
-func roleOf(log *slog.Logger) images.Role {
+func dutiesOf(log *slog.Logger) duties {
 	cfg, err := agent.LoadConfig(images.RunNode)
 	if err != nil {
 		log.Error("what init left", "err", err)
-		return images.RoleWorker
+		return duties{role: images.RoleWorker}
 	}
-	return cfg.Role
+	return duties{role: cfg.Role, slot: cfg.Slot, install: cfg.Install}
 }

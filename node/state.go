@@ -57,6 +57,9 @@ func findLabel(sys, dev, label string) (string, error) {
 // mountState puts the head's state on its disk. Without such a disk the state lives in memory, which is said. A disk
 // that is there and cannot be mounted stops the boot: a head that went on with an empty state would forget its cluster.
 func (in *Init) mountState(ctx context.Context) error {
+	if in.disk != nil {
+		return in.bindState()
+	}
 	if in.boot.State == "none" {
 		in.log.Warn("the head's state is kept in memory, as asked")
 		return nil
@@ -77,10 +80,33 @@ func (in *Init) mountState(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("mount the head's state: %w", err)
 	}
+	if err := guestRoot(newRoot).check(ctx, device, in.log); err != nil {
+		return damaged(device, err)
+	}
 	if err := unix.Mount(device, dir, "ext4", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, ""); err != nil {
-		return &hint{fmt.Errorf("mount the head's state from %s: %w", device, err),
-			"start with masthead.rescue, or repair it elsewhere with: fsck.ext4 " + device}
+		return damaged(device, fmt.Errorf("mount the head's state from %s: %w", device, err))
 	}
 	in.log.Info("state", "device", device)
+	return nil
+}
+
+// bindState shows the state of an installed head where every head has it. Programs and devices that lie in the root's
+// overlay, on the same partition, are not to be used from there.
+func (in *Init) bindState() error {
+	if !in.kept {
+		return nil // which was said
+	}
+	dir := filepath.Join(newRoot, images.StateDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("mount the head's state: %w", err)
+	}
+	err := unix.Mount(images.StateMount, dir, "", unix.MS_BIND, "")
+	if err == nil {
+		err = unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, "")
+	}
+	if err != nil {
+		return fmt.Errorf("mount the head's state: %w", err)
+	}
+	in.log.Info("state", "device", in.disk.State)
 	return nil
 }

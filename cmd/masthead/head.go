@@ -65,6 +65,7 @@ func (a *app) headRunCommand() *cobra.Command {
 func (a *app) headConfig(f headFlags) (appliance.Config, error) {
 	cfg := appliance.DefaultConfig()
 	cfg.Version, cfg.Log = versionText(), a.log
+	cfg.Software = software("/", "/proc", "/sys")
 	cfg.DHCP = appliance.DHCPMode(f.dhcp)
 	if err := fromInit(&cfg); err != nil {
 		return cfg, err

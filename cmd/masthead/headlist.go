@@ -37,7 +37,10 @@ func (a *app) headListCommand() *cobra.Command {
 				a.sayWaits(own)
 				return nil
 			}
-			return a.printHeads(heads, long)
+			if err := a.printHeads(heads, long); err != nil || !long {
+				return err
+			}
+			return a.printSoftware(heads)
 		},
 	}
 	cmd.Flags().BoolVarP(&long, "long", "l", false, "show version, key, clock and state of each")

@@ -29,6 +29,9 @@ var layers = map[string][]string{
 	"node/console": {"images", "node/wire"},
 	"node/tools":   {"images", "node/wire"},
 	"node/witness": {"images", "node/wire"},
+	// Disks: what there is, and the slots of an installed one.
+	"node/blockdev": {"images"},
+	"node/slot":     {"images", "node/blockdev"},
 	// The agent is what the leaves are for once the root's init runs; no leaf imports it.
 	"node/agent": {"images", "node/wire", "node/stages", "node/netif", "node/rootdev", "node/witness"},
 	"node":       {"images", "node"},
@@ -60,6 +63,7 @@ var layers = map[string][]string{
 	"appliance/configuration":       {"images", "node/wire", "appliance/failover", "appliance/fence", "appliance/service", "appliance/monitor"},
 	"appliance/foreign":             {"images", "node/wire", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
 	"appliance/ownership":           {"images", "node", "appliance/pki", "appliance/failover", "appliance/heartbeat", "appliance/arbiter", "appliance/vip", "appliance/watchdog", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
+	"appliance/install":             {"images", "node/wire", "node/blockdev", "node/slot"},
 	"appliance":                     {"images", "node", "appliance"},
 
 	"vmtest":             {"images", "node/wire"},

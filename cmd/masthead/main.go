@@ -15,6 +15,7 @@ import (
 
 	"masthead/images"
 	"masthead/node/rootdev"
+	"masthead/node/slot"
 )
 
 func main() {
@@ -31,6 +32,8 @@ func start(args []string) int {
 		return secondInit()
 	case isRootServer:
 		return rootServer()
+	case isTrialGuard:
+		return report(os.Stderr, slot.Guard(args))
 	case runsTool:
 		return runTool(tool, args)
 	}
@@ -47,6 +50,7 @@ const (
 	isInit            // PID 1 in the initramfs
 	isSecondInit      // PID 1 in a root without an init of its own
 	isRootServer      // the process behind the root's block device
+	isTrialGuard      // the process that ends a trial of a new image
 	runsTool          // a tool of a minimal image, by its name
 )
 
@@ -60,6 +64,8 @@ func identity(argv0 string, pid int, isTool bool) role {
 		return isInit
 	case name == filepath.Base(rootdev.ProcessName):
 		return isRootServer
+	case name == slot.GuardName:
+		return isTrialGuard
 	case isTool:
 		return runsTool
 	}

@@ -24,7 +24,9 @@ type Config struct {
 	Uplink    *netif.Result   `json:"uplink,omitempty"` // the way out of the cluster, if there is one
 	Device    string          `json:"device,omitempty"` // block device of the root
 	Root      images.RootMode `json:"root,omitempty"`
-	Net       *netif.Result   `json:"net,omitempty"` // nil: no network
+	Net       *netif.Result   `json:"net,omitempty"`     // nil: no network
+	Slot      bool            `json:"slot,omitempty"`    // it runs from a slot of an installed disk
+	Install   bool            `json:"install,omitempty"` // it is here to be installed, and to do nothing else
 }
 
 // Save writes the configuration for the agent.

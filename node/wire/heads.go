@@ -22,6 +22,8 @@ type HeadRecord struct {
 	Joined  time.Time     `json:"joined"`
 	// Number is 1 to 15, and no two configured heads have the same: terms of ownership are numbered by it.
 	Number int `json:"number,omitempty"`
+	// Software is what it runs since its last start.
+	Software Software `json:"software,omitzero"`
 }
 
 // URL is the head's API as machines of the cluster reach it.

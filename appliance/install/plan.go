@@ -1,0 +1,234 @@
+package install
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"masthead/images"
+	"masthead/images/disk"
+)
+
+// Source is what is installed: an ISO of ours.
+type Source struct {
+	Name   string        `json:"name"` // of the image
+	Image  images.Digest `json:"image"`
+	Kernel string        `json:"kernel"`
+	Size   int64         `json:"size"` // bytes of the ISO
+}
+
+// Machine is what NewPlan has to know of the machine.
+type Machine struct {
+	Disks  []Disk
+	Source Source
+	NICs   []NIC
+	// Mkfs: the root has mkfs.ext4, so that the state can be made now. Without it nothing can be kept for the first boot.
+	Mkfs bool
+}
+
+// Plan is an installation that may be begun.
+type Plan struct {
+	Disk    Disk       `json:"disk"`
+	Source  Source     `json:"source"`
+	Sizes   disk.Sizes `json:"sizes"`
+	Table   disk.Table `json:"table"`
+	Answers Answers    `json:"-"`
+	// Resume: the disk has a journal of this very installation, whose steps count.
+	Resume *Journal `json:"resume,omitempty"`
+	Mkfs   bool     `json:"mkfs"`
+	digest images.Digest
+}
+
+// hint is an error with what to type next.
+type hint struct {
+	error
+	try string
+}
+
+func (h *hint) Try() string   { return h.try }
+func (h *hint) Unwrap() error { return h.error }
+
+// NewPlan decides what to do to which disk, or why not. The GUIDs of the partitions come from random. Pure, but for that.
+func NewPlan(m Machine, a Answers, random io.Reader) (Plan, error) {
+	a = a.withDefaults()
+	if err := a.Check(); err != nil {
+		return Plan{}, err
+	}
+	d, err := chosen(m.Disks, a)
+	if err != nil {
+		return Plan{}, err
+	}
+	p := Plan{Disk: d, Source: m.Source, Answers: a, Mkfs: m.Mkfs, digest: answersDigest(a)}
+	if p.Sizes, err = sizesFor(d, m.Source); err != nil {
+		return Plan{}, err
+	}
+	if err := p.mayErase(); err != nil {
+		return Plan{}, err
+	}
+	if !m.Mkfs && (a.Password != "" || a.PasswordHash != "" || len(a.SSHKeys) > 0 || a.VIP.IsValid() || len(a.Mail) > 0) {
+		return Plan{}, &hint{errors.New("the root of this ISO has no mkfs.ext4, so nothing can be kept for the first boot: no virtual address, mail, password or key"),
+			"build the ISO from images/head.yaml, or add e2fsprogs to its root"}
+	}
+	if j := d.Journal; j.Interrupted() && j.Image == m.Source.Image && j.Size == m.Source.Size && sameSizes(j.Table, p.Sizes, d) {
+		p.Resume, p.Table = j, j.Table
+		return p, nil
+	}
+	p.Table, err = disk.Plan(d.Size, d.Sector, p.Sizes, random)
+	if err != nil {
+		return Plan{}, fmt.Errorf("%s: %w", d.Path, err)
+	}
+	return p, nil
+}
+
+// chosen is the disk that the answers mean.
+func chosen(disks []Disk, a Answers) (Disk, error) {
+	if a.Disk != AutoDisk {
+		i := slices.IndexFunc(disks, func(d Disk) bool {
+			return a.Disk == d.Path || a.Disk == d.Name || a.Disk == d.Serial
+		})
+		if i < 0 {
+			return Disk{}, &hint{fmt.Errorf("there is no disk %s; this machine has %s", a.Disk, listed(disks)), "masthead install --disk " + suggestion(disks)}
+		}
+		return disks[i], nil
+	}
+	var fit []Disk
+	for _, d := range disks {
+		// One that was begun goes first: it is the one that was chosen before.
+		if d.Journal.Interrupted() && !d.Medium {
+			return d, nil
+		}
+		if d.Blank() && !d.Medium && !d.ReadOnly && !d.Removable {
+			fit = append(fit, d)
+		}
+	}
+	switch len(fit) {
+	case 1:
+		return fit[0], nil
+	case 0:
+		for _, d := range disks {
+			if d.Journal != nil && !d.Medium {
+				return d, nil // this one was installed before, which is the reason to tell
+			}
+		}
+		return Disk{}, &hint{fmt.Errorf("no disk is blank; this machine has %s", listed(disks)), "masthead install --disk DISK --erase SERIAL"}
+	}
+	return Disk{}, &hint{fmt.Errorf("%d disks are blank: %s", len(fit), listed(fit)), "masthead install --disk " + fit[0].Path}
+}
+
+func listed(disks []Disk) string {
+	if len(disks) == 0 {
+		return "no disk"
+	}
+	words := make([]string, len(disks))
+	for i, d := range disks {
+		words[i] = fmt.Sprintf("%s (%s, serial %s, %s)", d.Path, Size(d.Size), cmp.Or(d.Serial, "none"), d.Holds())
+	}
+	return strings.Join(words, ", ")
+}
+
+func suggestion(disks []Disk) string {
+	for _, d := range disks {
+		if d.Blank() && !d.Medium {
+			return d.Path
+		}
+	}
+	return "DISK"
+}
+
+// mayErase refuses a disk that cannot or must not be written.
+func (p Plan) mayErase() error {
+	d, erase := p.Disk, p.Answers.Erase
+	switch {
+	case d.Medium:
+		return fmt.Errorf("%s is what this machine was started from", d.Path)
+	case d.ReadOnly:
+		return fmt.Errorf("%s is read-only", d.Path)
+	case len(d.Uses) > 0:
+		return &hint{fmt.Errorf("%s is in use: %s", d.Path, strings.Join(d.Uses, ", ")), "start this machine from the ISO, and unmount it"}
+	case d.Journal.Interrupted():
+		return nil // nothing is left on it but what we began
+	case d.Journal != nil && d.Journal.Answers == p.digest && d.Journal.Image == p.Source.Image && !p.Answers.Again:
+		return &hint{fmt.Errorf("%s was installed from this ISO with these answers, at %s", d.Path, d.Journal.Finished.UTC().Format("2006-01-02 15:04 MST")),
+			"take the ISO out and restart; or add again: true to the answers"}
+	case d.Blank():
+		return nil
+	case erase == "":
+		return &OccupiedError{d}
+	case erase != d.ID():
+		return &hint{fmt.Errorf("%s has the serial number %q, and %q is to be erased; on it: %s", d.Path, d.ID(), erase, d.Holds()),
+			fmt.Sprintf("masthead install --disk %s --erase %s", d.Path, quoted(d.ID()))}
+	}
+	return nil
+}
+
+// OccupiedError is a disk with something on it, whose serial number was not given.
+type OccupiedError struct{ Disk Disk }
+
+func (e *OccupiedError) Error() string {
+	return fmt.Sprintf("%s is not blank, and all of it would be lost: %s", e.Disk.Path, e.Disk.Holds())
+}
+
+// Try is what to type.
+func (e *OccupiedError) Try() string {
+	return fmt.Sprintf("masthead install --disk %s --erase %s", e.Disk.Path, quoted(e.Disk.ID()))
+}
+
+// quoted is a word for a shell.
+func quoted(s string) string {
+	if strings.ContainsAny(s, " \t'\"$&;()<>|*?`\\") || s == "" {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
+}
+
+// slotSpare is how much larger a slot is than what is installed into it, at least: the next image has grown.
+const slotSpare = 5 // of 4
+
+// sizesFor is how a disk is divided, with slots that hold what is installed and its successors.
+func sizesFor(d Disk, s Source) (disk.Sizes, error) {
+	sizes := disk.DefaultSizes(d.Size)
+	const mib = 1 << 20
+	if need := (s.Size*slotSpare/4 + mib - 1) / mib * mib; sizes.Slot < need {
+		sizes.Slot = need
+	}
+	_, err := disk.Plan(d.Size, d.Sector, sizes, zeros{})
+	if err != nil {
+		return disk.Sizes{}, fmt.Errorf("%s: %w", d.Path, err)
+	}
+	return sizes, nil
+}
+
+// zeros is a source of no randomness, for a plan that is only tried.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// sameSizes reports whether a table of an earlier run is what would be written now, but for the GUIDs.
+func sameSizes(t disk.Table, s disk.Sizes, d Disk) bool {
+	want, err := disk.Plan(d.Size, d.Sector, s, zeros{})
+	if err != nil || len(t.Partitions) != len(want.Partitions) || t.Disk != want.Disk || t.Sector != want.Sector {
+		return false
+	}
+	for i, p := range want.Partitions {
+		have := t.Partitions[i]
+		if p.UUID, p.Type = have.UUID, have.Type; p != have {
+			return false
+		}
+	}
+	return true
+}
+
+// answersDigest tells answers apart. It lies on the disk in the open, so what is secret in them is left out; and so is which
+// disk was meant, since it is this one.
+func answersDigest(a Answers) images.Digest {
+	a.Password, a.PasswordHash, a.Disk, a.Erase, a.Again = "", "", "", "", false
+	data, err := json.Marshal(a)
+	if err != nil {
+		return "" // plain strings: it cannot happen, and equals no digest
+	}
+	return images.DigestOf(data)
+}
