@@ -31,7 +31,7 @@ var layers = map[string][]string{
 	"node/witness": {"images", "node/wire"},
 	// Disks: what there is, and the slots of an installed one.
 	"node/blockdev": {"images"},
-	"node/slot":     {"images", "node/blockdev"},
+	"node/slot":     {"images", "node/wire", "node/blockdev"},
 	// The agent is what the leaves are for once the root's init runs; no leaf imports it.
 	"node/agent": {"images", "node/wire", "node/stages", "node/netif", "node/rootdev", "node/witness"},
 	"node":       {"images", "node"},

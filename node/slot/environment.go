@@ -11,9 +11,6 @@ import (
 	"masthead/images/disk"
 )
 
-// envFile is GRUB's block on the EFI system partition.
-const envFile = "grub/grubenv"
-
 // Environment is GRUB's block on an EFI system partition, which is mounted for as long as it is read or written: a power
 // cut then finds nothing to repair.
 type Environment struct {
@@ -44,6 +41,6 @@ func (e Environment) mounted(flags uintptr, do func(file string) error) error {
 	if err := unix.Mount(e.ESP, dir, "vfat", flags|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "umask=0077"); err != nil {
 		return fmt.Errorf("mount %s as vfat: %w", e.ESP, err)
 	}
-	err = do(filepath.Join(dir, envFile))
+	err = do(filepath.Join(dir, disk.ESPEnv))
 	return errors.Join(err, unix.Unmount(dir, 0))
 }

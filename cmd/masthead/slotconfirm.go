@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"masthead/images"
+	"masthead/node"
+	"masthead/node/slot"
+	"masthead/node/wire"
+)
+
+// slotConfirmCommand is what init starts on a machine that runs from a slot.
+func (a *app) slotConfirmCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "confirm", Short: "Find the slot that is on trial healthy, or restart into the other one", Args: exactArgs(0), Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m, err := slot.Find("/sys", "/proc", "/dev")
+			if err != nil {
+				return err
+			}
+			t := &trial{machine: m, state: images.StateDir, say: func(text string) { fmt.Fprintln(a.err, "masthead slot: "+text) },
+				look: observe, restart: func(ctx context.Context) error { return node.Restart(ctx, false) }, uptime: uptime}
+			return t.run(cmd.Context())
+		},
+	}
+}
+
+// trial is the first start of a new image.
+type trial struct {
+	machine slot.Machine
+	state   string // folder
+	say     func(string)
+	look    func(context.Context) slot.Observation
+	restart func(context.Context) error
+	uptime  func() time.Duration
+}
+
+// healthLook is the time between two looks at a head that is starting.
+const healthLook = 2 * time.Second
+
+// run ends when the slot is good, also one that is not on trial. When the deadline has passed it restarts the machine, and
+// GRUB, which tries a slot once, starts the other one.
+func (t *trial) run(ctx context.Context) error {
+	e := t.machine.Environment()
+	env, err := e.Read()
+	if err != nil {
+		return err
+	}
+	if slot.Judge(env, t.machine.Running) != slot.OnTrial {
+		return nil
+	}
+	r, err := slot.ReadRecord(t.state)
+	if err != nil {
+		return err
+	}
+	deadline := slot.DefaultDeadline
+	if r.Trial != nil && r.Trial.Deadline > 0 {
+		deadline = r.Trial.Deadline
+	}
+	t.say(fmt.Sprintf("slot %s is on trial, until %v after the start", t.machine.Running, deadline))
+	for {
+		lacks := slot.Lacks(t.look(ctx))
+		if len(lacks) == 0 {
+			return t.good(e)
+		}
+		reason := strings.Join(lacks, "; ")
+		if err := t.note(&r, reason); err != nil {
+			t.say(err.Error())
+		}
+		if t.uptime() > deadline {
+			t.say("not healthy in time, restart into the other slot: " + reason)
+			if err := t.restart(ctx); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(healthLook):
+		}
+	}
+}
+
+// note keeps what the slot lacks, so that the other one can say why it is back.
+func (t *trial) note(r *slot.Record, reason string) error {
+	if r.Trial == nil || r.Trial.Reason == reason {
+		return nil
+	}
+	r.Trial.Reason = reason
+	t.say("lacks: " + reason)
+	return r.Write(t.state)
+}
+
+// good makes the slot the one that starts from now on.
+func (t *trial) good(e slot.Environment) error {
+	if err := e.Write(slot.MarkGood(t.machine.Running)); err != nil {
+		return err
+	}
+	if err := slot.TellGuard(); err != nil {
+		return err
+	}
+	r, err := slot.ReadRecord(t.state)
+	if err == nil {
+		r.Trial, r.Failed = nil, nil
+		err = r.Write(t.state)
+	}
+	t.say(fmt.Sprintf("slot %s is healthy, after %.0f s, and starts from now on", t.machine.Running, t.uptime().Seconds()))
+	return err
+}
+
+// observe looks at this head.
+func observe(ctx context.Context) slot.Observation {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var o slot.Observation
+	if text("/proc", "1/comm") == "systemd" {
+		out, err := exec.CommandContext(ctx, "systemctl", "is-system-running").Output()
+		o.Init = strings.TrimSpace(string(out))
+		if o.Init == "" { // its exit code is not 0 while it starts, or is degraded
+			o.InitErr = errors.Join(err, errors.New("no answer"))
+		}
+	}
+	head := wire.NewUnixClient(images.APISocket)
+	defer head.Close()
+	o.Head, o.HeadErr = head.Status(ctx)
+	if o.HeadErr == nil {
+		o.Member, o.MemberErr = head.Membership(ctx)
+	}
+	owner := wire.NewUnixClient(images.OwnerSocket)
+	defer owner.Close()
+	_, o.OwnerErr = owner.Owner(ctx)
+	return o
+}
+
+// uptime is the time since the kernel started.
+func uptime() time.Duration {
+	var seconds float64
+	if _, err := fmt.Sscan(text("/proc", "uptime"), &seconds); err != nil {
+		return 0
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
