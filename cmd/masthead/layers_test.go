@@ -63,7 +63,7 @@ var layers = map[string][]string{
 	"appliance/configuration":       {"images", "node/wire", "appliance/failover", "appliance/fence", "appliance/service", "appliance/monitor"},
 	"appliance/foreign":             {"images", "node/wire", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
 	"appliance/ownership":           {"images", "node", "appliance/pki", "appliance/failover", "appliance/heartbeat", "appliance/arbiter", "appliance/vip", "appliance/watchdog", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
-	"appliance/install":             {"images", "node/wire", "node/blockdev", "node/slot"},
+	"appliance/install":             {"images", "node/wire", "node/blockdev", "node/slot", "node/rootdev/chunks"},
 	"appliance":                     {"images", "node", "appliance"},
 
 	"vmtest":             {"images", "node/wire"},

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"masthead/appliance/install"
+	"masthead/images"
+	"masthead/node"
+	"masthead/node/agent"
+	"masthead/node/blockdev"
+	"masthead/node/slot"
+)
+
+// upgradeFlags are how an upgrade is to run.
+type upgradeFlags struct {
+	all, dryRun, yes, noRestart, force bool
+	deadline                           time.Duration
+}
+
+func (a *app) upgradeCommand() *cobra.Command {
+	var f upgradeFlags
+	cmd := &cobra.Command{
+		Use: "upgrade ISO", Short: "Write another image into the other slot of this head, and start it", Args: exactArgs(1),
+		Long: "Writes an ISO (a file, or the device of a stick) into the slot that this head does not run from, checks it, carries over\n" +
+			"what was written over the root, and restarts into it once. If the head is found healthy the new image is the one that\n" +
+			"starts from then on; else the old one starts again by itself, and says so.\n\n" +
+			"With --all, on the head that owns the cluster: first the others, each found healthy before the next; then a planned\n" +
+			"switch; then this one. It stops at the first that is not healthy.",
+		Example: "  masthead upgrade head.iso --dry-run\n  masthead upgrade /dev/sdb\n  masthead upgrade head.iso --all",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.all {
+				return a.upgradeAll(cmd.Context(), args[0], f)
+			}
+			return a.upgradeThis(cmd.Context(), args[0], f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&f.all, "all", false, "all heads of the cluster, one after the other")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be written and carried over, and change nothing")
+	fl.BoolVar(&f.yes, "yes", false, "do it without asking")
+	fl.BoolVar(&f.noRestart, "no-restart", false, "leave the restart to somebody else")
+	fl.BoolVar(&f.force, "force", false, "also the image that runs already")
+	fl.DurationVar(&f.deadline, "deadline", slot.DefaultDeadline, "time from the start of the new image to being found healthy")
+	a.outputFlag(cmd)
+	return cmd
+}
+
+// upgradeThis upgrades this head.
+func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) error {
+	target, err := thisTarget()
+	if err != nil {
+		return err
+	}
+	iso, volume, err := openISO(path)
+	if err != nil {
+		return &hint{err, "masthead upgrade ISO, with a file that masthead build iso has made"}
+	}
+	defer iso.Close()
+	files := install.Files{ISO: iso, Volume: volume, State: images.StateMount, Was: os.DirFS(images.RootLower), OpenDev: openSlot}
+	plan, carryTo, err := install.PlanUpgrade(ctx, target, files, f.force)
+	if err != nil {
+		return err
+	}
+	plan.Deadline = f.deadline
+	if err := a.showUpgrade(plan, f); err != nil || f.dryRun {
+		return errors.Join(err, carryTo(ctx, "", nil))
+	}
+	if err := a.confirmName(fmt.Sprintf("Type the name of the slot, %s, to go on: ", plan.Slot), string(plan.Slot), f.yes, "masthead upgrade "+path+" --yes"); err != nil {
+		return errors.Join(err, carryTo(ctx, "", nil))
+	}
+	show := newInstallProgress(a.err)
+	err = install.RunUpgrade(ctx, target, plan, files, carryTo, show.update, time.Now())
+	show.close()
+	if err != nil {
+		return err
+	}
+	if f.noRestart {
+		fmt.Fprintf(a.out, "slot %s is tried at the next restart: masthead reboot\n", plan.Slot)
+		return nil
+	}
+	fmt.Fprintf(a.out, "restarts into slot %s; masthead slot list tells how it went\n", plan.Slot)
+	return node.Restart(ctx, false)
+}
+
+// thisTarget is what there is to know of this machine.
+func thisTarget() (install.Target, error) {
+	m, env, record, err := thisSlots()
+	if err != nil {
+		return install.Target{}, err
+	}
+	t := install.Target{Machine: m, Env: env, Record: record, Name: record.Slots[m.Running].Name}
+	other, err := m.Slot(m.Running.Other())
+	if err != nil {
+		return t, err
+	}
+	t.Room = other.Size
+	left, err := agent.LoadConfig(images.RunNode)
+	if err != nil {
+		return t, err
+	}
+	t.Running = left.Image
+	var st unix.Statfs_t
+	if err := unix.Statfs(images.StateMount, &st); err != nil {
+		return t, &hint{fmt.Errorf("look at the state partition: %w", err), "masthead slot list"}
+	}
+	if _, err := os.Stat(filepath.Join(images.StateMount, images.OverlayDir, string(m.Running))); err != nil {
+		return t, &hint{errors.New("this head keeps what is written in memory, so nothing can be carried over"), "see the console of its start: the state partition was not used"}
+	}
+	t.Free = int64(st.Bavail) * st.Bsize
+	return t, nil
+}
+
+// openSlot opens the partition of a slot, for nobody else.
+func openSlot(d blockdev.Device) (install.SlotFile, error) {
+	f, err := os.OpenFile(d.Path, os.O_RDWR|unix.O_EXCL, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the slot: %w", err)
+	}
+	return f, nil
+}
+
+// showUpgrade says what will be written where.
+func (a *app) showUpgrade(u install.Upgrade, f upgradeFlags) error {
+	if a.output == "json" {
+		return a.printJSON(struct {
+			install.Upgrade
+			Applied bool `json:"applied"`
+		}{u, !f.dryRun})
+	}
+	s := u.Source
+	fmt.Fprintf(a.out, "image %s %s, kernel %s, %s → slot %s (slot %s runs %s)\n", s.Name, s.Image.Short(), s.Kernel, install.Size(s.Size), u.Slot, u.Slot.Other(), u.Running.Short())
+	o := u.Overlay
+	fmt.Fprintf(a.out, "carried over: %d files, %s\n", o.Files, install.Size(o.Bytes))
+	if len(o.Packages) > 0 {
+		fmt.Fprintf(a.out, "packages of this machine: %s\n", strings.Join(o.Packages, ", "))
+	}
+	for _, note := range o.Notes {
+		fmt.Fprintf(a.out, "  %s\n", note)
+	}
+	for _, c := range o.Conflicts {
+		fmt.Fprintf(a.out, "  conflict: %s\n", c)
+	}
+	for _, w := range u.Warnings {
+		fmt.Fprintf(a.err, "warning: %s\n", w)
+	}
+	if f.dryRun {
+		fmt.Fprintln(a.out, "nothing was written")
+	}
+	return nil
+}
