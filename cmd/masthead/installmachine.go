@@ -105,8 +105,16 @@ func (a *app) runInstall(ctx context.Context, m machine, p install.Plan) error {
 		return fmt.Errorf("open the ISO: %w", err)
 	}
 	defer iso.Close()
-	// O_EXCL: the kernel lets nobody mount the disk meanwhile, and refuses where somebody has (open(2), block devices).
-	target, err := os.OpenFile(p.Disk.Path, os.O_RDWR|unix.O_EXCL, 0)
+	// O_EXCL: the kernel refuses where somebody has mounted a part of the disk (open(2), block devices). It cannot be kept:
+	// the state's partition is formatted and mounted meanwhile.
+	free, err := os.OpenFile(p.Disk.Path, os.O_RDWR|unix.O_EXCL, 0)
+	if err != nil {
+		return fmt.Errorf("open the disk: %w", err)
+	}
+	if err := free.Close(); err != nil {
+		return fmt.Errorf("open the disk: %w", err)
+	}
+	target, err := os.OpenFile(p.Disk.Path, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("open the disk: %w", err)
 	}

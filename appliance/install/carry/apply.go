@@ -58,13 +58,18 @@ func (a *applier) run(ctx context.Context) error {
 
 // neededDirs are the directories above something that is carried.
 func (a *applier) neededDirs() map[string]bool {
-	needed := map[string]bool{filepath.Dir(statusFile): true}
-	for _, e := range a.entries {
-		if e.Do == Drop || e.Kind == Directory && e.InNext && !Hides(e.Entry) {
-			continue
-		}
-		for dir := filepath.Dir(e.Path); dir != "." && !needed[dir]; dir = filepath.Dir(dir) {
+	needed := map[string]bool{}
+	above := func(path string) {
+		for dir := filepath.Dir(path); dir != "." && !needed[dir]; dir = filepath.Dir(dir) {
 			needed[dir] = true
+		}
+	}
+	if len(a.report.Packages) > 0 {
+		above(statusFile)
+	}
+	for _, e := range a.entries {
+		if e.Do != Drop && (e.Kind != Directory || !e.InNext || Hides(e.Entry)) && e.Path != statusFile {
+			above(e.Path)
 		}
 	}
 	return needed
