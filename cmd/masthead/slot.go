@@ -59,7 +59,7 @@ func (a *app) slotListCommand() *cobra.Command {
 				if !r.Written.IsZero() {
 					written = r.Written.Local().Format("2006-01-02 15:04")
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Slot, r.State, orDash(r.Name), orDash(r.Image.Short()), orDash(r.Kernel), install.Size(r.Size), written, r.Note)
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Slot, orDash(r.State), orDash(r.Name), orDash(r.Image.Short()), orDash(r.Kernel), install.Size(r.Size), written, r.Note)
 			}
 			return w.Flush()
 		},
