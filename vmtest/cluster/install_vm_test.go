@@ -3,12 +3,15 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/crypto/ssh"
 
 	"masthead/images"
 	"masthead/vmtest"
@@ -174,4 +177,93 @@ func TestVMInstallRefused(t *testing.T) {
 	if out := c.mustSh(t, "head1", "masthead install --unattended --disk vda --erase vda --address 10.77.0.1/24 --dry-run -o json"); !contains(out, `"applied": false`, `"name": "loader"`) {
 		t.Errorf("what would be done:\n%s", out)
 	}
+}
+
+// TestVMInstallDebian: what dpkg has installed on a Debian head that runs from its disk is there after a power cut, and
+// after an upgrade to another image of it.
+func TestVMInstallDebian(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(definition(t, "head"))
+	must(t, err)
+	next := filepath.Join(t.TempDir(), "head.yaml")
+	// The same root under another command line is another image, and needs no second bootstrap.
+	text = []byte(strings.Replace(string(text), "cmdline: console", "cmdline: masthead.next=1 console", 1))
+	text = []byte(strings.Replace(string(text), "carries:\n  - worker.yaml\n", "", 1))
+	must(t, os.WriteFile(next, text, 0o644))
+	first := filepath.Join(t.TempDir(), "head.yaml")
+	must(t, os.WriteFile(first, []byte(strings.Replace(string(text), "masthead.next=1 ", "", 1)), 0o644))
+	medium, second := builtISO(t, first), builtISO(t, next)
+	c := start(t, 1, vmtest.Config{
+		Name: "installdebian",
+		Machines: map[string]vmtest.MachineConfig{
+			"head1": {Role: string(images.RoleHead), Memory: 1024, Boot: vmtest.Boot{qemu.FromDisk, qemu.FromCD}, ISO: medium,
+				Disks: []vmtest.DiskConfig{{Size: 10 << 30}, {Path: second, Bus: qemu.Virtio, ReadOnly: true}, {Path: packageDisk(t), Bus: qemu.Virtio, ReadOnly: true}},
+				OEM:   []string{images.KeyIP + "=10.77.0.1/24", images.KeyPanic + "=1"}, OEMFiles: []string{installFile(t, installAnswers)},
+				Forward: map[string]int{HTTPS: 443, sshPort: 22}},
+		},
+	})
+	login := func() *ssh.Client {
+		c.awaitHead(t, "head1")
+		return c.login(t, "head1", func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", c.Machine("head1").Forward(sshPort))
+		})
+	}
+	c.expect(t, "head1", 2*bootTime, `installed: head head1 on /dev/vda`)
+	c.expect(t, "head1", bootTime, `slot a standing=good`)
+	head := login()
+	out := run(t, head, "mkdir -p /mnt/p && mount -o ro /dev/vdc /mnt/p && dpkg -i /mnt/p/mine.deb && umount /mnt/p && mine && echo by-hand > /etc/issue.net && findmnt -no FSTYPE,OPTIONS / && sync")
+	if !contains(out, "this is mine", "overlay/a/upper") {
+		t.Errorf("installed:\n%s", out)
+	}
+	must(t, c.PowerCut("head1"))
+	must(t, c.PowerOn(t.Context(), "head1"))
+	c.expect(t, "head1", bootTime, `slot a standing=good`)
+	head = login()
+	if out := run(t, head, "mine; dpkg -s mine | head -3; cat /etc/issue.net; masthead upgrade /dev/vdb --dry-run"); !contains(out, "this is mine", "by-hand", "packages of this machine: mine") {
+		t.Errorf("after a power cut:\n%s", out)
+	}
+	_, _ = output(head, "masthead upgrade /dev/vdb --yes") // it ends with the connection
+	c.expect(t, "head1", 2*bootTime, `slot b standing="on trial"`)
+	c.expect(t, "head1", bootTime, `slot b is healthy, after`)
+	head = login()
+	out = run(t, head, "grep -o masthead.next=1 /proc/cmdline; mine; dpkg -s mine | head -3; dpkg --audit; cat /etc/issue.net; masthead slot list; masthead head list -l; systemctl is-system-running || true")
+	if !contains(out, "masthead.next=1", "this is mine", "Status: install ok installed", "by-hand", "runs, starts") {
+		t.Errorf("after the upgrade:\n%s", out)
+	}
+	t.Logf("after the upgrade:\n%s", out)
+}
+
+// builtISO builds the ISO of a definition into a folder of its own: two of the same name are two files.
+func builtISO(t *testing.T, file string) string {
+	t.Helper()
+	program(t)
+	dir := t.TempDir()
+	mustRun(t, "build", "iso", file, "-o", dir)
+	return filepath.Join(dir, strings.TrimSuffix(filepath.Base(file), ".yaml")+".iso")
+}
+
+// packageDisk is a disk with a Debian package on it that no archive has.
+func packageDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	tree := filepath.Join(dir, "tree")
+	for name, text := range map[string]string{
+		"DEBIAN/control": "Package: mine\nVersion: 5\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: a test\n",
+		"usr/bin/mine":   "#!/bin/sh\necho this is mine\n",
+	} {
+		must(t, os.MkdirAll(filepath.Dir(filepath.Join(tree, name)), 0o755))
+		must(t, os.WriteFile(filepath.Join(tree, name), []byte(text), 0o755))
+	}
+	files := filepath.Join(dir, "files")
+	must(t, os.Mkdir(files, 0o755))
+	image := filepath.Join(dir, "packages.img")
+	for _, args := range [][]string{
+		{"dpkg-deb", "--build", "--root-owner-group", tree, filepath.Join(files, "mine.deb")},
+		{"mkfs.ext4", "-q", "-F", "-d", files, image, "8M"},
+	} {
+		if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+	}
+	return image
 }
