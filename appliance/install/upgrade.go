@@ -27,6 +27,7 @@ type Upgrade struct {
 	Overlay  carry.Report  `json:"overlay"`
 	Deadline time.Duration `json:"deadline"`
 	Warnings []string      `json:"warnings,omitempty"`
+	Kept     []images.Blob `json:"kept,omitempty"` // of images that the new ISO does not have, to the store
 }
 
 // Target is the machine that is upgraded.

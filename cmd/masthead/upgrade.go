@@ -29,8 +29,8 @@ type upgradeFlags struct {
 func (a *app) upgradeCommand() *cobra.Command {
 	var f upgradeFlags
 	cmd := &cobra.Command{
-		Use: "upgrade ISO", Short: "Write another image into the other slot of this head, and start it", Args: exactArgs(1),
-		Long: "Writes an ISO (a file, or the device of a stick) into the slot that this head does not run from, checks it, carries over\n" +
+		Use: "upgrade ISO|IMAGE", Short: "Write another image into the other slot of this head, and start it", Args: exactArgs(1),
+		Long: "Writes an ISO (a file, the device of a stick, or one made of an image of this cluster) into the slot that this head does not run from, checks it, carries over\n" +
 			"what was written over the root, and restarts into it once. If the head is found healthy the new image is the one that\n" +
 			"starts from then on; else the old one starts again by itself, and says so.\n\n" +
 			"With --all, on the head that owns the cluster: first the others, each found healthy before the next; then a planned\n" +
@@ -60,24 +60,41 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 	if err != nil {
 		return err
 	}
+	ref := path
+	path, remove, err := a.isoFor(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = remove() }() // it lies on the state partition, and the next upgrade writes over it
 	iso, volume, err := openISO(path)
 	if err != nil {
 		return &hint{err, "masthead upgrade ISO, with a file that masthead build iso has made"}
 	}
 	defer iso.Close()
+	left, pack, store, err := a.leftBehind(ctx, volume)
+	if err != nil {
+		return err
+	}
+	for _, b := range left {
+		target.Free -= b.Size
+	}
 	files := install.Files{ISO: iso, Volume: volume, State: images.StateMount, Was: os.DirFS(images.RootLower), OpenDev: openSlot}
 	plan, carryTo, err := install.PlanUpgrade(ctx, target, files, f.force)
 	if err != nil {
 		return err
 	}
 	plan.Deadline = f.deadline
+	plan.Kept = left
 	if err := a.showUpgrade(plan, f); err != nil || f.dryRun {
 		return errors.Join(err, carryTo(ctx, "", nil))
 	}
-	if err := a.confirmName(fmt.Sprintf("Type the name of the slot, %s, to go on: ", plan.Slot), string(plan.Slot), f.yes, "masthead upgrade "+path+" --yes"); err != nil {
+	if err := a.confirmName(fmt.Sprintf("Type the name of the slot, %s, to go on: ", plan.Slot), string(plan.Slot), f.yes, "masthead upgrade "+ref+" --yes"); err != nil {
 		return errors.Join(err, carryTo(ctx, "", nil))
 	}
 	show := newInstallProgress(a.err)
+	if err = install.Keep(ctx, left, pack, store, show.update); err != nil {
+		return errors.Join(err, carryTo(ctx, "", nil))
+	}
 	err = install.RunUpgrade(ctx, target, plan, files, carryTo, show.update, time.Now())
 	show.close()
 	if err != nil {
@@ -138,6 +155,13 @@ func (a *app) showUpgrade(u install.Upgrade, f upgradeFlags) error {
 	}
 	s := u.Source
 	fmt.Fprintf(a.out, "image %s %s, kernel %s, %s → slot %s (slot %s runs %s)\n", s.Name, s.Image.Short(), s.Kernel, install.Size(s.Size), u.Slot, u.Slot.Other(), u.Running.Short())
+	if n := len(u.Kept); n > 0 {
+		var size int64
+		for _, b := range u.Kept {
+			size += b.Size
+		}
+		fmt.Fprintf(a.out, "kept in the store: %s of images that only slot %s has\n", install.Size(size), u.Slot.Other())
+	}
 	o := u.Overlay
 	fmt.Fprintf(a.out, "carried over: %d files, %s\n", o.Files, install.Size(o.Bytes))
 	if len(o.Packages) > 0 {

@@ -69,6 +69,11 @@ func (a *app) upgradeAll(ctx context.Context, path string, f upgradeFlags) error
 	if err != nil {
 		return err
 	}
+	path, remove, err := a.isoFor(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = remove() }()
 	iso, volume, err := openISO(path)
 	if err != nil {
 		return err
