@@ -33,21 +33,19 @@ func TestProbe(t *testing.T) {
 		{"ext2/3/4 data", []string{"mkfs.ext4", "-q", "-F", "-L", "data"}},
 		{"FAT STICK", []string{"mkfs.vfat", "-n", "STICK"}},
 		{"swap", []string{"mkswap", "-q"}},
-		{"btrfs pool", []string{"mkfs.btrfs", "-q", "-f", "-L", "pool"}},
-		{"xfs", []string{"mkfs.xfs", "-q", "-f"}},
-		{"LUKS", []string{"sh", "-c", `echo x | cryptsetup luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 -q "$0" -`}},
 	} {
 		t.Run(tt.want, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "disk")
 			must(t, os.WriteFile(file, nil, 0o600))
 			must(t, os.Truncate(file, size))
 			if tt.make != nil {
-				program, err := exec.LookPath(tt.make[0])
-				if err != nil {
+				program, err := exec.LookPath(filepath.Join("/usr/sbin", tt.make[0]))
+				if err != nil && os.Getenv("MASTHEAD_REQUIRE") == "" {
 					t.Skipf("no %s", tt.make[0])
 				}
+				must(t, err)
 				if out, err := exec.Command(program, append(tt.make[1:], file)...).CombinedOutput(); err != nil {
-					t.Skipf("%v: %v: %s", tt.make, err, out)
+					t.Fatalf("%v: %v: %s", tt.make, err, out)
 				}
 			}
 			found, err := ProbeDevice(file)
@@ -68,6 +66,10 @@ func TestProbeMarks(t *testing.T) {
 		bytes string
 	}{
 		{"LVM physical volume", 512, "LABELONE"},
+		{"btrfs", 0x10040, "_BHRfS_M"},
+		{"xfs", 0, "XFSB"},
+		{"LUKS", 0, "LUKS\xba\xbe"},
+		{"NTFS", 3, "NTFS    "},
 		{"RAID member", 4096, "\xfc\x4e\x2b\xa9"},
 		{"RAID member", size - 64<<10, "\xfc\x4e\x2b\xa9"},
 		{"DRBD", size - 4096 + 60, "\x83\x74\x02\x6b"},
