@@ -19,6 +19,10 @@ type Progress func(step string, done, total int64)
 // copyBlock is what is read and written at once: it keeps a disk busy, and Ctrl-C waits for it.
 const copyBlock = 1 << 20
 
+// copyFlush is how much is written before it has to be on the disk: what waits in memory comes out at once in the end, and
+// whoever else syncs a file then, such as the owner daemon its record, waits for all of it.
+const copyFlush = 8 << 20
+
 // copyTo copies size bytes of r to w at an offset. It returns when they are on the disk.
 func copyTo(ctx context.Context, w blockFile, at int64, r io.Reader, size int64, progress func(done int64)) (images.Digest, error) {
 	sum := sha256.New()
@@ -35,11 +39,12 @@ func copyTo(ctx context.Context, w blockFile, at int64, r io.Reader, size int64,
 		if _, err := w.WriteAt(buf[:n], at+done); err != nil {
 			return "", fmt.Errorf("write at %d of %d bytes: %w", done, size, err)
 		}
-		done += int64(n)
+		if done += int64(n); done%copyFlush == 0 || done == size {
+			if err := w.Sync(); err != nil {
+				return "", fmt.Errorf("write to the disk: %w", err)
+			}
+		}
 		progress(done)
-	}
-	if err := w.Sync(); err != nil {
-		return "", fmt.Errorf("write to the disk: %w", err)
 	}
 	return images.DigestFromSum(sum.Sum(nil)), nil
 }

@@ -91,6 +91,7 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 	if err := a.confirmName(fmt.Sprintf("Type the name of the slot, %s, to go on: ", plan.Slot), string(plan.Slot), f.yes, "masthead upgrade "+ref+" --yes"); err != nil {
 		return errors.Join(err, carryTo(ctx, "", nil))
 	}
+	stepBack()
 	show := newInstallProgress(a.err)
 	if err = install.Keep(ctx, left, pack, store, show.update); err != nil {
 		return errors.Join(err, carryTo(ctx, "", nil))
