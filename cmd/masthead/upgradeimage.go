@@ -76,7 +76,10 @@ func writeSlotISO(ctx context.Context, from images.BlobReader, d images.Digest, 
 	blob := func(path string, b images.Blob) iso.File {
 		return iso.File{Path: path, Size: b.Size, Open: func() (io.ReadCloser, error) { r, _, err := from.Open(b.Digest); return r, err }}
 	}
-	script := disk.CmdlineScript(strings.TrimSpace(m.Cmdline + " " + images.KeyImage + "=" + string(d)))
+	script, err := disk.CmdlineScript(strings.TrimSpace(m.Cmdline + " " + images.KeyImage + "=" + string(d)))
+	if err != nil {
+		return err
+	}
 	layout, err := iso.Plan(iso.Image{
 		VolumeID: images.MediumLabel, Identity: string(d), Epoch: time.Unix(0, 0).UTC().AddDate(10, 0, 0),
 		Files: []iso.File{
