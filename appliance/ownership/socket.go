@@ -61,6 +61,9 @@ func (d *Daemon) handler() http.Handler {
 	handle("POST "+wire.PathOwnerOff+"{head}", d.serveOff)
 	handle("GET "+wire.PathOwnerEvents, d.serveEvents)
 	handle("POST "+wire.PathOwnerReload, d.serveReload)
+	handle("GET "+wire.PathOwnerData, d.serveData)
+	handle("POST "+wire.PathOwnerVolume+"{volume}", d.serveDataChange)
+	handle("POST "+wire.PathOwnerAsk, d.serveDataAsk)
 	return mux
 }
 

@@ -31,6 +31,8 @@ func start(args []string) int {
 		return secondInit()
 	case isRootServer:
 		return rootServer()
+	case isDRBDHandler:
+		return drbdHandler(args[1:])
 	case runsTool:
 		return runTool(tool, args)
 	}
@@ -47,6 +49,7 @@ const (
 	isInit            // PID 1 in the initramfs
 	isSecondInit      // PID 1 in a root without an init of its own
 	isRootServer      // the process behind the root's block device
+	isDRBDHandler     // called by the kernel's DRBD
 	runsTool          // a tool of a minimal image, by its name
 )
 
@@ -60,6 +63,8 @@ func identity(argv0 string, pid int, isTool bool) role {
 		return isInit
 	case name == filepath.Base(rootdev.ProcessName):
 		return isRootServer
+	case name == images.DRBDHandler:
+		return isDRBDHandler
 	case isTool:
 		return runsTool
 	}
