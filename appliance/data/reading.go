@@ -118,10 +118,20 @@ func (l Look) Reading(v View) failover.Data {
 
 // blank is a copy that nothing was ever written to: as good as none, unless others have written to theirs.
 func (l Look) blank(v View) failover.Data {
-	if v.Elsewhere || v.Record.DataUUID != "" || v.Peer.Said.BootID != 0 && v.Peer.Said.Data != failover.NoData {
+	if v.Elsewhere || v.Record.DataUUID != "" {
 		return failover.DataOutdated
 	}
 	return failover.NoData
+}
+
+// HasData reports whether a head that says so has, or had, data of its own. One that says that its copy is outdated or
+// unknown may mean a blank one.
+func HasData(d failover.Data) bool {
+	switch d {
+	case failover.DataUpToDate, failover.DataAlone, failover.DataSyncing, failover.DataDiverged:
+		return true
+	}
+	return false
 }
 
 // Worst is what several volumes are together: a head without one of them is no owner.

@@ -72,9 +72,9 @@ func (l Look) promotion(v View) (Step, string) {
 	case upToDate, consistent:
 	case inconsistent:
 		switch {
-		case l.Meta != MetaNew || c.Syncing() || v.Elsewhere:
+		case l.Meta != MetaNew || c.Syncing():
 			return Wait, "its copy is not whole"
-		case p.Name == "":
+		case p.Name == "" && !v.Elsewhere:
 			return Create, ""
 		case c.Connected() && c.PeerDisk == inconsistent:
 			// DRBD has compared them: had the other one anything, this one would be the target of a resync.

@@ -28,8 +28,8 @@ type View struct {
 	// DataPrimary: this head's copy is the one that is written to already.
 	DataPrimary bool
 	Services    Services
-	Gate          Gate
-	Operator      Operator
+	Gate        Gate
+	Operator    Operator
 	// Wall is the time of day, for Record.SoloSince alone: nothing is decided by it.
 	Wall time.Time
 }

@@ -165,7 +165,7 @@ func (d *Daemon) copyView(v *failover.View) data.View {
 	out := data.View{Record: v.Record, Known: v.Authority.Known, Word: d.last.Word, Now: d.now()}
 	other := d.config.otherCopy()
 	for _, p := range v.Peers {
-		out.Elsewhere = out.Elsewhere || p.Said.BootID != 0 && p.Said.Data != failover.NoData && p.Said.Data != failover.DataUnknown
+		out.Elsewhere = out.Elsewhere || p.Said.BootID != 0 && data.HasData(p.Said.Data)
 		if p.Name != other {
 			continue
 		}

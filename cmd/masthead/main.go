@@ -45,12 +45,12 @@ func start(args []string) int {
 type role int
 
 const (
-	isCommand    role = iota
-	isInit            // PID 1 in the initramfs
-	isSecondInit      // PID 1 in a root without an init of its own
-	isRootServer      // the process behind the root's block device
-	isDRBDHandler     // called by the kernel's DRBD
-	runsTool          // a tool of a minimal image, by its name
+	isCommand     role = iota
+	isInit             // PID 1 in the initramfs
+	isSecondInit       // PID 1 in a root without an init of its own
+	isRootServer       // the process behind the root's block device
+	isDRBDHandler      // called by the kernel's DRBD
+	runsTool           // a tool of a minimal image, by its name
 )
 
 // identity tells the role from the name that the program was started by and its process number.
