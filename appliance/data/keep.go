@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"masthead/appliance/failover"
 )
 
 const (
@@ -57,6 +59,11 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 		s.mu.Unlock()
 		return again
 	}
+	if v.did.step == step && v.did.of == v.look.Copy && s.cfg.Now()-v.did.at < settleTime {
+		s.mu.Unlock()
+		return settleTime // what was done shows in the events in a moment
+	}
+	of := v.look.Copy
 	if v.step != step || v.why != why {
 		v.step, v.why = step, why
 		s.tell()
@@ -73,6 +80,7 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 	defer s.mu.Unlock()
 	text := ""
 	v.failed = -1
+	v.did = deed{step, of, s.cfg.Now()}
 	if err != nil {
 		text, v.failed = err.Error(), s.cfg.Now()
 	}
@@ -86,18 +94,17 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 	if err != nil {
 		return again
 	}
-	// What was done shows in the events; without one the same step would be done again.
-	return s.settle(step, v)
+	return 0
 }
 
-// settleTime is how long the events of a step that succeeded are waited for.
-const settleTime = 250 * time.Millisecond
+// settleTime is how long the events of a step that succeeded are waited for, before it is done again.
+const settleTime = time.Second
 
-func (s *Set) settle(step Step, v *volume) time.Duration {
-	if next, _ := v.look.Next(s.view); next != step {
-		return 0
-	}
-	return settleTime
+// deed is a step that was done, and how the copy was before it.
+type deed struct {
+	step Step
+	of   Copy
+	at   failover.Instant
 }
 
 // perform does one step.

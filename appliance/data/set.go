@@ -55,6 +55,7 @@ type volume struct {
 	uuid        string // generation of the data, as DRBD names it
 	trouble     string // why the last step failed
 	failed      failover.Instant
+	did         deed // the last step that was done
 	step        Step
 	why         string
 	verified    time.Time // when the two copies were last compared, and how many KiB differed
@@ -84,7 +85,7 @@ func New(cfg Config) (*Set, error) {
 	}
 	s := &Set{cfg: cfg, changed: make(chan struct{}, 1), signal: make(chan struct{})}
 	for i, v := range cfg.Volumes {
-		one := &volume{Volume: v, index: i, poke: make(chan struct{}, 1), failed: -1}
+		one := &volume{Volume: v, index: i, poke: make(chan struct{}, 1), failed: -1, did: deed{at: -settleTime}}
 		one.look.Note = s.readNote(v.Name)
 		s.volumes = append(s.volumes, one)
 	}
