@@ -59,11 +59,10 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 		s.mu.Unlock()
 		return again
 	}
-	if v.did.step == step && v.did.of == v.look.Copy && s.cfg.Now()-v.did.at < settleTime {
+	if v.did.step == step && s.cfg.Now()-v.did.at < settleTime {
 		s.mu.Unlock()
 		return settleTime // what was done shows in the events in a moment
 	}
-	of := v.look.Copy
 	if v.step != step || v.why != why {
 		v.step, v.why = step, why
 		s.tell()
@@ -80,7 +79,7 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 	defer s.mu.Unlock()
 	text := ""
 	v.failed = -1
-	v.did = deed{step, of, s.cfg.Now()}
+	v.did = deed{step, s.cfg.Now()}
 	if err != nil {
 		text, v.failed = err.Error(), s.cfg.Now()
 	}
@@ -100,10 +99,9 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 // settleTime is how long the events of a step that succeeded are waited for, before it is done again.
 const settleTime = time.Second
 
-// deed is a step that was done, and how the copy was before it.
+// deed is a step that was done.
 type deed struct {
 	step Step
-	of   Copy
 	at   failover.Instant
 }
 
