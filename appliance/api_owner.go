@@ -50,7 +50,7 @@ func (h *Head) ownerPeerRoutes() []peerRoute {
 			writeJSON(w, http.StatusOK, out)
 		})
 	}
-	return []peerRoute{
+	return append(h.snapshotPeerRoutes(serve), []peerRoute{
 		{"GET " + wire.PathPeerOwner, serve(func(r *http.Request) (any, error) {
 			s, err := h.owner.Owner(r.Context())
 			if err != nil {
@@ -73,7 +73,7 @@ func (h *Head) ownerPeerRoutes() []peerRoute {
 			}
 			return h.changeOwnData(r.Context(), r.PathValue("volume"), req)
 		})},
-	}
+	}...)
 }
 
 func (a *api) owner(ctx context.Context, _ caller, _ *http.Request) (any, error) {

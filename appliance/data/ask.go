@@ -76,6 +76,8 @@ func (s *Set) Tell(handler, resource string) error {
 			s.writeNote(v)
 			s.cfg.Event("data "+v.Name+": both copies were written to by themselves (`masthead data show-divergence`)", true)
 		}
+	case "before-resync-source":
+		notify(v.resync)
 	case "local-io-error", "pri-on-incon-degr", "pri-lost", "pri-lost-after-sb":
 		s.cfg.Event("data "+v.Name+": DRBD says "+handler, true)
 	}

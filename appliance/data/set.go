@@ -62,6 +62,7 @@ type volume struct {
 	differences int64
 	force       bool // a person says that a new volume is to be made without the other copy
 	poke        chan struct{}
+	resync      chan struct{} // the other copy is about to be brought up to date
 	pace        pace
 	uuidFor     string // what the copy was like when uuid was read
 }
@@ -85,7 +86,7 @@ func New(cfg Config) (*Set, error) {
 	}
 	s := &Set{cfg: cfg, changed: make(chan struct{}, 1), signal: make(chan struct{})}
 	for i, v := range cfg.Volumes {
-		one := &volume{Volume: v, index: i, poke: make(chan struct{}, 1), failed: -1, did: deed{at: -settleTime}}
+		one := &volume{Volume: v, index: i, poke: make(chan struct{}, 1), resync: make(chan struct{}, 1), failed: -1, did: deed{at: -settleTime}}
 		one.look.Note = s.readNote(v.Name)
 		s.volumes = append(s.volumes, one)
 	}
@@ -186,6 +187,9 @@ func (s *Set) Run(ctx context.Context) error {
 	all.Go(func() { s.watch(ctx) })
 	for _, v := range s.volumes {
 		all.Go(func() { s.keep(ctx, v) })
+		if v.filesystem() == Btrfs {
+			all.Go(func() { s.schedule(ctx, v) })
+		}
 	}
 	all.Wait()
 	return nil

@@ -144,6 +144,9 @@ func (s *Set) Prepare(ctx context.Context, name string) error {
 		return fmt.Errorf("data %s: %w", name, ErrNoVolume)
 	}
 	base := filepath.Join(root(name), live)
+	if err := s.rolledBack(ctx, v); err != nil {
+		return fmt.Errorf("data %s: go back to a snapshot: %w", name, err)
+	}
 	if err := s.makeLive(ctx, v, base); err != nil {
 		return fmt.Errorf("data %s: %w", name, err)
 	}

@@ -2,12 +2,9 @@ package ownership
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
-	"masthead/appliance/data"
 	"masthead/node/wire"
 )
 
@@ -59,14 +56,8 @@ func (d *Daemon) serveDataChange(r *http.Request) (any, error) {
 	}
 	volume := r.PathValue("volume")
 	does, err := s.Change(r.Context(), volume, change.Action, change.DryRun)
-	var refused *data.Refused
-	switch {
-	case errors.Is(err, data.ErrNoVolume):
-		return nil, &problem{http.StatusNotFound, fmt.Sprintf("there is no volume %q", volume), "masthead data status"}
-	case errors.As(err, &refused):
-		return nil, &problem{http.StatusConflict, refused.Error(), refused.Try()}
-	case err != nil:
-		return nil, err
+	if err != nil {
+		return nil, dataProblem(err)
 	}
 	return wire.DataChanged{Volume: volume, Does: []string{s.Self() + ": " + does}, Applied: !change.DryRun}, nil
 }

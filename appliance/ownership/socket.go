@@ -64,6 +64,9 @@ func (d *Daemon) handler() http.Handler {
 	handle("GET "+wire.PathOwnerData, d.serveData)
 	handle("POST "+wire.PathOwnerVolume+"{volume}", d.serveDataChange)
 	handle("POST "+wire.PathOwnerAsk, d.serveDataAsk)
+	handle("GET "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshots, d.serveSnapshots)
+	handle("POST "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshots, d.serveSnapshotChange)
+	handle("GET "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshotDiff+"{snapshot}", d.serveSnapshotDiff)
 	return mux
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -82,14 +83,7 @@ func (a *app) printData(all []wire.DataVolume) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-	heading(w, "Volume", "Head", "Role", "Copy", "Connection", "Size", "Differs", "Progress")
-	for _, v := range all {
-		size, differs := "-", "-"
-		if v.Size > 0 {
-			size, differs = bytesText(v.Size), bytesText(v.OutOfSync)
-		}
-		fmt.Fprintf(w, " %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Name, v.Head, orDash(strings.ToLower(v.Role)), v.State, orDash(strings.ToLower(v.Connection)), size, differs, progressOf(v))
-	}
+	printVolumes(w, all)
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -99,6 +93,18 @@ func (a *app) printData(all []wire.DataVolume) error {
 		}
 	}
 	return nil
+}
+
+// printVolumes writes the table of copies.
+func printVolumes(w io.Writer, all []wire.DataVolume) {
+	heading(w, "Volume", "Head", "Role", "Copy", "Connection", "Size", "Differs", "Progress")
+	for _, v := range all {
+		size, differs := "-", "-"
+		if v.Size > 0 {
+			size, differs = bytesText(v.Size), bytesText(v.OutOfSync)
+		}
+		fmt.Fprintf(w, " %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Name, v.Head, orDash(strings.ToLower(v.Role)), v.State, orDash(strings.ToLower(v.Connection)), size, differs, progressOf(v))
+	}
 }
 
 // progressOf is how far a resync or a verification is.

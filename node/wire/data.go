@@ -102,3 +102,76 @@ func (c *Client) ChangeOwnData(ctx context.Context, volume string, change DataCh
 func (c *Client) AskData(ctx context.Context, q DataAsk) (DataAnswer, error) {
 	return ask[DataAnswer](ctx, c, http.MethodPost, PathOwnerAsk, q)
 }
+
+// DataSnapshot is a kept state of a volume.
+type DataSnapshot struct {
+	Volume string    `json:"volume"`
+	Name   string    `json:"name"`
+	Kind   string    `json:"kind"` // manual, every-1h, resync, upgrade, rollback
+	Time   time.Time `json:"time"`
+}
+
+// SnapshotChange makes one, removes one, or has the volume go back to one.
+type SnapshotChange struct {
+	Action string `json:"action"`         // create, rm, rollback
+	Name   string `json:"name,omitempty"` // create: its kind
+	DryRun bool   `json:"dry_run,omitempty"`
+}
+
+// SnapshotChanged is the answer. A volume goes back when the service named in Restart is started again.
+type SnapshotChanged struct {
+	Volume  string   `json:"volume"`
+	Name    string   `json:"name"`
+	Does    []string `json:"does"`
+	Restart string   `json:"restart,omitempty"`
+	Applied bool     `json:"applied"`
+}
+
+// DataDifferences are the files that are not the same in a snapshot and now.
+type DataDifferences struct {
+	Files []DataDifference `json:"files"`
+	More  bool             `json:"more,omitempty"` // than these
+}
+
+// DataDifference is one of them.
+type DataDifference struct {
+	What string `json:"what"` // added, removed, changed
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+}
+
+// Paths of snapshots, below that of a volume: on the API of a head, of another head, and on the socket.
+const (
+	PathSnapshots    = "/snapshots"
+	PathSnapshotDiff = "/snapshots/" // NAME
+)
+
+// Snapshots are those of a volume, oldest first.
+func (c *Client) Snapshots(ctx context.Context, volume string) ([]DataSnapshot, error) {
+	return ask[[]DataSnapshot](ctx, c, http.MethodGet, PathDataVolume+url.PathEscape(volume)+PathSnapshots, nil)
+}
+
+// ChangeSnapshots makes, removes, or has the volume go back to one.
+func (c *Client) ChangeSnapshots(ctx context.Context, volume string, change SnapshotChange) (SnapshotChanged, error) {
+	return ask[SnapshotChanged](ctx, c, http.MethodPost, PathDataVolume+url.PathEscape(volume)+PathSnapshots, change)
+}
+
+// SnapshotDiff is what has changed since a snapshot.
+func (c *Client) SnapshotDiff(ctx context.Context, volume, name string) (DataDifferences, error) {
+	return ask[DataDifferences](ctx, c, http.MethodGet, PathDataVolume+url.PathEscape(volume)+PathSnapshotDiff+url.PathEscape(name), nil)
+}
+
+// OwnSnapshots and the two after it are the same of the head on the same machine.
+func (c *Client) OwnSnapshots(ctx context.Context, volume string) ([]DataSnapshot, error) {
+	return ask[[]DataSnapshot](ctx, c, http.MethodGet, PathOwnerVolume+url.PathEscape(volume)+PathSnapshots, nil)
+}
+
+// ChangeOwnSnapshots is ChangeSnapshots there.
+func (c *Client) ChangeOwnSnapshots(ctx context.Context, volume string, change SnapshotChange) (SnapshotChanged, error) {
+	return ask[SnapshotChanged](ctx, c, http.MethodPost, PathOwnerVolume+url.PathEscape(volume)+PathSnapshots, change)
+}
+
+// OwnSnapshotDiff is SnapshotDiff there.
+func (c *Client) OwnSnapshotDiff(ctx context.Context, volume, name string) (DataDifferences, error) {
+	return ask[DataDifferences](ctx, c, http.MethodGet, PathOwnerVolume+url.PathEscape(volume)+PathSnapshotDiff+url.PathEscape(name), nil)
+}
