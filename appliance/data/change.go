@@ -52,7 +52,7 @@ func (s *Set) Change(ctx context.Context, name, action string, dry bool) (does s
 		if look.Note.Diverged {
 			return "", refuse("masthead data show-divergence", "both copies of %s were written to by themselves", name)
 		}
-		if c.Connection != "StandAlone" {
+		if !c.StandsAlone() {
 			return "connected already, or being connected: " + c.Connection, nil
 		}
 	case "verify":
@@ -66,7 +66,7 @@ func (s *Set) Change(ctx context.Context, name, action string, dry bool) (does s
 		steps = [][]string{{"verify"}}
 	case "keep":
 		does = "keep this copy, and connect it"
-		if c.Connection == "StandAlone" {
+		if c.StandsAlone() {
 			steps = [][]string{{"connect"}}
 		}
 		if !dry {
@@ -94,7 +94,7 @@ func (s *Set) Change(ctx context.Context, name, action string, dry bool) (does s
 	}
 	for i, step := range steps {
 		err := s.adm(ctx, step[0], name, step[1:]...)
-		if err != nil && !(step[0] == "disconnect" && i < len(steps)-1 && c.Connection == "StandAlone") {
+		if err != nil && !(step[0] == "disconnect" && i < len(steps)-1 && c.StandsAlone()) {
 			return "", err
 		}
 	}

@@ -73,6 +73,11 @@ func (c *Copy) Apply(e Event) {
 // Connected: the two copies see one another, and what is written to one goes to both, or to the one that is behind in time.
 func (c Copy) Connected() bool { return c.Connection == "Connected" }
 
+// StandsAlone: nothing tries to connect. DRBD 8.4 forgets a connection that was ended.
+func (c Copy) StandsAlone() bool {
+	return c.There && (c.Connection == "StandAlone" || c.Connection == "")
+}
+
 // Syncing: a resync or a verification runs.
 func (c Copy) Syncing() bool {
 	switch c.Replication {

@@ -59,7 +59,7 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 		s.mu.Unlock()
 		return again
 	}
-	if v.did.step == step && s.cfg.Now()-v.did.at < settleTime {
+	if (v.did.step == step || step == Connect) && s.cfg.Now()-v.did.at < settleTime {
 		s.mu.Unlock()
 		return settleTime // what was done shows in the events in a moment
 	}

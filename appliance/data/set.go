@@ -79,7 +79,7 @@ func New(cfg Config) (*Set, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Tools.Run == nil {
-		cfg.Tools = Tools{Run: runTool, Watch: watchTool}
+		cfg.Tools = Tools{runTool, watchTool, filesystemOn}
 	}
 	if cfg.Event == nil {
 		cfg.Event = func(string, bool) {}
@@ -170,7 +170,7 @@ func (s *Set) Standing(v View) Standing {
 		if one.uuid != "" {
 			uuids = append(uuids, one.uuid)
 		}
-		if c.Role == primary && c.Disk != upToDate && c.Disk != "" && c.Replication != "SyncTarget" {
+		if c.Role == primary && (c.Disk == "Diskless" || c.Disk == "Failed" || c.Disk == "Detaching") {
 			out.Ill = fmt.Sprintf("its disk with the volume %s is %s", one.Name, strings.ToLower(c.Disk))
 		}
 	}

@@ -33,7 +33,9 @@ type fakeDRBD struct {
 	held      error // why a demotion fails
 }
 
-func (f *fakeDRBD) tools() Tools { return Tools{Run: f.run, Watch: f.watch} }
+func (f *fakeDRBD) tools() Tools {
+	return Tools{f.run, f.watch, func(string) (string, error) { return Btrfs, nil }}
+}
 
 func (f *fakeDRBD) watch(ctx context.Context, read func(io.Reader) error, _ ...string) error {
 	r, w := io.Pipe()
@@ -87,9 +89,6 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 	f.said = append(f.said, line)
 	if argv[0] != "drbdadm" {
 		f.mu.Unlock()
-		if argv[0] == "blkid" {
-			return "btrfs\n", nil
-		}
 		return "", nil
 	}
 	if argv[3] == "primary" && f.copy.Connection != "Connected" && f.fencePeer != nil {
@@ -124,7 +123,10 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 		}
 		f.becomeLocked(func(c *Copy) { c.Role = secondary })
 	case "disconnect":
-		f.becomeLocked(func(c *Copy) { *c = lost(*c, c.Disk, "DUnknown"); c.Connection = "StandAlone" })
+		// The kernel's 8.4 forgets the connection.
+		f.copy.Connection, f.copy.PeerRole, f.copy.PeerDisk, f.copy.Replication = "", "", "", ""
+		f.lines <- "destroy peer-device name:data peer-node-id:0 conn-name:peer volume:0"
+		f.lines <- "destroy connection name:data peer-node-id:0 conn-name:peer"
 	case "connect":
 		f.becomeLocked(func(c *Copy) { c.Connection = "Connecting" })
 	case "outdate":
@@ -136,7 +138,7 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 func (f *fakeDRBD) commands() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(f.said), func(s string) bool { return strings.HasPrefix(s, "get-gi") || strings.HasPrefix(s, "blkid") })
+	return slices.DeleteFunc(slices.Clone(f.said), func(s string) bool { return strings.HasPrefix(s, "get-gi") })
 }
 
 // bench is a Set on such a kernel.

@@ -43,7 +43,7 @@ func (l Look) Next(v View) (Step, string) {
 	if c.Disk == "Diskless" {
 		return Attach, "" // a disk that failed stays detached until a person, or the next boot
 	}
-	alone := c.Connection == "StandAlone" && v.Peer.Name != ""
+	alone := c.StandsAlone() && v.Peer.Name != ""
 	if c.Role != primary && l.Want == WantPrimary {
 		return l.promotion(v)
 	}

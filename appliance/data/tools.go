@@ -18,6 +18,8 @@ type Tools struct {
 	Run func(ctx context.Context, env []string, argv ...string) (out string, err error)
 	// Watch runs one and gives its output as it comes, until ctx ends.
 	Watch func(ctx context.Context, read func(io.Reader) error, argv ...string) error
+	// Filesystem names what a device has; empty: none.
+	Filesystem func(device string) (string, error)
 }
 
 // toolTime bounds a change: DRBD asks the peer, and the fence-peer handler the owner daemon.
@@ -116,4 +118,33 @@ func blank(path string) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// magics are what a file system is known by, and where (linux/btrfs_tree.h, linux/magic.h). A takeover has no time for blkid.
+var magics = []struct {
+	name  string
+	at    int64
+	bytes string
+}{
+	{Btrfs, 0x10040, "_BHRfS_M"},
+	{Ext4, 0x438, "\x53\xef"},
+}
+
+// filesystemOn names the file system on a device; empty: none that is known here.
+func filesystemOn(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("look at the device: %w", err)
+	}
+	defer f.Close()
+	for _, m := range magics {
+		have := make([]byte, len(m.bytes))
+		if _, err := f.ReadAt(have, m.at); err != nil {
+			return "", fmt.Errorf("look at the device %s: %w", path, err)
+		}
+		if string(have) == m.bytes {
+			return m.name, nil
+		}
+	}
+	return "", nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"masthead/images"
 )
@@ -109,13 +108,12 @@ func (s *Set) format(ctx context.Context, name string) error {
 	v := s.named(name)
 	device, want := Device(v.index), v.filesystem()
 	s.mu.Unlock()
-	// blkid(8): 2 is nothing found; then nothing is printed.
-	have, err := s.cfg.Tools.Run(ctx, nil, "blkid", "-p", "-o", "value", "-s", "TYPE", device)
-	have = strings.TrimSpace(have)
-	switch {
-	case err == nil && have == want:
+	switch have, err := s.cfg.Tools.Filesystem(device); {
+	case err != nil:
+		return fmt.Errorf("data %s: %w", name, err)
+	case have == want:
 		return nil
-	case err == nil && have != "":
+	case have != "":
 		return fmt.Errorf("data %s: it has the file system %s, want %s", name, have, want)
 	}
 	if empty, err := blank(device); err != nil {
