@@ -67,16 +67,19 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 		v.step, v.why = step, why
 		s.tell()
 	}
+	v.busy = step != Wait
 	s.mu.Unlock()
 	if step == Wait {
 		return keepEvery
 	}
 	err := s.perform(ctx, v, step)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.busy = false
+	s.tell()
 	if ctx.Err() != nil {
 		return keepEvery
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	text := ""
 	v.failed = -1
 	v.did = deed{step, s.cfg.Now()}

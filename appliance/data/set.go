@@ -55,6 +55,7 @@ type volume struct {
 	uuid        string // generation of the data, as DRBD names it
 	trouble     string // why the last step failed
 	failed      failover.Instant
+	busy        bool // with step
 	did         deed // the last step that was done
 	step        Step
 	why         string
@@ -258,7 +259,7 @@ func (s *Set) watch(ctx context.Context) {
 func (s *Set) follow(ctx context.Context, first map[string]*Copy) error {
 	return s.cfg.Tools.Watch(ctx, func(r io.Reader) error {
 		return readEvents(r, func(e Event) { s.heard(e, first) })
-	}, "drbdsetup", "events2", "all")
+	}, "drbdsetup", "events2", "--statistics", "all")
 }
 
 // heard takes an event.

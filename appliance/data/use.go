@@ -39,7 +39,8 @@ func (s *Set) want(ctx context.Context, name string, want Want, done func(Copy) 
 		v.look.Want, v.failed = want, -1
 		s.tell()
 	}
-	for !s.ready || !done(v.look.Copy) {
+	// The kernel says that a copy is primary a moment before its device may be written to: the command is waited for too.
+	for !s.ready || v.busy || !done(v.look.Copy) {
 		if v.look.Want != want {
 			return fmt.Errorf("data %s: another is wanted now", name)
 		}

@@ -23,6 +23,7 @@ import (
 const replicatedPair = fencedPair + `data:
   - name: data
     device: /dev/vdb
+    resync_rate: 10M # what an emulated processor has time for
     folders: [/cluster, /srv, /var/lib/mysql]
 services:
   - name: db
