@@ -77,8 +77,7 @@ func TestVMData(t *testing.T) {
 	s.equal(t, "head1", afterHeal)
 	over := s.watched(t)
 	s.inSync(t, "the volume is made, and both copies are the same")
-	owner, _, err := over.AwaitWhole(t.Context(), bootTime)
-	must(t, err)
+	owner := s.serves(t, over)
 	s.shell(t, owner, labTable)
 	for _, folder := range []string{"/cluster", "/srv", "/var/lib/mysql"} {
 		s.shell(t, owner, "findmnt -n -o SOURCE --mountpoint "+folder)
@@ -107,11 +106,32 @@ func TestVMData(t *testing.T) {
 	})
 	stop()
 	s.verified(t)
-	owner, _, err = over.AwaitWhole(t.Context(), bootTime)
-	must(t, err)
+	owner = s.serves(t, over)
 	s.nothingLost(t, owner, w)
 	t.Logf("btrfs: %s", s.shell(t, owner, "btrfs scrub start -B /run/masthead/data/data | grep -E 'Error summary|no errors' && btrfs device stats -c /run/masthead/data/data"))
 	t.Logf("%d faults from seed %d: %d writes acknowledged, %d tried, none lost", faults, seed, len(w.acknowledged()), w.tried())
+}
+
+// serves waits until both heads are whole and the database runs on the owner.
+func (s *several) serves(t *testing.T, over *Takeover) (owner string) {
+	t.Helper()
+	eventually(t, bootTime, "the database runs on the owner", func(ctx context.Context) error {
+		status, err := over.owner(ctx, "head1")
+		if err != nil {
+			return err
+		}
+		owner = status.Owner
+		if status, err = over.owner(ctx, owner); err != nil {
+			return err
+		}
+		for _, one := range status.Services {
+			if one.Name == "db" && one.State == "started" && status.Why.Phase == "active" {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s is in phase %s: %s; services %+v", owner, status.Why.Phase, status.Why.Summary, status.Services)
+	})
+	return owner
 }
 
 func dataSeed(t *testing.T) (seed uint64, faults int) {
