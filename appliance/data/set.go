@@ -149,13 +149,15 @@ type Standing struct {
 	Ill string
 	// Connected: all of them are.
 	Connected bool
+	// Mirrored: whether what is written here reaches the other copies now, and they are up to date.
+	Mirrored failover.Reading
 }
 
 // Standing reads them, with the view of now.
 func (s *Set) Standing(v View) Standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := Standing{Primary: true, Connected: true}
+	out := Standing{Primary: true, Connected: true, Mirrored: failover.Up}
 	var all []failover.Data
 	var uuids []string
 	for _, one := range s.volumes {
@@ -167,6 +169,9 @@ func (s *Set) Standing(v View) Standing {
 		c := one.look.Copy
 		out.Primary = out.Primary && c.Role == primary
 		out.Connected = out.Connected && c.Connected()
+		if !c.Connected() || c.PeerDisk != upToDate {
+			out.Mirrored = failover.Down
+		}
 		out.Lost = max(out.Lost, one.look.Lost)
 		if one.uuid != "" {
 			uuids = append(uuids, one.uuid)
@@ -174,6 +179,9 @@ func (s *Set) Standing(v View) Standing {
 		if c.Role == primary && (c.Disk == "Diskless" || c.Disk == "Failed" || c.Disk == "Detaching") {
 			out.Ill = fmt.Sprintf("its disk with the volume %s is %s", one.Name, strings.ToLower(c.Disk))
 		}
+	}
+	if !s.ready {
+		out.Mirrored = failover.Unknown
 	}
 	out.Data, out.UUID = Worst(all...), strings.Join(uuids, ",")
 	return out

@@ -155,7 +155,10 @@ func (d *Daemon) viewData(v *failover.View) {
 		if at.Connected {
 			d.data.boots = w.Boots()
 		}
-		v.Authority.SoloKnown = w.SoloKnown(d.data.boots)
+		// What is on its way to the disk may take back that this head owns alone: no word before that is settled.
+		if d.write == nil {
+			v.Authority.SoloKnown = w.SoloKnown(d.data.boots)
+		}
 	}
 	d.data.lost = at.Lost
 }
