@@ -119,7 +119,13 @@ func (s *Set) perform(ctx context.Context, v *volume, step Step) error {
 		}
 		return s.inspect(ctx, v)
 	case Up:
-		return s.adm(ctx, "up", v.Name)
+		return s.up(ctx, v)
+	case Tune:
+		if err := s.adm(ctx, "disk-options", v.Name, s.cfg.diskOptions(v.Volume)...); err != nil {
+			return err
+		}
+		s.tuned(v)
+		return nil
 	case Attach:
 		return s.adm(ctx, "attach", v.Name)
 	case Connect:
@@ -143,6 +149,27 @@ func (s *Set) perform(ctx context.Context, v *volume, step Step) error {
 		return s.adm(ctx, "outdate", v.Name)
 	}
 	return fmt.Errorf("data: nobody knows how to %s", step)
+}
+
+// up gives a copy to the kernel, and connects it where there is another one.
+func (s *Set) up(ctx context.Context, v *volume) error {
+	verbs := []string{"up"}
+	if len(s.cfg.Hosts) == 1 { // then `up` wants to connect to nobody, and fails
+		verbs = []string{"new-resource", "new-minor", "attach"}
+	}
+	for _, verb := range verbs {
+		if err := s.adm(ctx, verb, v.Name); err != nil {
+			return err
+		}
+	}
+	s.tuned(v)
+	return nil
+}
+
+func (s *Set) tuned(v *volume) {
+	s.mu.Lock()
+	v.look.Tuned = true
+	s.mu.Unlock()
 }
 
 // adm runs drbdadm. The node's name is given, so that the host name does not matter.

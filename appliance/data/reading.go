@@ -52,6 +52,8 @@ type Look struct {
 	Meta Meta
 	Want Want
 	Lost failover.Instant // since when it is not connected
+	// Tuned: the kernel has the options that the configuration says.
+	Tuned bool
 }
 
 // Meta is what is on a copy's device.

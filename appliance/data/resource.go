@@ -54,6 +54,21 @@ const tuning = `	net {
 %s%s	}
 `
 
+// diskOptions are what may change while a copy is in use. drbdadm-84 does not take them out of its file for that.
+func (r Resources) diskOptions(v Volume) []string {
+	rate, fencing := v.ResyncRate, "resource-only"
+	if rate == "" {
+		rate = defaultRate
+	}
+	if r.Freeze {
+		fencing = "resource-and-stonith"
+	}
+	if r.Major >= 9 {
+		return []string{"--c-max-rate=" + rate}
+	}
+	return []string{"--fencing=" + fencing, "--c-max-rate=" + rate}
+}
+
 const defaultRate = "100M"
 
 // Render gives DRBD's configuration file.

@@ -110,7 +110,7 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 		return "   found __DRBD_NODE__ in environment\n" + f.gi + ":0:0:0:1:1:0\n", nil
 	case "create-md":
 		f.gi = newData
-	case "up":
+	case "up", "attach":
 		f.becomeLocked(func(c *Copy) {
 			*c = Copy{There: true, Role: secondary, Suspended: "no", Connection: "Connecting", PeerRole: "Unknown", Disk: inconsistent, PeerDisk: "DUnknown", Replication: "Off", Size: 1000}
 		})
@@ -138,7 +138,7 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 func (f *fakeDRBD) commands() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(f.said), func(s string) bool { return strings.HasPrefix(s, "get-gi") })
+	return slices.DeleteFunc(slices.Clone(f.said), func(s string) bool { return strings.HasPrefix(s, "get-gi") || strings.HasPrefix(s, "disk-options") })
 }
 
 // bench is a Set on such a kernel.
@@ -150,6 +150,11 @@ type bench struct {
 
 func newBench(t *testing.T, exists ...string) *bench {
 	t.Helper()
+	return newBenchOf(t, 2, exists...)
+}
+
+func newBenchOf(t *testing.T, heads int, exists ...string) *bench {
+	t.Helper()
 	dir := t.TempDir()
 	disk := filepath.Join(dir, "disk")
 	if err := os.WriteFile(disk, make([]byte, 3<<20), 0o600); err != nil {
@@ -160,6 +165,7 @@ func newBench(t *testing.T, exists ...string) *bench {
 		Volumes: []Volume{{Name: "data", Device: disk}}, Secret: "0123456789abcdef", Freeze: true,
 		Hosts: []Host{{"head1", 1, netip.MustParseAddr("10.77.0.1")}, {"head2", 2, netip.MustParseAddr("10.77.0.2")}},
 	}
+	r.Hosts = r.Hosts[:heads]
 	var err error
 	b.Set, err = New(Config{Resources: r, Self: "head1", Dir: filepath.Join(dir, "run"), Tools: b.drbd.tools(), Now: func() failover.Instant { return time.Since(b.began) }})
 	if err != nil {
@@ -223,6 +229,19 @@ func TestSetBegins(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{"create-md --force data", "up data", "primary --force data"}
+	if got := b.drbd.commands(); !slices.Equal(got, want) {
+		t.Errorf("commands %q, want %q", got, want)
+	}
+}
+
+// A head that is the only one needs nobody to begin, and connects to nobody.
+func TestSetAlone(t *testing.T) {
+	b := newBenchOf(t, 1)
+	b.see(func(v *View) { v.Peer = PeerView{} })
+	if err := b.Promote(t.Context(), "data"); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"create-md --force data", "new-resource data", "new-minor data", "attach data", "primary --force data"}
 	if got := b.drbd.commands(); !slices.Equal(got, want) {
 		t.Errorf("commands %q, want %q", got, want)
 	}

@@ -17,10 +17,11 @@ const (
 	Create // the first promotion of all: nothing was ever written to either copy
 	Demote
 	Outdate // tell the own copy that it is the older one
+	Tune    // tell the kernel what the configuration says of a copy that it has from before
 )
 
 func (s Step) String() string {
-	return [...]string{"wait", "inspect", "create-md", "up", "attach", "connect", "disconnect", "primary", "primary --force", "secondary", "outdate"}[min(int(s), 10)]
+	return [...]string{"wait", "inspect", "create-md", "up", "attach", "connect", "disconnect", "primary", "primary --force", "secondary", "outdate", "disk-options"}[min(int(s), 11)]
 }
 
 // Next says what is to be done to a copy now, and why it waits if nothing is.
@@ -54,6 +55,8 @@ func (l Look) Next(v View) (Step, string) {
 		return Outdate, v.Peer.Name + " owns the cluster and writes without this copy"
 	case l.Note.Diverged && c.Role != primary:
 		return Wait, "both copies were written to by themselves: a person says which one counts"
+	case !l.Tuned && c.Disk != "":
+		return Tune, ""
 	}
 	return Wait, ""
 }

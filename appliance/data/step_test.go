@@ -1,6 +1,7 @@
 package data
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -62,9 +63,26 @@ func TestNext(t *testing.T) {
 		{"was new once", Look{Copy: fresh, Meta: MetaThere, Want: WantPrimary}, peer(nil), Wait},
 	}
 	for _, tt := range tests {
+		tt.look.Tuned = true
 		if got, why := tt.look.Next(tt.view); got != tt.want {
 			t.Errorf("%s: got %v (%s), want %v", tt.name, got, why, tt.want)
 		}
+	}
+}
+
+func TestTune(t *testing.T) {
+	l := Look{Copy: connected(primary, secondary)}
+	v := View{Peer: PeerView{Name: "head2", Alive: true}}
+	if got, _ := l.Next(v); got != Tune {
+		t.Errorf("a copy that the kernel has from before: %v", got)
+	}
+	l.Want = WantSecondary
+	if got, _ := l.Next(v); got != Demote {
+		t.Errorf("giving up comes first: %v", got)
+	}
+	got := Resources{Freeze: true, Major: 8}.diskOptions(Volume{ResyncRate: "10M"})
+	if want := []string{"--fencing=resource-and-stonith", "--c-max-rate=10M"}; !slices.Equal(got, want) {
+		t.Errorf("options %q, want %q", got, want)
 	}
 }
 
