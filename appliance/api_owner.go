@@ -29,6 +29,14 @@ func (a *api) ownerRoutes() []route {
 	}
 }
 
+// dataRoutes are the API of the replicated data.
+func (a *api) dataRoutes() []route {
+	return []route{
+		{"GET " + wire.PathData, admin, "The heads' copies of the replicated data", nil, []wire.DataVolume{}, a.data, nil},
+		{"POST " + wire.PathDataVolume + "{volume}", admin, "Create, connect or verify a volume, or say which copy counts", wire.DataChange{}, wire.DataChanged{}, a.changeData, nil},
+	}
+}
+
 // ownerPeerRoutes are what another head asks of the daemon here.
 func (h *Head) ownerPeerRoutes() []peerRoute {
 	serve := func(f func(r *http.Request) (any, error)) http.Handler {
@@ -42,7 +50,7 @@ func (h *Head) ownerPeerRoutes() []peerRoute {
 			writeJSON(w, http.StatusOK, out)
 		})
 	}
-	return []peerRoute{
+	return append(h.snapshotPeerRoutes(serve), []peerRoute{
 		{"GET " + wire.PathPeerOwner, serve(func(r *http.Request) (any, error) {
 			s, err := h.owner.Owner(r.Context())
 			if err != nil {
@@ -57,7 +65,15 @@ func (h *Head) ownerPeerRoutes() []peerRoute {
 			}
 			return h.switchHere(r.Context(), req)
 		})},
-	}
+		{"GET " + wire.PathPeerOwner + "/data", serve(func(r *http.Request) (any, error) { return h.ownData(r.Context()) })},
+		{"POST " + wire.PathPeerOwner + "/data/{volume}", serve(func(r *http.Request) (any, error) {
+			req, err := decode[wire.DataChange](r)
+			if err != nil {
+				return nil, err
+			}
+			return h.changeOwnData(r.Context(), r.PathValue("volume"), req)
+		})},
+	}...)
 }
 
 func (a *api) owner(ctx context.Context, _ caller, _ *http.Request) (any, error) {

@@ -46,11 +46,12 @@ func (h *Head) document() (configuration.Document, error) {
 }
 
 func serviceOf(doc configuration.Document, name string) (wanted.Service, bool) {
-	i := slices.IndexFunc(doc.Services, func(s wanted.Service) bool { return s.Name == name })
+	all := doc.AllServices()
+	i := slices.IndexFunc(all, func(s wanted.Service) bool { return s.Name == name })
 	if i < 0 {
 		return wanted.Service{}, false
 	}
-	return doc.Services[i], true
+	return all[i], true
 }
 
 // mayRun tells whether a service's failover domain lets it run on a head, and where it does.

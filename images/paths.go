@@ -18,6 +18,7 @@ const (
 	RootdSocket    = "/run/masthead/rootd.sock"    // control of the root device server
 	APISocket      = "/run/masthead/api.sock"      // the head's API for root on the same machine
 	OwnerSocket    = "/run/masthead/owner.sock"    // the owner daemon of a head
+	DRBDHandler    = "masthead-drbd"               // the name by which the kernel's DRBD calls masthead: see main.identity
 	MediumMount    = "/run/masthead/medium"        // the ISO that the machine booted from
 	StateDir       = "/var/lib/masthead"           // a head's state; on a file system labelled StateLabel if there is one
 	RootLower      = "/run/masthead/root/lower"    // the EROFS mount

@@ -55,16 +55,19 @@ type standing struct {
 	next    failover.Instant // when it is asked again
 	// When the newest ask was sent that it granted for Lease.epoch; never: none. The renewals, and all.
 	renewed, granted failover.Instant
-	last             witness.Answer
-	heard            failover.Instant // when last came in
-	release          failover.Epoch   // it is to be told that this is over; 0: nothing
-	releases         int              // how often it was told
+	// soloSent is when the newest renewal was sent that it granted and that told it of Lease.facts.Solo.
+	soloSent failover.Instant
+	last     witness.Answer
+	heard    failover.Instant // when last came in
+	release  failover.Epoch   // it is to be told that this is over; 0: nothing
+	releases int              // how often it was told
 }
 
 type question struct {
 	kind  witness.Kind
 	epoch failover.Epoch
 	sent  failover.Instant
+	solo  time.Time // what the voter was told with it
 }
 
 // Question is an ask that is to be sent now.
@@ -89,6 +92,11 @@ func NewLease(c LeaseConfig, rs Rosters, seed uint64, now failover.Instant) (*Le
 func (l *Lease) Want(e failover.Epoch, solo time.Time, data string, now failover.Instant) {
 	facts := witness.Facts{Gen: l.config.Gen, Solo: solo, DataUUID: witness.UUID(data)}
 	told := e == 0 || facts.Gen == l.facts.Gen && facts.Solo.Equal(l.facts.Solo) && facts.DataUUID == l.facts.DataUUID
+	if !facts.Solo.Equal(l.facts.Solo) {
+		for _, st := range l.voters {
+			st.soloSent = never
+		}
+	}
 	l.facts = facts
 	if e == l.epoch {
 		if !told { // the others should not have to wait for the next renewal
@@ -100,7 +108,7 @@ func (l *Lease) Want(e failover.Epoch, solo time.Time, data string, now failover
 	l.epoch = e
 	l.gone = max(l.gone, old)
 	for _, st := range l.voters {
-		st.renewed, st.granted = never, never
+		st.renewed, st.granted, st.soloSent = never, never, never
 		if e == 0 {
 			st.release, st.releases = old, 0
 		}
@@ -164,7 +172,7 @@ func (l *Lease) ask(st *standing, kind witness.Kind, now failover.Instant) witne
 			delete(st.pending, n)
 		}
 	}
-	st.pending[l.nonce] = question{kind: kind, epoch: epoch, sent: now}
+	st.pending[l.nonce] = question{kind: kind, epoch: epoch, sent: now, solo: l.facts.Solo}
 	st.missing++
 	st.next = now + t.Renew/retryPart
 	if st.missing > quickRetries {
@@ -205,6 +213,9 @@ func (l *Lease) Heard(name string, a witness.Answer, now failover.Instant) {
 		st.granted = max(st.granted, q.sent)
 		if q.kind == witness.Renew {
 			st.renewed = max(st.renewed, q.sent)
+			if q.solo.Equal(l.facts.Solo) {
+				st.soloSent = max(st.soloSent, q.sent)
+			}
 		}
 		st.next = q.sent + t.Renew
 	case a.Reason == witness.Restarted:

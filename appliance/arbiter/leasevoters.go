@@ -73,7 +73,7 @@ func (l *Lease) meet(now failover.Instant) {
 			st.voter = v
 			continue
 		}
-		l.voters[v.Name] = &standing{voter: v, pending: map[uint64]question{}, next: now, renewed: never, granted: never, heard: never}
+		l.voters[v.Name] = &standing{voter: v, pending: map[uint64]question{}, next: now, renewed: never, granted: never, soloSent: never, heard: never}
 	}
 	for name := range l.voters {
 		if !keep[name] {

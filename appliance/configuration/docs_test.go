@@ -34,9 +34,11 @@ func yamlBlocks(t *testing.T, page string) []string {
 
 // What the administrator's page shows is right.
 func TestDocumentation(t *testing.T) {
-	for i, text := range yamlBlocks(t, "failover.md") {
-		if _, err := Parse(fmt.Sprintf("failover.md, example %d", i+1), []byte(text)); err != nil {
-			t.Errorf("%v\n%s", err, text)
+	for _, page := range []string{"failover.md", "data.md"} {
+		for i, text := range yamlBlocks(t, page) {
+			if _, err := Parse(fmt.Sprintf("%s, example %d", page, i+1), []byte(text)); err != nil {
+				t.Errorf("%v\n%s", err, text)
+			}
 		}
 	}
 }

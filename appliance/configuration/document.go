@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"masthead/appliance/data"
 	"masthead/appliance/fence"
 	"masthead/appliance/monitor"
 	"masthead/appliance/service"
@@ -33,6 +34,7 @@ type Document struct {
 
 	FenceDevices []fence.Device    `yaml:"fence_devices,omitempty"`
 	Domains      []service.Domain  `yaml:"domains,omitempty"`
+	Data         []data.Volume     `yaml:"data,omitempty"` // replicated, and written to by the owner
 	Services     []service.Service `yaml:"services,omitempty"`
 	Monitors     []monitor.Monitor `yaml:"monitors,omitempty"`
 	Mail         monitor.Mail      `yaml:"mail,omitempty"`

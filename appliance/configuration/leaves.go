@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"masthead/appliance/data"
 	"masthead/appliance/failover"
 	"masthead/appliance/fence"
 	"masthead/appliance/monitor"
@@ -16,7 +17,22 @@ import (
 
 // leafProblems are what the packages that use the parts of the document find wrong with them.
 func (d Document) leafProblems() []problem {
-	return slices.Concat(d.fenceProblems(), d.serviceProblems(), d.monitorProblems())
+	return slices.Concat(d.fenceProblems(), d.dataProblems(), d.serviceProblems(), d.monitorProblems())
+}
+
+func (d Document) dataProblems() []problem {
+	var all []problem
+	for _, p := range data.Check(d.Data) {
+		all = append(all, problem{fmt.Sprintf("data[%d].%s", p.Index, p.Field), p.Value, p.Reason})
+	}
+	for i, s := range d.Services {
+		for j, r := range s.Resources {
+			if r.Data != nil && !slices.ContainsFunc(d.Data, func(v data.Volume) bool { return v.Name == r.Data.Volume }) {
+				all = append(all, problem{fmt.Sprintf("services[%d].resources[%d].data.volume", i, j), r.Data.Volume, "there is no such volume in `data`"})
+			}
+		}
+	}
+	return all
 }
 
 func (d Document) fenceProblems() []problem {
@@ -46,7 +62,7 @@ func (d Document) fenceProblems() []problem {
 
 func (d Document) serviceProblems() []problem {
 	var all []problem
-	for _, err := range split(service.Validate(d.Services, d.Domains, nil)) {
+	for _, err := range split(service.Validate(d.AllServices(), d.Domains, nil)) {
 		var bad *service.Invalid
 		if !errors.As(err, &bad) {
 			all = append(all, problem{field: "services", reason: err.Error()})

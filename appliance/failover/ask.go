@@ -87,6 +87,7 @@ func (d *decider) win(how string) Phase {
 	if !d.anyAlive() && len(d.peers) > 0 {
 		d.solo()
 	}
+	m.person = d.v.Operator.Promote
 	m.how, m.own, m.lease = how, d.asksPeers() || m.word, d.now+d.t.Gate
 	m.clear = d.justReleased()
 	m.resumed, m.lost, m.reclaim, m.released, m.target = false, false, false, 0, -1

@@ -85,6 +85,7 @@ func (d *decider) decision() {
 	if m.Phase == SelfFence {
 		out.Reset = m.reason
 	}
+	out.Word = d.word(out.Services)
 	out.Why.Phase, out.Why.Since = m.Phase, m.Since
 }
 

@@ -11,6 +11,7 @@ type Decision struct {
 	Want     Epoch
 	WantTerm bool
 	Services Wish // run the data and the services, or stop them
+	Word     Word // whether the data may be written to without the other copy
 	Gate     Gate // to be open until Gate.Until, for Gate.Epoch
 	// Fence is the peer to be fenced, said until View.Fencing has an answer that is newer; empty: none. After a failure it is
 	// empty for Timing.FenceRetry, and then said again, which is another attempt.

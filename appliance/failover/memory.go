@@ -29,7 +29,8 @@ type Memory struct {
 	own     bool    // the lease is this head's own word: alone, one of a pair, or a person's
 	resumed bool    // goes on with the gate that an earlier run of the daemon has opened
 	clear   bool    // who had the VIP has just given it up: it is not probed for
-	word    bool    // a person promoted this head
+	word    bool    // a person promoted this head without the voters
+	person  bool    // a person promoted this head
 	lease   Instant // end of the lease
 	lapsed  mark    // the own lease ended before it was renewed: the daemon has stood still
 	settled mark    // followed without interruption since then

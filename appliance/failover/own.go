@@ -22,6 +22,9 @@ func (d *decider) promote() {
 	if v.Record.Epoch != m.Epoch {
 		return
 	}
+	if v.Data == DataAlone {
+		d.solo() // its start waits for the word
+	}
 	age := d.now - m.Since
 	switch {
 	case v.Gate.Conflict != "" || v.Probe.VIP && !m.clear && age >= d.t.Silence+d.t.ProbeEvery:

@@ -19,7 +19,7 @@ func randomView(t *rapid.T, v *View, now Instant) {
 	reading := rapid.SampledFrom([]Reading{Unknown, Up, Down})
 	yes := rapid.Bool()
 	rarely := rapid.Custom(func(t *rapid.T) bool { return rapid.IntRange(0, 9).Draw(t, "one in ten") == 0 })
-	data := rapid.SampledFrom([]Data{NoData, NoData, DataUpToDate, DataUpToDate, DataSyncing, DataOutdated, DataUnknown, DataDiverged})
+	data := rapid.SampledFrom([]Data{NoData, NoData, DataUpToDate, DataUpToDate, DataSyncing, DataOutdated, DataUnknown, DataDiverged, DataAlone})
 	words := func(s string) string {
 		if rarely.Draw(t, s) {
 			return s

@@ -13,13 +13,14 @@ func (d *decider) follows() {
 	for i := range d.peers {
 		p := &d.peers[i]
 		s := &p.Said
-		with = with || p.alive && s.Yields == m.Epoch && (d.v.Data == NoData || s.Data == DataUpToDate && d.v.Mirrored != Down)
+		with = with || p.alive && s.Yields == m.Epoch && d.v.Data != DataAlone && (d.v.Data == NoData || s.Data == DataUpToDate && d.v.Mirrored != Down)
 		silent = silent && p.suspect
 	}
 	m.settled.keep(with, d.now)
 	m.apart.keep(!with, d.now)
 	switch alone := !d.rec.SoloSince.IsZero(); {
-	case !alone && (silent || m.apart.since(d.now, d.t.Silence)):
+	// Data that has lost its other copy is frozen until the voters know of it: see word.
+	case !alone && (silent || m.apart.since(d.now, d.t.Silence) || d.v.Data == DataAlone):
 		d.solo()
 	case alone && m.settled.since(d.now, d.t.Silence):
 		d.rec.SoloSince = time.Time{}

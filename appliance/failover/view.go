@@ -25,9 +25,13 @@ type View struct {
 	Data          Data
 	// Mirrored: what this head writes to its data reaches the other head's copy now. Unknown where the data engine cannot say.
 	Mirrored Reading
-	Services Services
-	Gate     Gate
-	Operator Operator
+	// DataLost is since when this head's copy has no connection to the other one; it counts while Data is DataAlone.
+	DataLost Instant
+	// DataPrimary: this head's copy is the one that is written to already.
+	DataPrimary bool
+	Services    Services
+	Gate        Gate
+	Operator    Operator
 	// Wall is the time of day, for Record.SoloSince alone: nothing is decided by it.
 	Wall time.Time
 }
@@ -146,6 +150,10 @@ type Authority struct {
 	Owned   Epoch
 	Solo    time.Time
 	Refused string // why the last asking was refused, in words; empty: it was not
+	// SoloKnown is when the newest renewal was sent with which a quorum acknowledged the owner's SoloSince of now, counting
+	// only witnesses that were there while the other copy of the data was last connected, and that have not restarted since:
+	// those that have may have forgotten who owned meanwhile. 0: there is none.
+	SoloKnown Instant
 }
 
 // FencingState is how far the fencing of a peer is.
@@ -177,13 +185,14 @@ const (
 	DataOutdated             // known to be older
 	DataUnknown              // cannot be read
 	DataDiverged             // both sides wrote
+	DataAlone                // up to date, to be written to, and not connected to the other copy
 )
 
 // MayClaim is R5: data that is not up to date never claims.
-func (d Data) MayClaim() bool { return d == NoData || d == DataUpToDate }
+func (d Data) MayClaim() bool { return d == NoData || d == DataUpToDate || d == DataAlone }
 
 func (d Data) String() string {
-	return [...]string{"none", "up to date", "syncing", "outdated", "unknown", "diverged"}[min(d, 5)]
+	return [...]string{"none", "up to date", "syncing", "outdated", "unknown", "diverged", "alone"}[min(d, 6)]
 }
 
 // Services is how the ordered services and the data of this head stand.

@@ -66,7 +66,7 @@ func drawSaid(t *rapid.T) failover.Said {
 		Phase:  failover.Phase(rapid.IntRange(0, int(failover.Quarantine)).Draw(t, "phase")),
 		Acting: below("acting"), Released: below("released"), Yields: below("yields"),
 		For:    rapid.IntRange(-1, failover.MaxHeads-1).Draw(t, "for"),
-		Data:   failover.Data(rapid.IntRange(0, int(failover.DataDiverged)).Draw(t, "data")),
+		Data:   failover.Data(rapid.IntRange(0, int(failover.DataAlone)).Draw(t, "data")),
 		Uplink: failover.Reading(rapid.IntRange(0, int(failover.Down)).Draw(t, "uplink")), Unhealthy: rapid.Bool().Draw(t, "unhealthy"),
 		Leaving: rapid.Bool().Draw(t, "leaving"),
 	}

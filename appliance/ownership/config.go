@@ -195,12 +195,9 @@ func (c Config) arbiter() failover.AuthorityKind {
 
 // policy is what Decide is to follow.
 func (c Config) policy() failover.Policy {
-	p := failover.Policy{Timing: failover.Normal(), AloneAtBoot: c.document.AloneAtBoot, Loss: failover.Available}
+	p := failover.Policy{Timing: failover.Normal(), AloneAtBoot: c.document.AloneAtBoot, Loss: lossOf(c.document)}
 	if c.document.Profile == configuration.ProfileFast {
 		p.Timing = failover.Fast()
-	}
-	if c.document.Loss == configuration.LossSafe {
-		p.Loss = failover.Safe
 	}
 	if c.document.BootWait > 0 {
 		p.Timing.JoinWait = c.document.BootWait
@@ -238,7 +235,7 @@ func (c Config) ServiceNames() ([]string, error) {
 		return nil, err
 	}
 	var names []string
-	for _, s := range doc.Services {
+	for _, s := range doc.AllServices() {
 		names = append(names, s.Name)
 	}
 	return names, nil

@@ -67,6 +67,7 @@ type Daemon struct {
 	started  bool   // a decision was performed
 	dog      dog
 
+	data      dataState
 	prepared  *vip.VIP // whose addresses are there, behind the gate
 	bridge    *bridge  // nil: none is crossed
 	shutFor   *vip.VIP // whose gate was shut by us

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"masthead/appliance/configuration"
+	"masthead/appliance/data"
 	"masthead/appliance/failover"
 	"masthead/appliance/fence"
 	"masthead/appliance/heartbeat"
@@ -32,6 +33,8 @@ type parts struct {
 	judge     part[judge, judgeConfig]
 	vip       part[*vip.VIP, vipConfig]
 	fencer    part[*fence.Fencer, fenceConfig]
+	data      part[*data.Set, dataConfig]
+	dataNow   atomic.Pointer[data.Set] // for services, which run beside the loop
 	monitors  part[*monitor.Set, monitorConfig]
 	mailer    part[*monitor.Mailer, monitor.Mail]
 	services  *service.Group
@@ -141,6 +144,8 @@ func (p *parts) apply(c Config) {
 	}
 	p.fencer = remake(p, p.fencer, "fence", fenceConfigOf(c), nil, p.makeFencer)
 	p.mailer = remake(p, p.mailer, "mail", c.document.Mail, p.reloadMailer, p.makeMailer)
+	p.applyData(c)
+	p.dataNow.Store(p.data.it)
 	said := p.wishes.set(c.Wishes)
 	p.d.troubled("services", p.applyServices(c))
 	if g := p.services; g != nil && len(said) > 0 {
@@ -155,7 +160,7 @@ func (p *parts) apply(c Config) {
 // close ends all parts. The gate stays as it is: an orderly end has shut it before, and another end must leave it to the
 // next run of the daemon.
 func (p *parts) close() {
-	for _, r := range []*running{p.monitors.run, p.runs, p.fencer.run, p.vip.run, p.judge.run, p.heartbeat.run, p.mailer.run} {
+	for _, r := range []*running{p.monitors.run, p.runs, p.data.run, p.fencer.run, p.vip.run, p.judge.run, p.heartbeat.run, p.mailer.run} {
 		r.stop()
 	}
 }
@@ -323,8 +328,8 @@ func (p *parts) monitorsOf(c monitorConfig) monitor.Config {
 // applyServices starts the group of services, or gives it the new ones.
 func (p *parts) applyServices(c Config) error {
 	conf := service.Config{
-		Services: c.document.Services, Domains: c.document.Domains, Self: c.Self, Heads: c.names(), Wish: p.wishes.of,
-		Addresses: ownAddresses{c.document.Addresses()}, Owner: p.d.history.owner, Gen: p.d.history.gen, Now: p.d.now, Log: p.d.log,
+		Services: c.document.AllServices(), Domains: c.document.Domains, Self: c.Self, Heads: c.names(), Wish: p.wishes.of,
+		Volumes: volumes{p}, Addresses: ownAddresses{c.document.Addresses()}, Owner: p.d.history.owner, Gen: p.d.history.gen, Now: p.d.now, Log: p.d.log,
 		Event: p.teller("service"), Record: p.d.runFile("services.json"), Disable: p.mailDisabled,
 	}
 	if p.services != nil {

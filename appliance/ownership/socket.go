@@ -61,6 +61,12 @@ func (d *Daemon) handler() http.Handler {
 	handle("POST "+wire.PathOwnerOff+"{head}", d.serveOff)
 	handle("GET "+wire.PathOwnerEvents, d.serveEvents)
 	handle("POST "+wire.PathOwnerReload, d.serveReload)
+	handle("GET "+wire.PathOwnerData, d.serveData)
+	handle("POST "+wire.PathOwnerVolume+"{volume}", d.serveDataChange)
+	handle("POST "+wire.PathOwnerAsk, d.serveDataAsk)
+	handle("GET "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshots, d.serveSnapshots)
+	handle("POST "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshots, d.serveSnapshotChange)
+	handle("GET "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshotDiff+"{snapshot}", d.serveSnapshotDiff)
 	return mux
 }
 

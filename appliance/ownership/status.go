@@ -67,6 +67,9 @@ func (d *Daemon) status() wire.OwnerStatus {
 	if d.parts.fencer.made {
 		s.Fences = d.parts.fencer.it.States()
 	}
+	if set := d.parts.dataNow.Load(); set != nil {
+		s.Volumes = set.Volumes()
+	}
 	why := d.last.Why
 	s.Why = wire.OwnerWhy{Phase: d.memory.Phase.String(), Since: d.at(d.memory.Since), Summary: why.Summary, For: why.For, Against: why.Against, Try: why.Try}
 	for part, text := range d.trouble {

@@ -20,8 +20,10 @@ func (d *Daemon) step() (idle bool) {
 		return true
 	}
 	now := d.now()
-	decision := failover.Decide(d.view(now), now)
+	view := d.view(now)
+	decision := failover.Decide(view, now)
 	d.perform(decision, now)
+	d.performData(decision, &view)
 	p := decision.Memory.Phase
 	return !p.Holds() && decision.Services == failover.Stop && d.services() == failover.ServicesStopped && !decision.Gate.Open
 }
@@ -63,6 +65,7 @@ func (d *Daemon) view(now failover.Instant) failover.View {
 		v.Authority = d.bridged(d.parts.judge.it.Authority(), now)
 		v.Memory, v.Record.Epoch = d.memory, max(v.Record.Epoch, d.record.Record().Epoch)
 	}
+	d.viewData(&v)
 	if d.parts.vip.made {
 		d.viewVIP(&v)
 	} else if d.last.Gate.Open {
@@ -281,10 +284,12 @@ func (d *Daemon) owner() string {
 }
 
 // heard tells whether a head was heard lately on any link.
-func (d *Daemon) heard(id int) bool {
+func (d *Daemon) heard(id int) bool { return d.heardWithin(id, onlineFor) }
+
+func (d *Daemon) heardWithin(id int, within failover.Instant) bool {
 	now := d.now()
 	return slices.ContainsFunc(d.parts.heartbeat.it.Links(), func(l linkState) bool {
-		return l.Peer == id && l.Heard >= 0 && now-l.Heard < onlineFor
+		return l.Peer == id && l.Heard >= 0 && now-l.Heard < within
 	})
 }
 

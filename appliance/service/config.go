@@ -71,6 +71,7 @@ type Resource struct {
 	Script       *Script       `yaml:"script,omitempty" json:"script,omitempty"`
 	OCF          *OCF          `yaml:"ocf,omitempty" json:"ocf,omitempty"`
 	Filesystem   *Filesystem   `yaml:"filesystem,omitempty" json:"filesystem,omitempty"`
+	Data         *Data         `yaml:"data,omitempty" json:"data,omitempty"`
 	StartTimeout time.Duration `yaml:"start_timeout,omitempty" json:"start_timeout,omitempty"`
 	StopTimeout  time.Duration `yaml:"stop_timeout,omitempty" json:"stop_timeout,omitempty"`
 	CheckTimeout time.Duration `yaml:"check_timeout,omitempty" json:"check_timeout,omitempty"`
@@ -118,6 +119,22 @@ type Filesystem struct {
 	KeepUsers bool `yaml:"keep_users,omitempty" json:"keep_users,omitempty"`
 }
 
+// Data is a replicated volume of the cluster: it is written to on this head while the service runs, with its file system and
+// its folders mounted.
+type Data struct {
+	Volume string `yaml:"volume" json:"volume"`
+}
+
+// Volumes are the replicated volumes of a cluster. Its methods block until it is done, or ctx ends.
+type Volumes interface {
+	Promote(ctx context.Context, volume string) error // to be written to here
+	Demote(ctx context.Context, volume string) error
+	Primary(volume string) (bool, error) // whether it is
+	// Mounts are the file systems of a volume in their order; Prepare is called when the first is mounted.
+	Mounts(volume string) []Filesystem
+	Prepare(ctx context.Context, volume string) error
+}
+
 // Addresses adds and removes the addresses of services, behind the same gate as the cluster's own, which is to be open for
 // those alone that Group.Answering gives. Add of one that is there and Remove of one that is not succeed.
 type Addresses interface {
@@ -135,6 +152,7 @@ type Config struct {
 	// Disable is told that Recovery has disabled a service here, once; States says so until somebody wishes something else.
 	Disable   func(service, reason string)
 	Addresses Addresses     // nil: no service may have an IP
+	Volumes   Volumes       // nil: none may have data
 	Owner     func() string // the owner, for MASTHEAD_OWNER, while that is not this head; nil: not known
 	Gen       func() uint64 // the cluster's generation, for MASTHEAD_CLUSTER_GEN; nil: 0
 	Record    string        // file; empty: DefaultRecord
@@ -148,6 +166,7 @@ func (r Resource) Kind() string {
 	kind, n := "", 0
 	for name, set := range map[string]bool{
 		"ip": r.IP != nil, "unit": r.Unit != nil, "script": r.Script != nil, "ocf": r.OCF != nil, "filesystem": r.Filesystem != nil,
+		"data": r.Data != nil,
 	} {
 		if set {
 			kind, n = name, n+1

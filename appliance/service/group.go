@@ -141,7 +141,7 @@ func (g *Group) turn(ctx context.Context) time.Duration {
 		}
 	}
 	world := g.world
-	world.addresses = g.cfg.Addresses
+	world.addresses, world.volumes = g.cfg.Addresses, g.cfg.Volumes
 	var jobs []func()
 	for _, a := range begin {
 		op, cancel := context.WithCancelCause(ctx)

@@ -44,6 +44,7 @@ type job struct {
 type world struct {
 	run       runner
 	addresses Addresses
+	volumes   Volumes
 	links     links
 	systemd   func() bool // the machine runs it
 	log       *slog.Logger
@@ -101,6 +102,8 @@ func (w world) resource(j job) resource {
 		return commands{w, *r.Script, j.env}
 	case r.OCF != nil:
 		return newOCF(w, j)
+	case r.Data != nil:
+		return volume{w, r.Data.Volume, j.env}
 	default:
 		return filesystem{w, *r.Filesystem, j.env}
 	}

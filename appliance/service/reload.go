@@ -116,6 +116,8 @@ func (r Resource) identity() string {
 		return fmt.Sprintf("script %q %q %q", r.Script.File, r.Script.Args, r.Script.Start)
 	case r.OCF != nil:
 		return fmt.Sprintf("ocf %s %v", r.OCF.Agent, r.OCF.Params)
+	case r.Data != nil:
+		return "data " + r.Data.Volume
 	case r.Filesystem != nil:
 		return "filesystem " + filepath.Clean(r.Filesystem.Path)
 	}

@@ -117,7 +117,7 @@ func invalidResources(s Service) (errs []error) {
 		}
 		kind := r.Kind()
 		if kind == "" {
-			bad("kind", "", "needs exactly one of ip, unit, script, ocf, filesystem", "script: {file: /etc/init.d/NAME}")
+			bad("kind", "", "needs exactly one of ip, unit, script, ocf, filesystem, data", "script: {file: /etc/init.d/NAME}")
 			continue
 		}
 		if r.Name != "" && !nameForm.MatchString(r.Name) {
@@ -171,6 +171,10 @@ func (r Resource) invalid(bad func(field, value, reason, fix string)) {
 		if r.OCF.Depth < 0 {
 			bad("ocf.depth", fmt.Sprint(r.OCF.Depth), "is negative", "depth: 10")
 		}
+	case r.Data != nil:
+		if r.Data.Volume == "" {
+			bad("data.volume", "", "is missing", "data: {volume: NAME}")
+		}
 	case r.Filesystem != nil:
 		f := r.Filesystem
 		if f.Device == "" {
@@ -205,6 +209,8 @@ func (r Resource) Label() string {
 		return filepath.Base(cmp.Or(name, "script"))
 	case r.OCF != nil:
 		return r.OCF.Agent[strings.LastIndexAny(r.OCF.Agent, ":/")+1:]
+	case r.Data != nil:
+		return r.Data.Volume
 	case r.Filesystem != nil:
 		return r.Filesystem.Path
 	}

@@ -47,7 +47,7 @@ func TestValidate(t *testing.T) {
 				{Filesystem: &Filesystem{Device: "/dev/sda1", Path: "/"}}, {IP: &IP{}}, {Unit: &Unit{Name: "x"}, IP: &address},
 			}}},
 			want: []string{
-				`service web: resource resource: kind "": needs exactly one of ip, unit, script, ocf, filesystem`,
+				`service web: resource resource: kind "": needs exactly one of ip, unit, script, ocf, filesystem, data`,
 				`service web: resource --now: unit.name "--now": is no name of a unit`,
 				`service web: resource script: script "": needs a file, or a command to start`,
 				`service web: resource httpd: script.file "httpd": is no absolute path`,
@@ -55,7 +55,7 @@ func TestValidate(t *testing.T) {
 				`service web: resource /: filesystem.path "/": is no absolute path below the root`,
 				`service web: resource /: filesystem.type "": is missing`,
 				`service web: resource invalid IP: ip.address "": is missing, or has no prefix length`,
-				`service web: resource 10.1.4.150: kind "": needs exactly one of ip, unit, script, ocf, filesystem`,
+				`service web: resource 10.1.4.150: kind "": needs exactly one of ip, unit, script, ocf, filesystem, data`,
 			},
 		},
 		{

@@ -17,6 +17,7 @@ func TestIdentity(t *testing.T) {
 		{"masthead", 1, isInit}, // rdinit= by whatever name
 		{images.RunInit, 1, isSecondInit},
 		{"@masthead-rootd", 50, isRootServer},
+		{"/run/masthead/owner/masthead-drbd", 50, isDRBDHandler},
 		{"/bin/ls", 50, runsTool},
 		{"sh", 50, runsTool},
 		{"bin/masthead", 50, isCommand},

@@ -34,6 +34,8 @@ func start(args []string) int {
 		return rootServer()
 	case isTrialGuard:
 		return report(os.Stderr, slot.Guard(args))
+	case isDRBDHandler:
+		return drbdHandler(args[1:])
 	case runsTool:
 		return runTool(tool, args)
 	}
@@ -46,12 +48,13 @@ func start(args []string) int {
 type role int
 
 const (
-	isCommand    role = iota
-	isInit            // PID 1 in the initramfs
-	isSecondInit      // PID 1 in a root without an init of its own
-	isRootServer      // the process behind the root's block device
-	isTrialGuard      // the process that ends a trial of a new image
-	runsTool          // a tool of a minimal image, by its name
+	isCommand     role = iota
+	isInit             // PID 1 in the initramfs
+	isSecondInit       // PID 1 in a root without an init of its own
+	isRootServer       // the process behind the root's block device
+	isTrialGuard       // the process that ends a trial of a new image
+	isDRBDHandler      // called by the kernel's DRBD
+	runsTool           // a tool of a minimal image, by its name
 )
 
 // identity tells the role from the name that the program was started by and its process number.
@@ -66,6 +69,8 @@ func identity(argv0 string, pid int, isTool bool) role {
 		return isRootServer
 	case name == slot.GuardName:
 		return isTrialGuard
+	case name == images.DRBDHandler:
+		return isDRBDHandler
 	case isTool:
 		return runsTool
 	}

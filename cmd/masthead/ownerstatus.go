@@ -48,6 +48,9 @@ func (a *app) printOwner(s wire.OwnerStatus, now time.Time) error {
 			fmt.Fprintf(w, " %s (%s)\t%s\t%s\t%s\t%d\t%d\n", l.Name, l.Kind, l.Peer, linkText(l), orDash(l.HeardUs), l.Missed, l.Forged)
 		}
 	}
+	if len(s.Volumes) > 0 {
+		printVolumes(w, s.Volumes)
+	}
 	if len(s.Fences) > 0 {
 		printFences(w, s.Fences, now)
 	}

@@ -1,0 +1,160 @@
+package data
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Defaults of what the configuration leaves open.
+const (
+	DefaultDevice = "/dev/disk/by-partlabel/masthead-data" // the last partition of an installed head
+	DefaultPort   = 7788                                   // of the first volume; the others have the next ones
+)
+
+// File systems that a volume can have.
+const (
+	Btrfs = "btrfs" // the default: it has snapshots
+	Ext4  = "ext4"
+)
+
+// Volume is one replicated block device, the file system on it, and the folders that live there.
+type Volume struct {
+	Name string `yaml:"name" json:"name"`
+	// Device is what holds a head's copy. Left out: the partition masthead-data.
+	Device string `yaml:"device,omitempty" json:"device,omitempty"`
+	// Devices are those of the heads where it is another one.
+	Devices map[string]string `yaml:"devices,omitempty" json:"devices,omitempty"`
+	// Size is how much of the device is used: 512M, 20G. Left out: all that both copies have.
+	Size       string   `yaml:"size,omitempty" json:"size,omitempty"`
+	Filesystem string   `yaml:"filesystem,omitempty" json:"filesystem,omitempty"` // left out: btrfs
+	Options    []string `yaml:"options,omitempty" json:"options,omitempty"`       // to mount it with
+	// Folders are the places in the file system of the owner whose contents are on the volume: /srv, /var/lib/mysql.
+	Folders []string `yaml:"folders,omitempty" json:"folders,omitempty"`
+	Port    uint16   `yaml:"port,omitempty" json:"port,omitempty"` // TCP; left out: 7788 and up
+	// ResyncRate is the most that a resync may take of the network and the disks: 50M is 50 MiB a second. Left out: 100M.
+	ResyncRate string     `yaml:"resync_rate,omitempty" json:"resync_rate,omitempty"`
+	Snapshots  []Schedule `yaml:"snapshots,omitempty" json:"snapshots,omitempty"`
+}
+
+// Problem is one thing in the configuration that cannot be.
+type Problem struct {
+	Index                int // of the volume
+	Field, Value, Reason string
+}
+
+func (p *Problem) Error() string {
+	return fmt.Sprintf("data[%d].%s %q: %s", p.Index, p.Field, p.Value, p.Reason)
+}
+
+var (
+	// nameForm: names appear in DRBD's file, in paths and on command lines.
+	nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+	sizeForm = regexp.MustCompile(`^[1-9][0-9]{0,9}[KMGT]?$`)
+	// optionForm is what mount(2) can take in one word.
+	optionForm = regexp.MustCompile(`^[A-Za-z0-9_.=:/%-]+$`)
+)
+
+// kept are folders that a volume cannot take the place of: the machine itself lives there.
+var kept = []string{"/", "/proc", "/sys", "/dev", "/run", "/boot", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/var", "/tmp", "/var/lib", "/var/lib/masthead"}
+
+// Check gives all that is wrong with the volumes of a cluster.
+func Check(volumes []Volume) (all []*Problem) {
+	names, folders, ports := map[string]bool{}, map[string]string{}, map[uint16]string{}
+	for i, v := range volumes {
+		bad := func(field, value, reason string) { all = append(all, &Problem{i, field, value, reason}) }
+		switch {
+		case !nameForm.MatchString(v.Name):
+			bad("name", v.Name, "want lower-case letters, digits and -, 32 at most")
+		case names[v.Name]:
+			bad("name", v.Name, "is there twice")
+		}
+		names[v.Name] = true
+		for _, head := range slices.Sorted(maps.Keys(v.Devices)) {
+			if !filepath.IsAbs(v.Devices[head]) {
+				bad("devices."+head, v.Devices[head], "want a path: /dev/vdb")
+			}
+		}
+		if v.Device != "" && !deviceForm.MatchString(v.Device) {
+			bad("device", v.Device, "want a path: /dev/vdb")
+		}
+		if v.Size != "" && !sizeForm.MatchString(v.Size) {
+			bad("size", v.Size, "want a number and K, M, G or T")
+		}
+		if v.ResyncRate != "" && !sizeForm.MatchString(v.ResyncRate) {
+			bad("resync_rate", v.ResyncRate, "want a number and K, M or G")
+		}
+		if fs := v.filesystem(); fs != Btrfs && fs != Ext4 {
+			bad("filesystem", v.Filesystem, "want btrfs or ext4")
+		}
+		for j, o := range v.Options {
+			if !optionForm.MatchString(o) {
+				bad(fmt.Sprintf("options[%d]", j), o, "is no option of mount")
+			}
+		}
+		port := v.port(i)
+		if other, ok := ports[port]; ok {
+			bad("port", fmt.Sprint(port), "is that of volume "+other)
+		}
+		ports[port] = v.Name
+		for j, f := range v.Folders {
+			field := fmt.Sprintf("folders[%d]", j)
+			switch {
+			case !filepath.IsAbs(f) || filepath.Clean(f) != f || strings.ContainsAny(f, "\n\t\\"):
+				bad(field, f, "want a path from the root: /srv")
+				continue
+			case slices.Contains(kept, f) || under(f, "/run") || under(f, "/proc") || under(f, "/sys") || under(f, "/dev") || under(f, "/var/lib/masthead"):
+				bad(field, f, "belongs to the machine itself")
+			}
+			for other, volume := range folders {
+				if f == other || under(f, other) || under(other, f) {
+					bad(field, f, "and "+other+" of volume "+volume+" lie in one another")
+				}
+			}
+			folders[f] = v.Name
+		}
+		for j, s := range v.Snapshots {
+			if why := s.problem(); why != "" {
+				bad(fmt.Sprintf("snapshots[%d]", j), s.Every, why)
+			} else if v.filesystem() != Btrfs {
+				bad(fmt.Sprintf("snapshots[%d]", j), s.Every, "snapshots need the file system btrfs")
+			}
+		}
+	}
+	return all
+}
+
+var deviceForm = regexp.MustCompile(`^/[A-Za-z0-9_./:=@+-]+$`)
+
+// under reports whether path lies below folder.
+func under(path, folder string) bool {
+	return strings.HasPrefix(path, strings.TrimSuffix(folder, "/")+"/")
+}
+
+func (v Volume) filesystem() string {
+	if v.Filesystem == "" {
+		return Btrfs
+	}
+	return v.Filesystem
+}
+
+func (v Volume) port(index int) uint16 {
+	if v.Port != 0 {
+		return v.Port
+	}
+	return DefaultPort + uint16(index)
+}
+
+// device is what holds the copy of a head.
+func (v Volume) device(head string) string {
+	if d := v.Devices[head]; d != "" {
+		return d
+	}
+	if v.Device != "" {
+		return v.Device
+	}
+	return DefaultDevice
+}

@@ -1,0 +1,53 @@
+package data
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestCheck(t *testing.T) {
+	tests := []struct {
+		name    string
+		volumes []Volume
+		want    []string // field: reason
+	}{
+		{"none", nil, nil},
+		{"the least", []Volume{{Name: "data"}}, nil},
+		{"two", []Volume{{Name: "data", Folders: []string{"/srv"}}, {Name: "mail", Folders: []string{"/var/mail"}, Device: "/dev/sdb", Filesystem: "ext4"}}, nil},
+		{"names", []Volume{{Name: "Data"}, {Name: "a"}, {Name: "a"}}, []string{
+			"data[0].name: want lower-case letters, digits and -, 32 at most", "data[2].name: is there twice",
+		}},
+		{"folders", []Volume{{Name: "data", Folders: []string{"srv", "/", "/run/x", "/srv", "/srv/a", "/var/lib/masthead/x"}}}, []string{
+			"data[0].folders[0]: want a path from the root: /srv", "data[0].folders[1]: belongs to the machine itself", "data[0].folders[2]: belongs to the machine itself",
+			"data[0].folders[2]: and / of volume data lie in one another", "data[0].folders[3]: and / of volume data lie in one another",
+			"data[0].folders[4]: and /srv of volume data lie in one another", "data[0].folders[4]: and / of volume data lie in one another",
+			"data[0].folders[5]: belongs to the machine itself", "data[0].folders[5]: and / of volume data lie in one another",
+		}},
+		{"ports", []Volume{{Name: "a", Port: 7789}, {Name: "b"}}, []string{"data[1].port: is that of volume a"}},
+		{"values", []Volume{{Name: "a", Device: "vdb", Size: "1 G", Filesystem: "zfs", Options: []string{"a b"}, ResyncRate: "fast"}}, []string{
+			"data[0].device: want a path: /dev/vdb", "data[0].size: want a number and K, M, G or T", "data[0].resync_rate: want a number and K, M or G",
+			"data[0].filesystem: want btrfs or ext4", "data[0].options[0]: is no option of mount",
+		}},
+		{"snapshots", []Volume{{Name: "a", Filesystem: "ext4", Snapshots: []Schedule{{"1h", 24}, {"1s", 2}, {"1h", 0}, {"often", 1}}}}, []string{
+			"data[0].snapshots[0]: snapshots need the file system btrfs", "data[0].snapshots[1]: want a minute or more", "data[0].snapshots[2]: keep: want 1 or more",
+			"data[0].snapshots[3]: want a time: 15m, 1h, 24h",
+		}},
+	}
+	for _, tt := range tests {
+		var got []string
+		for _, p := range Check(tt.volumes) {
+			got = append(got, "data["+string(rune('0'+p.Index))+"]."+p.Field+": "+p.Reason)
+		}
+		sortStrings := cmp.Transformer("set", func(s []string) map[string]int {
+			m := map[string]int{}
+			for _, x := range s {
+				m[x]++
+			}
+			return m
+		})
+		if diff := cmp.Diff(tt.want, got, sortStrings); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}

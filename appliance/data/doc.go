@@ -1,0 +1,8 @@
+// Package data keeps the replicated data of a cluster: block devices that DRBD mirrors between two heads, each written to
+// by the owner alone.
+//
+// What is to be done next (Next), how a copy stands (Copy.Reading) and what the kernel is told when it asks whether the other
+// head may still write (Answer) are pure functions of what DRBD and the owner daemon say. Set performs them, by drbdadm and
+// drbdsetup. Who owns is decided elsewhere, and so is the word that lets an owner write without the other copy
+// (failover.Word). File systems are mounted by package service.
+package data

@@ -1,0 +1,165 @@
+package data
+
+import "masthead/appliance/failover"
+
+// View is what the owner daemon knows, as far as a copy is concerned.
+type View struct {
+	Record failover.Record // on this head's disk
+	// Known is the highest epoch that anybody is known to know: an owner that this head has heard nothing of may have it.
+	Known failover.Epoch
+	// Peer is the other head with a copy; zero: none is configured.
+	Peer PeerView
+	// Elsewhere: another head is known to have, or to have had, data of this volume. A blank copy here is an old one then.
+	Elsewhere bool
+	Word      failover.Word
+	Now       failover.Instant
+}
+
+// PeerView is the other head as the heartbeats show it.
+type PeerView struct {
+	Name  string
+	Alive bool             // heard lately
+	Heard failover.Instant // when last
+	Said  failover.Said
+}
+
+// Note is what a head remembers of its copy for as long as it is up.
+type Note struct {
+	// Epoch: under this epoch's owner the copy was last connected, or written to. What another owner wrote later it lacks.
+	Epoch failover.Epoch `json:"epoch"`
+	// Diverged: DRBD found that both copies were written to by themselves.
+	Diverged bool `json:"diverged,omitempty"`
+}
+
+// Disk states of DRBD.
+const (
+	upToDate     = "UpToDate"
+	consistent   = "Consistent"
+	outdated     = "Outdated"
+	inconsistent = "Inconsistent"
+)
+
+// Roles of DRBD.
+const (
+	primary   = "Primary"
+	secondary = "Secondary"
+)
+
+// Look is all that is known of a copy.
+type Look struct {
+	Copy Copy
+	Note Note
+	Meta Meta
+	Want Want
+	Lost failover.Instant // since when it is not connected
+	// Tuned: the kernel has the options that the configuration says.
+	Tuned bool
+}
+
+// Meta is what is on a copy's device.
+type Meta uint8
+
+const (
+	MetaUnknown Meta = iota // nobody has looked yet, or it cannot be read
+	MetaBlank               // nothing at all
+	MetaForeign             // something else than a copy: it is left alone
+	MetaNew                 // a copy that nothing was ever written to
+	MetaThere               // a copy
+)
+
+// Want is what is to become of a copy.
+type Want uint8
+
+const (
+	WantNothing   Want = iota // what it is: the daemon has just started
+	WantSecondary             // follow
+	WantPrimary               // be written to
+)
+
+// writes: it is written to here, or is to be.
+func (l Look) writes() bool { return l.Copy.Role == primary || l.Want == WantPrimary }
+
+// Reading is how the copy stands, for the decision who owns.
+func (l Look) Reading(v View) failover.Data {
+	c := l.Copy
+	if l.Note.Diverged && c.Role != primary {
+		return failover.DataDiverged
+	}
+	if !c.There {
+		if l.Meta == MetaBlank {
+			return l.blank(v)
+		}
+		return failover.DataUnknown
+	}
+	switch c.Disk {
+	case upToDate:
+	case inconsistent:
+		if l.Meta == MetaNew && !c.Syncing() {
+			return l.blank(v)
+		}
+		return failover.DataSyncing
+	case outdated:
+		return failover.DataOutdated
+	default: // Consistent, after a boot: nobody knows what the other has done meanwhile. Or no disk
+		return failover.DataUnknown
+	}
+	switch {
+	case c.Connected():
+		return failover.DataUpToDate
+	case l.writes():
+		return failover.DataAlone
+	case c.PeerDisk == outdated, c.PeerDisk == inconsistent:
+		return failover.DataUpToDate // it wrote alone, and DRBD remembers
+	case v.Peer.Name == "":
+		return failover.DataUpToDate // the only one
+	case l.Note.Epoch < max(v.Record.Epoch, v.Known):
+		return failover.DataUnknown // another head has owned since, and this copy was not connected
+	}
+	return failover.DataUpToDate
+}
+
+// blank is a copy that nothing was ever written to: as good as none, unless others have written to theirs.
+func (l Look) blank(v View) failover.Data {
+	if v.Elsewhere || v.Record.DataUUID != "" {
+		return failover.DataOutdated
+	}
+	return failover.NoData
+}
+
+// HasData reports whether a head that says so has, or had, data of its own. One that says that its copy is outdated or
+// unknown may mean a blank one.
+func HasData(d failover.Data) bool {
+	switch d {
+	case failover.DataUpToDate, failover.DataAlone, failover.DataSyncing, failover.DataDiverged:
+		return true
+	}
+	return false
+}
+
+// Worst is what several volumes are together: a head without one of them is no owner.
+func Worst(all ...failover.Data) failover.Data {
+	order := []failover.Data{
+		failover.NoData, failover.DataUpToDate, failover.DataAlone, failover.DataSyncing, failover.DataOutdated, failover.DataUnknown, failover.DataDiverged,
+	}
+	worst := 0
+	for _, d := range all {
+		for i, o := range order {
+			if o == d {
+				worst = max(worst, i)
+			}
+		}
+	}
+	return order[worst]
+}
+
+// noted keeps the note of a copy.
+func (l Look) noted(v View) Note {
+	n, c := l.Note, l.Copy
+	if c.Disk == upToDate && (c.Connected() || c.Role == primary) {
+		n.Epoch = max(n.Epoch, v.Record.Epoch)
+	}
+	if c.Connected() && c.Replication != "Off" && c.Replication != "" {
+		n.Diverged = false
+	}
+	return n
+}

@@ -1,0 +1,50 @@
+package data
+
+import (
+	"time"
+
+	"masthead/node/wire"
+)
+
+// Volumes are the copies of this head for people.
+func (s *Set) Volumes() (all []wire.DataVolume) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.volumes {
+		c := v.look.Copy
+		out := wire.DataVolume{
+			Name: v.Name, Head: s.cfg.Self, State: v.look.Reading(s.view).String(), Role: c.Role, Connection: c.Connection, Disk: c.Disk,
+			Replication: c.Replication, Peer: s.view.Peer.Name, PeerRole: c.PeerRole, PeerDisk: c.PeerDisk, Frozen: c.Frozen(),
+			Size: c.Size << 10, OutOfSync: c.OutOfSync << 10, Generation: v.uuid, Verified: v.verified, Differences: v.differences << 10,
+			Device: v.device(s.cfg.Self), Folders: v.Folders, Trouble: v.trouble,
+		}
+		if out.Trouble == "" {
+			out.Trouble = s.trouble
+		}
+		switch {
+		case !s.ready:
+			out.State, out.Doing = "unknown", "DRBD has not said yet how it stands"
+		case v.step != Wait:
+			out.Doing = v.step.String()
+			if v.why != "" {
+				out.Doing += ": " + v.why
+			}
+		default:
+			out.Doing = v.why
+		}
+		if v.look.writes() && !c.Connected() {
+			out.Word = s.view.Word.How
+		}
+		if c.Syncing() {
+			out.Done, out.Rate, out.Remaining = v.pace.done(), v.pace.rate*(1<<10), v.pace.remaining().Round(time.Second).Seconds()
+			if c.Done >= 0 {
+				out.Done = max(out.Done, c.Done)
+			}
+		}
+		all = append(all, out)
+	}
+	return all
+}
+
+// Self is the head whose copies these are.
+func (s *Set) Self() string { return s.cfg.Self }

@@ -1,0 +1,119 @@
+package data
+
+import "masthead/appliance/failover"
+
+// Step is one thing to do to a volume.
+type Step uint8
+
+const (
+	Wait       Step = iota
+	Inspect         // look what is on the device
+	CreateMeta      // make a copy of a blank device
+	Up              // give it to the kernel
+	Attach
+	Connect
+	Disconnect // by force: the peer is dead, or acts as if
+	Promote
+	Create // the first promotion of all: nothing was ever written to either copy
+	Demote
+	Outdate // tell the own copy that it is the older one
+	Tune    // tell the kernel what the configuration says of a copy that it has from before
+)
+
+func (s Step) String() string {
+	return [...]string{"wait", "inspect", "create-md", "up", "attach", "connect", "disconnect", "primary", "primary --force", "secondary", "outdate", "disk-options"}[min(int(s), 11)]
+}
+
+// Next says what is to be done to a copy now, and why it waits if nothing is.
+func (l Look) Next(v View) (Step, string) {
+	c := l.Copy
+	if !c.There {
+		switch l.Meta {
+		case MetaUnknown:
+			return Inspect, "nobody has looked at the device yet"
+		case MetaBlank:
+			return CreateMeta, "the device is blank"
+		case MetaForeign:
+			return Wait, "the device holds something that is not ours"
+		}
+		return Up, ""
+	}
+	if c.Role == primary && l.Want == WantSecondary {
+		return Demote, ""
+	}
+	if c.Disk == "Diskless" {
+		return Attach, "" // a disk that failed stays detached until a person, or the next boot
+	}
+	alone := c.StandsAlone() && v.Peer.Name != ""
+	if c.Role != primary && l.Want == WantPrimary {
+		return l.promotion(v)
+	}
+	switch {
+	case alone && !l.Note.Diverged:
+		return Connect, ""
+	case c.Role != primary && !c.Connected() && c.Disk == upToDate && l.left(v):
+		return Outdate, v.Peer.Name + " owns the cluster and writes without this copy"
+	case l.Note.Diverged && c.Role != primary:
+		return Wait, "both copies were written to by themselves: a person says which one counts"
+	case !l.Tuned && c.Disk != "":
+		return Tune, ""
+	}
+	return Wait, ""
+}
+
+// left: the owner is heard to go on without this copy, later than this copy lost it, and this head agrees that it owns.
+func (l Look) left(v View) bool {
+	p := v.Peer
+	return p.Said.Phase.Holds() && p.Said.Data == failover.DataAlone && p.Heard > l.Lost &&
+		p.Said.Acting == v.Record.Epoch && v.Record.Owner == p.Name
+}
+
+// promotion is what makes a copy the one that is written to.
+func (l Look) promotion(v View) (Step, string) {
+	c, p := l.Copy, v.Peer
+	switch c.Disk {
+	case upToDate, consistent:
+	case inconsistent:
+		switch {
+		case l.Meta != MetaNew || c.Syncing():
+			return Wait, "its copy is not whole"
+		case p.Name == "" && !v.Elsewhere:
+			return Create, ""
+		case c.Connected() && c.PeerDisk == inconsistent:
+			// DRBD has compared them: had the other one anything, this one would be the target of a resync.
+			return Create, ""
+		}
+		return Wait, "the volume is new: it is made when the copy of " + p.Name + " is there too, or by `masthead data create`"
+	default:
+		return Wait, "its copy is " + c.Disk
+	}
+	switch {
+	case !c.Connected() || c.PeerRole == secondary && p.Alive:
+		return Promote, ""
+	case p.Alive && c.PeerRole == primary:
+		return Wait, p.Name + " still writes to its copy"
+	}
+	return Disconnect, p.Name + " is gone"
+}
+
+// Exit codes of DRBD's fence-peer handler (drbd.conf(5)). 5, "the peer is unreachable and assumed to be dead", is never
+// given: that nobody answers proves nothing.
+const (
+	ExitUnknown  = 1 // writes stay frozen
+	ExitOutdated = 4 // the other copy counts as older now
+	ExitPrimary  = 6 // the other one is primary, with more right: this copy is the older
+	ExitFenced   = 7 // the other machine is off, or cannot own before it has followed
+)
+
+// Answer is what DRBD is told when it asks whether the other head may still write.
+func Answer(w failover.Word) int {
+	switch {
+	case w.Yield:
+		return ExitPrimary
+	case w.Go && w.Outdated:
+		return ExitOutdated
+	case w.Go:
+		return ExitFenced
+	}
+	return ExitUnknown
+}

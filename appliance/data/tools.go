@@ -1,0 +1,150 @@
+package data
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Tools are the effects of a Set: the programs of drbd-utils and of file systems.
+type Tools struct {
+	// Run runs a program to its end and gives what it printed. It blocks; the end of ctx kills the program.
+	Run func(ctx context.Context, env []string, argv ...string) (out string, err error)
+	// Watch runs one and gives its output as it comes, until ctx ends.
+	Watch func(ctx context.Context, read func(io.Reader) error, argv ...string) error
+	// Filesystem names what a device has; empty: none.
+	Filesystem func(device string) (string, error)
+}
+
+// toolTime bounds a change: DRBD asks the peer, and the fence-peer handler the owner daemon.
+const toolTime = 20 * time.Second
+
+// programs is where distributions have drbd-utils and mkfs.
+const programs = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+
+func runTool(ctx context.Context, env []string, argv ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, toolTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append([]string{programs, "LC_ALL=C.UTF-8"}, env...)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	return string(out), toolError(argv, string(out), err)
+}
+
+func toolError(argv []string, out string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		return &missing{argv[0]}
+	}
+	if text := lastLines(out); text != "" {
+		err = fmt.Errorf("%w: %s", err, text)
+	}
+	return fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
+}
+
+// missing is a program that is not there.
+type missing struct{ program string }
+
+func (m *missing) Error() string { return m.program + " is not installed on this head" }
+
+// Try names the package, which is the program's way into the image.
+func (m *missing) Try() string {
+	switch {
+	case strings.HasPrefix(m.program, "drbd"):
+		return "add the package drbd-utils to the image of the heads"
+	case strings.Contains(m.program, "btrfs"):
+		return "add the package btrfs-progs to the image of the heads"
+	}
+	return "add it to the image of the heads"
+}
+
+// lastLines is what of a program's output says why it failed.
+func lastLines(out string) string {
+	lines := strings.FieldsFunc(out, func(r rune) bool { return r == '\n' || r == '\r' })
+	return strings.Join(lines[max(0, len(lines)-3):], "; ")
+}
+
+func watchTool(ctx context.Context, read func(io.Reader) error, argv ...string) error {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = []string{programs, "LC_ALL=C.UTF-8"}
+	var problems bytes.Buffer
+	cmd.Stderr = &problems
+	cmd.WaitDelay = time.Second
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return toolError(argv, "", err)
+	}
+	err = read(out)
+	if err != nil {
+		_ = cmd.Process.Kill() // it may write on for ever
+	}
+	return errors.Join(err, toolError(argv, problems.String(), cmd.Wait()))
+}
+
+// blankEnds is how much of a device's beginning and end is looked at: DRBD's own data for devices up to some TiB, and what
+// file systems, partition tables and volume managers are known by, lie there.
+const blankEnds = 1 << 20
+
+// blank reports whether there is nothing on a device, as far as its ends show.
+func blank(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, fmt.Errorf("look at the device: %w", err)
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return false, fmt.Errorf("look at the device %s: %w", path, err)
+	}
+	buf := make([]byte, min(blankEnds, size))
+	for _, at := range []int64{0, size - int64(len(buf))} {
+		if _, err := f.ReadAt(buf, at); err != nil {
+			return false, fmt.Errorf("look at the device %s: %w", path, err)
+		}
+		if len(bytes.Trim(buf, "\x00")) > 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// magics are what a file system is known by, and where (linux/btrfs_tree.h, linux/magic.h). A takeover has no time for blkid.
+var magics = []struct {
+	name  string
+	at    int64
+	bytes string
+}{
+	{Btrfs, 0x10040, "_BHRfS_M"},
+	{Ext4, 0x438, "\x53\xef"},
+}
+
+// filesystemOn names the file system on a device; empty: none that is known here.
+func filesystemOn(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("look at the device: %w", err)
+	}
+	defer f.Close()
+	for _, m := range magics {
+		have := make([]byte, len(m.bytes))
+		if _, err := f.ReadAt(have, m.at); err != nil {
+			return "", fmt.Errorf("look at the device %s: %w", path, err)
+		}
+		if string(have) == m.bytes {
+			return m.name, nil
+		}
+	}
+	return "", nil
+}

@@ -1,0 +1,59 @@
+package data
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// What mkfs makes is known again, and no device that holds something is called blank.
+func TestFilesystemOn(t *testing.T) {
+	for want, argv := range map[string][]string{"": nil, Btrfs: {"mkfs.btrfs", "-q"}, Ext4: {"mkfs.ext4", "-q", "-F"}} {
+		path := filepath.Join(t.TempDir(), "disk")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Truncate(200 << 20); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if argv != nil {
+			if _, err := exec.LookPath(argv[0]); err != nil {
+				if os.Getenv("MASTHEAD_REQUIRE") != "" {
+					t.Fatal(err)
+				}
+				t.Skipf("%v: install btrfs-progs, e2fsprogs", err)
+			}
+			if out, err := exec.Command(argv[0], append(argv[1:], path)...).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %v\n%s", argv, err, out)
+			}
+		}
+		got, err := filesystemOn(path)
+		if got != want || err != nil {
+			t.Errorf("%v: got %q, %v, want %q", argv, got, err, want)
+		}
+		if empty, err := blank(path); empty != (want == "") || err != nil {
+			t.Errorf("%v: blank %v, %v", argv, empty, err)
+		}
+	}
+	if _, err := filesystemOn(filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("a device that is not there has none")
+	}
+}
+
+func TestGeneration(t *testing.T) {
+	tests := []struct{ out, want string }{
+		{"0000000000000004:0000000000000000:0000000000000000:0000000000000000:0:0:0\n", newData},
+		{"   found __DRBD_NODE__ in environment\n6BC8C51F8C9CE4B1:EA437F2F554B2C2C:902B72D33BA890A6:0000000000000004:1:1:1:0:0:0\n", "6BC8C51F8C9CE4B0"},
+		{"6bc8c51f8c9ce4b0:0:0:0\n", "6BC8C51F8C9CE4B0"},
+		{"", ""},
+		{"drbd0: no such device\n", ""},
+	}
+	for _, tt := range tests {
+		if got := generation(tt.out); got != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.out, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"masthead/images"
+)
+
+// Promote makes this head's copy of a volume the one that is written to, and makes its file system if it is new. It waits
+// until that is so or ctx ends.
+func (s *Set) Promote(ctx context.Context, name string) error {
+	err := s.want(ctx, name, WantPrimary, func(c Copy) bool { return c.Role == primary })
+	if err != nil {
+		return err
+	}
+	return s.format(ctx, name)
+}
+
+// Demote makes it one that only follows. The file system is unmounted.
+func (s *Set) Demote(ctx context.Context, name string) error {
+	return s.want(ctx, name, WantSecondary, func(c Copy) bool { return c.Role != primary })
+}
+
+// ErrNoVolume is a volume that is not configured.
+var ErrNoVolume = errors.New("there is no such volume")
+
+func (s *Set) want(ctx context.Context, name string, want Want, done func(Copy) bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.named(name)
+	if v == nil {
+		return fmt.Errorf("data %s: %w", name, ErrNoVolume)
+	}
+	if v.look.Want != want {
+		v.look.Want, v.failed = want, -1
+		s.tell()
+	}
+	// The kernel says that a copy is primary a moment before its device may be written to: the command is waited for too.
+	for !s.ready || v.busy || !done(v.look.Copy) {
+		if v.look.Want != want {
+			return fmt.Errorf("data %s: another is wanted now", name)
+		}
+		if err := s.wait(ctx); err != nil {
+			why := v.trouble
+			if why == "" {
+				why = v.why
+			}
+			if why == "" {
+				why = s.trouble
+			}
+			return fmt.Errorf("data %s: %w: %s", name, err, why)
+		}
+	}
+	return nil
+}
+
+// Primary reports whether a volume is written to here, and what is wrong with it.
+func (s *Set) Primary(name string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.named(name)
+	if v == nil {
+		return false, fmt.Errorf("data %s: %w", name, ErrNoVolume)
+	}
+	if !s.ready {
+		return false, fmt.Errorf("data %s: DRBD has not said yet how it stands", name)
+	}
+	return v.look.Copy.Role == primary, nil
+}
+
+// Mount is a file system of a volume, or a folder of it at its place.
+type Mount struct {
+	Device, Path, Type string
+	Options            []string
+}
+
+// live is what of a volume is in use: a subvolume of btrfs, beside its snapshots, or a folder.
+const live = "live"
+
+// root is where a volume itself is mounted.
+func root(volume string) string { return filepath.Join(images.RunDir, "data", volume) }
+
+// Mounts are the mounts of a volume in their order: the volume, then its folders. Prepare is called after the first.
+func (s *Set) Mounts(name string) []Mount {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.named(name)
+	if v == nil {
+		return nil
+	}
+	options := v.Options
+	if len(options) == 0 {
+		options = []string{"noatime"}
+	}
+	all := []Mount{{Device(v.index), root(name), v.filesystem(), options}}
+	for _, f := range v.Folders {
+		all = append(all, Mount{filepath.Join(root(name), live, f), f, "none", []string{"bind"}})
+	}
+	return all
+}
+
+// format makes the file system of a volume that has none.
+func (s *Set) format(ctx context.Context, name string) error {
+	s.mu.Lock()
+	v := s.named(name)
+	device, want := Device(v.index), v.filesystem()
+	s.mu.Unlock()
+	switch have, err := s.cfg.Tools.Filesystem(device); {
+	case err != nil:
+		return fmt.Errorf("data %s: %w", name, err)
+	case have == want:
+		return nil
+	case have != "":
+		return fmt.Errorf("data %s: it has the file system %s, want %s", name, have, want)
+	}
+	if empty, err := blank(device); err != nil {
+		return fmt.Errorf("data %s: %w", name, err)
+	} else if !empty {
+		return fmt.Errorf("data %s: it holds something, and no file system that is known", name)
+	}
+	argv := []string{"mkfs.btrfs", "-q", "-L", name, device}
+	if want == Ext4 {
+		argv = []string{"mkfs.ext4", "-q", "-L", name, device}
+	}
+	if _, err := s.cfg.Tools.Run(ctx, nil, argv...); err != nil {
+		return fmt.Errorf("data %s: %w", name, err)
+	}
+	s.cfg.Event("data "+name+": made the file system "+want, false)
+	return nil
+}
+
+// Prepare makes what the folders of a mounted volume need: each has a place on it, which begins with what the folder of this
+// head holds.
+func (s *Set) Prepare(ctx context.Context, name string) error {
+	s.mu.Lock()
+	v := s.named(name)
+	s.mu.Unlock()
+	if v == nil {
+		return fmt.Errorf("data %s: %w", name, ErrNoVolume)
+	}
+	base := filepath.Join(root(name), live)
+	if err := s.rolledBack(ctx, v); err != nil {
+		return fmt.Errorf("data %s: go back to a snapshot: %w", name, err)
+	}
+	if err := s.makeLive(ctx, v, base); err != nil {
+		return fmt.Errorf("data %s: %w", name, err)
+	}
+	for _, f := range v.Folders {
+		if err := s.place(ctx, f, filepath.Join(base, f)); err != nil {
+			return fmt.Errorf("data %s: folder %s: %w", name, f, err)
+		}
+	}
+	return nil
+}
+
+func (s *Set) makeLive(ctx context.Context, v *volume, base string) error {
+	if _, err := os.Stat(base); err == nil {
+		return nil
+	}
+	if v.filesystem() == Btrfs {
+		_, err := s.cfg.Tools.Run(ctx, nil, "btrfs", "subvolume", "create", base)
+		return err
+	}
+	return os.MkdirAll(base, 0o755)
+}
+
+// place makes a folder's place. It is copied beside and then renamed, so that half of a copy is never taken for it.
+func (s *Set) place(ctx context.Context, folder, to string) error {
+	if _, err := os.Stat(to); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	if _, err := os.Stat(folder); err != nil {
+		return os.MkdirAll(to, 0o755)
+	}
+	part := to + ".part"
+	if err := os.RemoveAll(part); err != nil {
+		return err
+	}
+	if _, err := s.cfg.Tools.Run(ctx, nil, "cp", "-a", "--", folder, part); err != nil {
+		return err
+	}
+	return os.Rename(part, to)
+}

@@ -1,0 +1,132 @@
+package failover
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// The word that lets an owner write without the other copy of the data (I2, I4): case by case.
+func TestWord(t *testing.T) {
+	const (
+		now   = 10 * time.Second
+		lost  = 5 * time.Second
+		mine  = Epoch(2*MaxHeads + 1)
+		later = mine + MaxHeads + 1
+	)
+	solo := time.Unix(1000, 0)
+	view := func(kind AuthorityKind, change func(*View)) View {
+		v := View{
+			Policy: Policy{Timing: Normal(), Loss: Safe}, Self: Self{Name: "head1", ID: 1, BootID: "boot"},
+			Record: Record{Epoch: mine, Owner: "head1", BootID: "boot", SoloSince: solo}, Uplink: Up, Services: ServicesStarted,
+			Data: DataAlone, DataPrimary: true, DataLost: lost, Authority: Authority{Kind: kind},
+			Peers: []Peer{{Name: "head2", ID: 2, Said: Said{BootID: 1, For: -1}, Links: []Link{{Name: "nic0", Heard: lost - time.Second}}}},
+		}
+		if kind >= Panel {
+			v.Authority.Held, v.Authority.Until, v.Authority.Quorum, v.Authority.Known = mine, now+time.Second, Up, mine
+		}
+		v.Memory = Memory{Phase: Active, Epoch: mine, begun: true, at: now - time.Millisecond, target: -1, fencing: -1, own: kind <= Pair, lease: now + time.Second, linked: mark{on: true}}
+		if change != nil {
+			change(&v)
+		}
+		return v
+	}
+	heard := func(v *View, said Said) {
+		said.BootID, said.For = 1, -1
+		v.Peers[0].Said, v.Peers[0].Links[0].Heard = said, now-10*time.Millisecond
+	}
+	tests := []struct {
+		name   string
+		kind   AuthorityKind
+		change func(*View)
+		want   Word
+	}{
+		{"pair: the other one is silent", Pair, nil, Word{}},
+		{"pair: silent, available", Pair, func(v *View) { v.Policy.Loss = Available }, Word{Go: true}},
+		{"pair: silent, available, and could be fenced", Pair, func(v *View) { v.Policy.Loss, v.Fencing.Possible = Available, true }, Word{}},
+		{"pair: fenced", Pair, func(v *View) {
+			v.Fencing = Fencing{Possible: true, Target: "head2", State: FenceProof, Since: now - time.Second}
+		}, Word{Go: true}},
+		{"pair: fencing fails", Pair, func(v *View) {
+			v.Fencing = Fencing{Possible: true, Target: "head2", State: FenceFailed, Since: now - time.Second}
+		}, Word{}},
+		{"pair: it was fenced, and is heard since", Pair, func(v *View) {
+			v.Fencing = Fencing{Possible: true, Target: "head2", State: FenceProof, Since: now - time.Second}
+			heard(v, Said{Yields: mine})
+		}, Word{}},
+		{"pair: a person says that it is off", Pair, func(v *View) { v.Operator.ConfirmDead = "head2" }, Word{Go: true}},
+		{"pair: it follows and its copy is outdated", Pair, func(v *View) { heard(v, Said{Yields: mine, Data: DataOutdated}) }, Word{Go: true, Outdated: true}},
+		{"pair: it follows and its copy is up to date", Pair, func(v *View) { heard(v, Said{Yields: mine, Data: DataUpToDate}) }, Word{}},
+		{"pair: its copy is outdated, and it does not follow", Pair, func(v *View) { heard(v, Said{Data: DataOutdated}) }, Word{}},
+		{"pair: it said so before the copies were parted", Pair, func(v *View) {
+			heard(v, Said{Yields: mine, Data: DataOutdated})
+			v.DataLost = now - 5*time.Millisecond
+		}, Word{}},
+		{"pair: a lease that an old run of the daemon had", Pair, func(v *View) { v.Record.Epoch = mine - MaxHeads; v.Record.Owner = "head2" }, Word{}},
+
+		{"panel: a live lease alone is not enough", Panel, nil, Word{}},
+		{"panel: the voters knew before the copies were parted", Panel, func(v *View) { v.Authority.SoloKnown = lost - time.Second }, Word{}},
+		{"panel: the voters know since", Panel, func(v *View) { v.Authority.SoloKnown = lost + time.Millisecond }, Word{Go: true}},
+		{"panel: they know, and the disk does not", Panel, func(v *View) { v.Authority.SoloKnown, v.Record.SoloSince = lost+time.Millisecond, time.Time{} }, Word{}},
+		{"panel: they know, and the lease has ended", Panel, func(v *View) { v.Authority.SoloKnown, v.Authority.Until = lost+time.Millisecond, now }, Word{}},
+
+		{"raft: the majority has granted it, and nobody has written yet", Raft, func(v *View) { v.DataPrimary, v.Memory.Phase, v.Services = false, Promote, ServicesStarting }, Word{Go: true}},
+		{"raft: it wrote already: the majority does not know that it goes on alone", Raft, nil, Word{}},
+
+		{"not alone", Pair, func(v *View) { v.Data = DataUpToDate; v.Operator.ConfirmDead = "head2" }, Word{}},
+		{"follows itself", Pair, func(v *View) { v.Memory.Phase = Standby; v.Operator.ConfirmDead = "head2" }, Word{}},
+	}
+	for _, tt := range tests {
+		v := view(tt.kind, tt.change)
+		got := Decide(v, now).Word
+		if got.Go != tt.want.Go || got.Outdated != tt.want.Outdated || got.Yield != tt.want.Yield || got.How == "" {
+			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// An owner whose data has lost its other copy notes that at once, though the other head is heard: only then can the voters
+// know of it.
+func TestAloneIsSolo(t *testing.T) {
+	l := warm(t, Panel, 2)
+	for _, h := range l.heads {
+		h.Data = DataUpToDate
+	}
+	l.run(2 * time.Second)
+	h1 := l.heads[0]
+	if !h1.Record.SoloSince.IsZero() {
+		t.Fatalf("alone from the beginning: %s", l)
+	}
+	h1.Data = DataAlone
+	l.run(100 * time.Millisecond)
+	if h1.Record.SoloSince.IsZero() {
+		t.Fatalf("its data is alone, and it is not: %s", l)
+	}
+	h1.Data = DataUpToDate
+	l.run(2 * time.Second)
+	if !h1.Record.SoloSince.IsZero() || h1.phase() != Active {
+		t.Fatalf("its data has the other copy again: %s", l)
+	}
+}
+
+// Whatever is seen: there is no word but for an owner whose epoch is on the disk, and that is alone.
+func TestWordIsSafe(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var v View
+		v.Policy.Timing = Normal()
+		v.Self = Self{Name: "head1", ID: 1, BootID: "boot"}
+		v.Peers = []Peer{{Name: "head2", ID: 2}}
+		now := Instant(time.Hour)
+		for range rapid.IntRange(1, 20).Draw(t, "decisions") {
+			randomView(t, &v, now)
+			v.Data = rapid.SampledFrom([]Data{v.Data, DataAlone}).Draw(t, "alone")
+			d := Decide(v, now)
+			if w := d.Word; w.Go && (v.Data != DataAlone || d.Services != Run || v.Record.Epoch != d.Memory.Epoch || v.Record.Owner != "head1" || w.How == "") {
+				t.Fatalf("the word %+v in phase %v with record %+v and data %v", w, d.Memory.Phase, v.Record, v.Data)
+			}
+			v.Memory, v.Record = d.Memory, d.Record
+			now += Instant(rapid.IntRange(1, 400).Draw(t, "ms")) * time.Millisecond
+		}
+	})
+}

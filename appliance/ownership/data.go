@@ -1,0 +1,263 @@
+package ownership
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"masthead/appliance/configuration"
+	"masthead/appliance/data"
+	"masthead/appliance/failover"
+	"masthead/appliance/service"
+	"masthead/images"
+)
+
+// dataConfig is what the replicated data are made for.
+type dataConfig struct {
+	resources data.Resources
+	self      string
+}
+
+// replicas are the heads that have a copy of the data: DRBD 8.4 mirrors between two. Of more heads they are the first ones.
+const replicas = 2
+
+// copies are those heads, in order.
+func (c Config) copies() []string {
+	names := c.names()
+	slices.SortFunc(names, func(a, b string) int { return c.Heads[a].Number - c.Heads[b].Number })
+	return names[:min(len(names), replicas)]
+}
+
+// other is the head with the other copy; empty: there is none.
+func (c Config) otherCopy() string {
+	if all := c.copies(); slices.Contains(all, c.Self) {
+		for _, name := range all {
+			if name != c.Self {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+func (c Config) dataConfig() dataConfig {
+	d := dataConfig{self: c.Self, resources: data.Resources{
+		Volumes: c.document.Data, Secret: hex.EncodeToString(c.key("data")[:24]), Freeze: c.freezes(),
+	}}
+	for _, name := range c.copies() {
+		d.resources.Hosts = append(d.resources.Hosts, data.Host{Name: name, Number: c.Heads[name].Number, Address: c.Heads[name].Address})
+	}
+	return d
+}
+
+// freezes tells whether an owner that has lost the other copy waits for the arbiter's word. In a pair without fencing nobody
+// could give it, nor does the other head take over without leave.
+func (c Config) freezes() bool {
+	if c.arbiter() != failover.Pair {
+		return c.arbiter() != failover.Single
+	}
+	for _, name := range c.peers() {
+		if len(c.document.Heads[name].Fence) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// applyData makes the copies of this head what the configuration says.
+func (p *parts) applyData(c Config) {
+	if len(c.document.Data) == 0 || !slices.Contains(c.copies(), c.Self) {
+		p.data.run.stop()
+		p.data = part[*data.Set, dataConfig]{}
+		return
+	}
+	p.data = remake(p, p.data, "data", c.dataConfig(), nil, p.makeData)
+}
+
+func (p *parts) makeData(c dataConfig) (*data.Set, func(context.Context) error, error) {
+	handler, err := p.handler()
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := data.New(data.Config{
+		Resources: c.resources, Self: c.self, Dir: p.d.runFile("data"), Handler: handler, Load: loadModule,
+		Now: p.d.now, Log: p.d.log, Event: p.teller("data"),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, func(ctx context.Context) error {
+		var all sync.WaitGroup
+		all.Go(func() { p.follow(ctx, s.Changed()) })
+		defer all.Wait()
+		return s.Run(ctx)
+	}, nil
+}
+
+// handler gives this program the name by which DRBD's kernel calls it: the kernel takes a path of 80 characters and no
+// arguments.
+func (p *parts) handler() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("data: find this program: %w", err)
+	}
+	link := filepath.Join(p.d.opts.RunDir, images.DRBDHandler)
+	if have, err := os.Readlink(link); err == nil && have == self {
+		return link, nil
+	}
+	if err := os.MkdirAll(p.d.opts.RunDir, 0o700); err != nil {
+		return "", fmt.Errorf("data: %w", err)
+	}
+	if err := os.Remove(link); err != nil && !os.IsNotExist(err) {
+		return "", fmt.Errorf("data: %w", err)
+	}
+	if err := os.Symlink(self, link); err != nil {
+		return "", fmt.Errorf("data: %w", err)
+	}
+	return link, nil
+}
+
+// dataState is what the daemon remembers of its data from one decision to the next.
+type dataState struct {
+	boots map[string]uint64 // the witnesses that were there when the copies were last connected
+	lost  failover.Instant  // of the view that the last decision was made for
+}
+
+// witnesses is a judge that can tell who was there, and what they know.
+type witnesses interface {
+	Boots() map[string]uint64
+	SoloKnown(boots map[string]uint64) failover.Instant
+}
+
+// viewData adds how the data stands.
+func (d *Daemon) viewData(v *failover.View) {
+	if len(d.config.document.Data) == 0 {
+		return
+	}
+	p := d.parts.data
+	if !p.made {
+		v.Data = failover.DataUnknown
+		if !slices.Contains(d.config.copies(), d.config.Self) {
+			v.Data = failover.DataOutdated // a head without a copy
+		}
+		return
+	}
+	at := p.it.Standing(d.copyView(v))
+	v.Data, v.DataPrimary, v.DataLost, v.Self.DataUUID = at.Data, at.Primary, at.Lost, at.UUID
+	v.Mirrored = at.Mirrored
+	if at.Ill != "" && v.Self.Unhealthy == "" {
+		v.Self.Unhealthy = at.Ill
+	}
+	if w, ok := d.parts.judge.it.(witnesses); ok && d.parts.judge.made {
+		if at.Connected {
+			d.data.boots = w.Boots()
+		}
+		// What is on its way to the disk may take back that this head owns alone: no word before that is settled.
+		if d.write == nil {
+			v.Authority.SoloKnown = w.SoloKnown(d.data.boots)
+		}
+	}
+	d.data.lost = at.Lost
+}
+
+// copyView is the view of the copies.
+func (d *Daemon) copyView(v *failover.View) data.View {
+	out := data.View{Record: v.Record, Known: v.Authority.Known, Word: d.last.Word, Now: d.now()}
+	other := d.config.otherCopy()
+	for _, p := range v.Peers {
+		out.Elsewhere = out.Elsewhere || p.Said.BootID != 0 && data.HasData(p.Said.Data)
+		if p.Name != other {
+			continue
+		}
+		out.Peer = data.PeerView{Name: p.Name, Alive: d.heardWithin(p.ID, v.Policy.Timing.Suspect), Heard: newestOf(p), Said: p.Said}
+	}
+	if other != "" {
+		out.Peer.Name = other
+	}
+	return out
+}
+
+func newestOf(p failover.Peer) failover.Instant {
+	at := failover.Instant(-1)
+	for _, l := range p.Links {
+		at = max(at, l.Heard)
+	}
+	return at
+}
+
+// performData tells the copies what was decided.
+func (d *Daemon) performData(next failover.Decision, v *failover.View) {
+	if p := d.parts.data; p.made {
+		view := d.copyView(v)
+		view.Record, view.Word = d.record.Record(), next.Word
+		p.it.See(view, d.data.lost)
+	}
+}
+
+// volumes are the copies as services see them.
+type volumes struct{ *parts }
+
+func (v volumes) set() (*data.Set, error) {
+	s := v.dataNow.Load()
+	if s == nil {
+		return nil, fmt.Errorf("data: %w", data.ErrNoVolume)
+	}
+	return s, nil
+}
+
+func (v volumes) Promote(ctx context.Context, volume string) error {
+	s, err := v.set()
+	if err != nil {
+		return err
+	}
+	return s.Promote(ctx, volume)
+}
+
+func (v volumes) Demote(ctx context.Context, volume string) error {
+	s, err := v.set()
+	if err != nil {
+		return err
+	}
+	return s.Demote(ctx, volume)
+}
+
+func (v volumes) Primary(volume string) (bool, error) {
+	s, err := v.set()
+	if err != nil {
+		return false, err
+	}
+	return s.Primary(volume)
+}
+
+func (v volumes) Prepare(ctx context.Context, volume string) error {
+	s, err := v.set()
+	if err != nil {
+		return err
+	}
+	return s.Prepare(ctx, volume)
+}
+
+func (v volumes) Mounts(volume string) []service.Filesystem {
+	s, err := v.set()
+	if err != nil {
+		return nil
+	}
+	var all []service.Filesystem
+	for _, m := range s.Mounts(volume) {
+		all = append(all, service.Filesystem{Device: m.Device, Path: m.Path, Type: m.Type, Options: m.Options})
+	}
+	return all
+}
+
+// lossOf is what a pair does when everything of the owner is silent: with replicated data it is safe unless it is said
+// otherwise.
+func lossOf(d configuration.Document) failover.Loss {
+	if d.Loss == configuration.LossSafe || d.Loss == "" && len(d.Data) > 0 {
+		return failover.Safe
+	}
+	return failover.Available
+}

@@ -1,0 +1,109 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// fakeVolumes is a volume whose file systems are in memory.
+type fakeVolumes struct {
+	dir     string
+	primary bool
+	said    []string
+	fails   string // the call that fails
+}
+
+func (f *fakeVolumes) say(what string) error {
+	f.said = append(f.said, what)
+	if what == f.fails {
+		return errors.New(what + " fails")
+	}
+	return nil
+}
+
+func (f *fakeVolumes) Promote(context.Context, string) error {
+	err := f.say("promote")
+	f.primary = err == nil
+	return err
+}
+
+func (f *fakeVolumes) Demote(context.Context, string) error {
+	err := f.say("demote")
+	f.primary = f.primary && err != nil
+	return err
+}
+
+func (f *fakeVolumes) Primary(string) (bool, error) { return f.primary, nil }
+
+func (f *fakeVolumes) Prepare(context.Context, string) error {
+	table, err := readMounts()
+	if _, ok := table.top(filepath.Join(f.dir, "volume")); !ok || err != nil {
+		return errors.New("prepared before it was mounted")
+	}
+	return f.say("prepare")
+}
+
+func (f *fakeVolumes) Mounts(string) []Filesystem {
+	return []Filesystem{
+		{Device: "volume", Path: filepath.Join(f.dir, "volume"), Type: "tmpfs"},
+		{Device: "folder", Path: filepath.Join(f.dir, "volume", "srv"), Type: "tmpfs"},
+	}
+}
+
+func TestVolume(t *testing.T) {
+	v := &fakeVolumes{dir: mountable(t)}
+	do := func(o op) result {
+		w := world{run: execute, log: quiet(), volumes: v}
+		return w.operate(t.Context(), job{res: Resource{Data: &Data{Volume: "data"}}, op: o, limit: 10 * time.Second, env: []string{"PATH=" + path}})
+	}
+	if r := do(check); r.verdict != down {
+		t.Errorf("before: %+v", r)
+	}
+	if r := do(start); r.err != nil {
+		t.Fatalf("start: %+v", r)
+	}
+	if r := do(check); r.verdict != up {
+		t.Errorf("started: %+v", r)
+	}
+	v.primary = false
+	if r := do(check); r.verdict != bad {
+		t.Errorf("mounted, and the copy only follows: %+v", r)
+	}
+	v.primary = true
+	if r := do(stop); r.err != nil {
+		t.Fatalf("stop: %+v", r)
+	}
+	if r := do(check); r.verdict != down {
+		t.Errorf("stopped: %+v", r)
+	}
+	if want := []string{"promote", "prepare", "demote"}; !slices.Equal(v.said, want) {
+		t.Errorf("calls %q, want %q", v.said, want)
+	}
+}
+
+// What cannot be demoted is not stopped, and what cannot be promoted is not mounted.
+func TestVolumeFails(t *testing.T) {
+	v := &fakeVolumes{dir: mountable(t), fails: "promote"}
+	do := func(o op) result {
+		w := world{run: execute, log: quiet(), volumes: v}
+		return w.operate(t.Context(), job{res: Resource{Data: &Data{Volume: "data"}}, op: o, limit: 10 * time.Second, env: []string{"PATH=" + path}})
+	}
+	if r := do(start); r.err == nil {
+		t.Error("it started")
+	}
+	if r := do(check); r.verdict != down {
+		t.Errorf("after a failed start: %+v", r)
+	}
+	v.fails = ""
+	if r := do(start); r.err != nil {
+		t.Fatal(r.err)
+	}
+	v.fails = "demote"
+	if r := do(stop); r.err == nil {
+		t.Error("it was stopped")
+	}
+}

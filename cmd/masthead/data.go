@@ -1,0 +1,344 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"masthead/node/wire"
+)
+
+func (a *app) dataCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "data", Short: "Look at the replicated data, compare the copies, and choose one where they differ",
+		Long: "The replicated volumes of the cluster (`data:` in its configuration). Each head has a copy; the owner writes to its own,\n" +
+			"and the other one follows.",
+	}
+	cmd.AddCommand(a.dataStatusCommand(), a.dataChangeCommand("create", "Begin a new volume with this side's blank copy, without waiting for the other one"),
+		a.dataChangeCommand("connect", "Connect the copies again"), a.dataVerifyCommand(), a.dataDivergenceCommand(), a.dataResolveCommand())
+	return cmd
+}
+
+func (a *app) dataStatusCommand() *cobra.Command {
+	var watch bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show how the copies stand, and how far a resync is", Args: exactArgs(0),
+		Example: "  masthead data status\n  masthead data status -w",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.remote.client()
+			if err != nil {
+				return err
+			}
+			for {
+				all, err := c.Data(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if err := a.printData(all); err != nil || !watch || settled(all) {
+					return err
+				}
+				select {
+				case <-cmd.Context().Done():
+					return nil
+				case <-time.After(dataLook):
+				}
+				fmt.Fprintln(a.out)
+			}
+		},
+	}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "again each second, until all copies are up to date")
+	a.outputFlag(cmd)
+	return cmd
+}
+
+// dataLook is the time between two looks of `status -w`: progress is measured once a second.
+const dataLook = time.Second
+
+// settled: all copies are up to date, see one another, and nothing runs.
+func settled(all []wire.DataVolume) bool {
+	for _, v := range all {
+		if v.State != "up to date" || v.Connection != "Connected" || v.Replication != "Established" {
+			return false
+		}
+	}
+	return len(all) > 0
+}
+
+func (a *app) printData(all []wire.DataVolume) error {
+	if a.output == "json" {
+		if all == nil {
+			all = []wire.DataVolume{}
+		}
+		return a.printJSON(all)
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(a.out, "no replicated data: `data:` in masthead cluster edit")
+		return nil
+	}
+	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+	printVolumes(w, all)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, v := range all {
+		for _, line := range remarks(v) {
+			fmt.Fprintf(a.out, " %s on %s: %s\n", v.Name, v.Head, line)
+		}
+	}
+	return nil
+}
+
+// printVolumes writes the table of copies.
+func printVolumes(w io.Writer, all []wire.DataVolume) {
+	heading(w, "Volume", "Head", "Role", "Copy", "Connection", "Size", "Differs", "Progress")
+	for _, v := range all {
+		size, differs := "-", "-"
+		if v.Size > 0 {
+			size, differs = bytesText(v.Size), bytesText(v.OutOfSync)
+		}
+		fmt.Fprintf(w, " %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Name, v.Head, orDash(strings.ToLower(v.Role)), v.State, orDash(strings.ToLower(v.Connection)), size, differs, progressOf(v))
+	}
+}
+
+// progressOf is how far a resync or a verification is.
+func progressOf(v wire.DataVolume) string {
+	if v.Replication == "" || v.Replication == "Off" || v.Replication == "Established" {
+		return "-"
+	}
+	text := fmt.Sprintf("%s %.1f %%", map[string]string{
+		"SyncSource": "gives", "SyncTarget": "takes", "VerifyS": "verifies", "VerifyT": "verifies", "PausedSyncS": "paused", "PausedSyncT": "paused",
+	}[v.Replication], v.Done)
+	if v.Rate > 0 {
+		text += fmt.Sprintf(", %s/s", bytesText(int64(v.Rate)))
+	}
+	if v.Remaining > 0 {
+		text += ", " + (time.Duration(v.Remaining) * time.Second).String() + " left"
+	}
+	return strings.TrimSpace(text)
+}
+
+// remarks is what else is to be said of a copy.
+func remarks(v wire.DataVolume) (lines []string) {
+	if v.Frozen {
+		lines = append(lines, "WRITES WAIT: "+v.Word)
+	}
+	if v.Trouble != "" {
+		lines = append(lines, v.Trouble)
+	}
+	if v.Doing != "" && v.Doing != v.Trouble {
+		lines = append(lines, v.Doing)
+	}
+	if !v.Verified.IsZero() {
+		differ := "no differences"
+		if v.Differences > 0 {
+			differ = bytesText(v.Differences) + " DIFFER"
+		}
+		lines = append(lines, fmt.Sprintf("verified %s: %s", v.Verified.Local().Format(time.DateTime), differ))
+	}
+	return lines
+}
+
+// dataChangeCommand is a command that needs nothing but the volume.
+func (a *app) dataChangeCommand(action, short string) *cobra.Command {
+	var dry bool
+	cmd := &cobra.Command{
+		Use: action + " [VOLUME]", Short: short, Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, err := a.changeData(cmd.Context(), args, wire.DataChange{Action: action, DryRun: dry})
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be done, and do nothing")
+	return cmd
+}
+
+// changeData does something to a volume; without a name to the only one.
+func (a *app) changeData(ctx context.Context, args []string, change wire.DataChange) (volume string, err error) {
+	c, err := a.remote.client()
+	if err != nil {
+		return "", err
+	}
+	if volume, err = volumeOf(ctx, c, args); err != nil {
+		return "", err
+	}
+	out, err := c.ChangeData(ctx, volume, change)
+	if err != nil {
+		return "", err
+	}
+	for _, line := range out.Does {
+		if change.DryRun {
+			line += " (not done)"
+		}
+		fmt.Fprintln(a.out, line)
+	}
+	return volume, nil
+}
+
+func volumeOf(ctx context.Context, c *wire.Client, args []string) (string, error) {
+	if len(args) > 0 {
+		return args[0], nil
+	}
+	all, err := c.Data(ctx)
+	if err != nil {
+		return "", err
+	}
+	name := ""
+	for _, v := range all {
+		if name != "" && v.Name != name {
+			return "", usageError{&hint{errors.New("there are several volumes: which?"), "masthead data status"}}
+		}
+		name = v.Name
+	}
+	if name == "" {
+		return "", &hint{errors.New("the cluster has no replicated data"), "masthead cluster edit"}
+	}
+	return name, nil
+}
+
+func (a *app) dataVerifyCommand() *cobra.Command {
+	var dry, background bool
+	cmd := &cobra.Command{
+		Use: "verify [VOLUME]", Short: "Compare the two copies block by block while they are in use", Args: cobra.MaximumNArgs(1),
+		Long: "Compares the two copies of a volume block by block, while they are in use, and waits for the result. Exit code 1: they differ.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			began := time.Now()
+			volume, err := a.changeData(cmd.Context(), args, wire.DataChange{Action: "verify", DryRun: dry})
+			if err != nil || dry || background {
+				return err
+			}
+			return a.awaitVerified(cmd.Context(), volume, began)
+		},
+	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be done, and do nothing")
+	cmd.Flags().BoolVar(&background, "background", false, "do not wait for the result: masthead data status shows it")
+	return cmd
+}
+
+func (a *app) awaitVerified(ctx context.Context, volume string, began time.Time) error {
+	c, err := a.remote.client()
+	if err != nil {
+		return err
+	}
+	show, last := terminal(a.out), time.Time{}
+	for {
+		all, err := c.Data(ctx)
+		if err != nil {
+			return err
+		}
+		running := false
+		for _, v := range all {
+			if v.Name != volume || v.Role != "Primary" {
+				continue
+			}
+			running = strings.HasPrefix(v.Replication, "Verify")
+			switch {
+			case running && (show || time.Since(last) > 10*time.Second):
+				last = time.Now()
+				end := "\n"
+				if show {
+					end = "\r"
+				}
+				fmt.Fprintf(a.out, "%s    %s", progressOf(v), end)
+			case !running && v.Connection != "Connected":
+				return &hint{fmt.Errorf("the copies of %s are not connected any more", volume), "masthead data status"}
+			case !running && !v.Verified.IsZero() && v.Verified.After(began.Add(-time.Second)):
+				if v.Differences > 0 {
+					return &hint{fmt.Errorf("the copies of %s differ in %s", volume, bytesText(v.Differences)), "masthead data status"}
+				}
+				fmt.Fprintf(a.out, "%s: %s compared in %.1f s, no differences\n", volume, bytesText(v.Size), time.Since(began).Seconds())
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(dataLook):
+		}
+	}
+}
+
+func (a *app) dataDivergenceCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "show-divergence [VOLUME]", Short: "Show what each side has where both were written to by themselves", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.remote.client()
+			if err != nil {
+				return err
+			}
+			name, err := volumeOf(cmd.Context(), c, args)
+			if err != nil {
+				return err
+			}
+			all, err := c.Data(cmd.Context())
+			if err != nil {
+				return err
+			}
+			diverged := false
+			var mine []wire.DataVolume
+			for _, v := range all {
+				if v.Name == name {
+					mine = append(mine, v)
+					diverged = diverged || v.State == "diverged"
+				}
+			}
+			if a.output == "json" {
+				return a.printJSON(mine)
+			}
+			if !diverged {
+				fmt.Fprintf(a.out, "%s: the copies have not diverged\n", name)
+				return nil
+			}
+			fmt.Fprintf(a.out, "%s: both copies were written to by themselves. Both are kept until a person says which one counts.\n", name)
+			for _, v := range mine {
+				fmt.Fprintf(a.out, "  %s: %s, %s, generation %s, %s written or changed since they were last the same\n",
+					v.Head, strings.ToLower(orDash(v.Role)), v.State, orDash(v.Generation), bytesText(v.OutOfSync))
+			}
+			fmt.Fprintf(a.out, "try: masthead data resolve %s --keep HEAD\n", name)
+			return nil
+		},
+	}
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) dataResolveCommand() *cobra.Command {
+	var keep, word string
+	var dry bool
+	cmd := &cobra.Command{
+		Use: "resolve [VOLUME] --keep HEAD", Short: "Say which copy counts where both were written to; the other side's writes are lost",
+		Args:    cobra.MaximumNArgs(1),
+		Example: "  masthead data show-divergence\n  masthead data resolve --keep head1",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if keep == "" {
+				return usageError{&hint{errors.New("which copy is to be kept?"), "masthead data show-divergence"}}
+			}
+			change := wire.DataChange{Action: "resolve", Keep: keep, DryRun: true}
+			volume, err := a.changeData(cmd.Context(), args, change)
+			if err != nil || dry {
+				return err
+			}
+			want := volume + " " + keep
+			if word == "" && terminalIn(a.in) {
+				fmt.Fprintf(a.out, "What only the other copy has is lost for good. Type %q to go on: ", want)
+				word, _ = bufio.NewReader(a.in).ReadString('\n')
+			}
+			if strings.TrimSpace(word) != want {
+				return &hint{errors.New("not confirmed, and nothing was done"), fmt.Sprintf("masthead data resolve %s --keep %s --confirm %q", volume, keep, want)}
+			}
+			change.DryRun = false
+			_, err = a.changeData(cmd.Context(), []string{volume}, change)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&keep, "keep", "", "the head whose copy counts")
+	cmd.Flags().StringVar(&word, "confirm", "", "\"VOLUME HEAD\", for scripts: what a person would type")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be done, and do nothing")
+	return cmd
+}
