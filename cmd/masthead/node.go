@@ -81,10 +81,14 @@ func (a *app) printNodes(list []wire.Node) error {
 
 // imageText is what a node runs, or is to run.
 func imageText(n wire.Node) string {
+	text := n.Image
 	if n.Running != "" {
-		return strings.TrimSpace(n.Image + " " + n.Running.Short())
+		text = strings.TrimSpace(n.Image + " " + n.Running.Short())
 	}
-	return n.Image
+	if n.NeedsReboot {
+		text += ", needs reboot"
+	}
+	return text
 }
 
 // seenText is when a node was last heard of. One that another head serves and calls up reports to that one, without a
