@@ -49,15 +49,15 @@ func (d Difference) None() bool { return d.From == d.To }
 // Images compares two images.
 func Images(ctx context.Context, from, to *Image) (Difference, error) {
 	d := Difference{From: from.Digest, To: to.Digest, Boot: compareBoot(from.Manifest, to.Manifest)}
-	was, err := packages(from.fsys)
+	was, err := Installed(from.fsys)
 	if err != nil {
 		return Difference{}, fmt.Errorf("%s: %w", from.Digest.Short(), err)
 	}
-	is, err := packages(to.fsys)
+	is, err := Installed(to.fsys)
 	if err != nil {
 		return Difference{}, fmt.Errorf("%s: %w", to.Digest.Short(), err)
 	}
-	d.Packages = comparePackages(was, is)
+	d.Packages = CompareInstalled(was, is)
 	d.Files, err = compareFiles(ctx, from, to)
 	return d, err
 }

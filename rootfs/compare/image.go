@@ -45,6 +45,9 @@ func Open(blobs images.BlobReader, d images.Digest) (*Image, error) {
 	return i, nil
 }
 
+// Installed are the packages in the root.
+func (i *Image) Installed() ([]Package, error) { return Installed(i.fsys) }
+
 // Close frees what reading took.
 func (i *Image) Close() error { return i.reader.Close() }
 

@@ -39,8 +39,8 @@ const dpkgStatus = "var/lib/dpkg/status"
 // maxStatus bounds it: that of a full desktop has 5 MB.
 const maxStatus = 256 << 20
 
-// packages reads what dpkg says is installed. A root without dpkg has none.
-func packages(fsys fs.FS) ([]Package, error) {
+// Installed reads what dpkg says is installed in a root. One without dpkg has nothing.
+func Installed(fsys fs.FS) ([]Package, error) {
 	f, err := fsys.Open(dpkgStatus)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -94,8 +94,8 @@ func ParseStatus(r io.Reader) ([]Package, error) {
 	return all, nil
 }
 
-// comparePackages says how two sets of packages differ.
-func comparePackages(from, to []Package) Packages {
+// CompareInstalled says how two sets of packages differ.
+func CompareInstalled(from, to []Package) Packages {
 	type key struct{ name, arch string }
 	was, is := map[key]Package{}, map[key]Package{}
 	for _, p := range from {
