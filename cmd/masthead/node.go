@@ -18,7 +18,7 @@ import (
 func (a *app) nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "List, add, approve and change the nodes of the cluster"}
 	cmd.AddCommand(a.nodeListCommand(), a.nodeShowCommand(), a.nodeWhyCommand(), a.nodeAddCommand(), a.nodeSetCommand(),
-		a.nodeApproveCommand(), a.nodeRemoveCommand(), a.nodeGroupCommand())
+		a.nodeApproveCommand(), a.nodeRemoveCommand(), a.nodeGroupCommand(), a.nodeRollCommand())
 	cmd.AddCommand(a.nodeDoCommands()...)
 	return cmd
 }
