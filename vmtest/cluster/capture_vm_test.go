@@ -1,0 +1,186 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"masthead/images"
+	"masthead/node/wire"
+	"masthead/vmtest"
+	"masthead/vmtest/qemu"
+)
+
+// capability sets one on a file of the package with what every Debian has, and getCapability shows it: vfs_cap_data of
+// revision 2, cap_net_raw permitted (linux/capability.h), by setxattr(2) and getxattr(2) of x86-64.
+const (
+	setCapability = `perl -e '$v = pack("V5", 0x02000000, 1<<13, 0, 0, 0); syscall(188, "/usr/bin/mh-hello", "security.capability", $v, 20, 0) and die "$!"'`
+	getCapability = `perl -e '$v = "\0" x 32; $n = syscall(191, "/usr/bin/mh-hello", "security.capability", $v, 32); print unpack("H*", substr($v, 0, $n))'`
+	capabilityHex = "0000000200200000000000000000000000000000"
+)
+
+// headSecrets are put on the head before it is captured, and looked for on the worker.
+const headSecrets = `umask 077; mkdir -p /etc/mh-hello /var/lib/mysql
+echo 'rm -rf secret' > /root/.bash_history
+printf -- '-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n' > /etc/mh-hello/tls.pem
+echo rows > /var/lib/mysql/ibdata1
+echo 'root:secret' | chpasswd -e 2>/dev/null || sed -i 's/^root:[^:]*/root:$6$secret$hash/' /etc/shadow
+echo 'mode = fast' > /etc/mh-hello/mh-hello.conf`
+
+// TestVMCapture installs a package on a Debian head, publishes the head's root as the workers' image, rolls a worker to
+// it by kexec, and takes the worker back from an image that does not boot.
+func TestVMCapture(t *testing.T) {
+	t.Parallel()
+	program(t)
+	deb := helloPackage(t)
+	c := start(t, 2, vmtest.Config{
+		Name: "capture",
+		Machines: map[string]vmtest.MachineConfig{
+			"head1": {Role: string(images.RoleHead), Memory: 1024, Boot: vmtest.Boot{qemu.FromDisk}, NICs: []vmtest.NICConfig{{}},
+				Disks:   []vmtest.DiskConfig{{Path: iso(t, definition(t, "head")), Bus: qemu.USB, ReadOnly: true}, {Size: 1 << 30, Label: images.StateLabel}},
+				Forward: map[string]int{HTTPS: 443, sshPort: 22}},
+			"n01": {Role: string(images.RoleWorker), Memory: 768, Firmware: qemu.BIOS},
+		},
+	})
+	c.awaitHead(t, "head1")
+	quick := "masthead.panic=3" // a boot that fails is tried again at once
+	must(t, c.Register(t.Context(), c.head, "n01", wire.NodeChange{Cmdline: &quick}))
+	c.awaitUp(t, "head1", "head1", "")
+	head := c.login(t, "head1", func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", c.Machine("head1").Forward(sshPort))
+	})
+	send(t, head, "/tmp/mh-hello.deb", deb)
+	t.Logf("on head1:\n%s", run(t, head, "dpkg -i /tmp/mh-hello.deb && "+setCapability+" && "+headSecrets))
+	c.awaitUp(t, "n01", "n01", "")
+	before := c.running(t, "n01")
+
+	began := time.Now()
+	out := run(t, head, "masthead image capture --publish -v")
+	t.Logf("captured in %.1f s:\n%s", time.Since(began).Seconds(), out)
+	for _, want := range []string{"+ mh-hello 1.0", "left out: /etc/mh-hello/tls.pem", "left out: /root/.bash_history", "changed: /etc/shadow", "+ /usr/bin/mh-hello", "1 node needs a reboot"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the capture does not say %q", want)
+		}
+	}
+	if list := c.cli(t, "node", "list", "needs-reboot=true"); !contains(list, "n01", "needs reboot") || strings.Contains(list, "head1") {
+		t.Errorf("nodes that need a reboot:\n%s", list)
+	}
+
+	began = time.Now()
+	t.Logf("rolled:\n%s(%.1f s)", c.cli(t, "node", "roll", "needs-reboot=true", "--method", "kexec", "--timeout", "4m", "--check", "mh-hello | grep hello"), time.Since(began).Seconds())
+	published := c.running(t, "n01")
+	if published == before {
+		t.Errorf("n01 still runs %s", before.Short())
+	}
+	c.checkCaptured(t, head)
+
+	c.breakWorker(t, published)
+	began = time.Now()
+	failed, err := masthead(t, c.remote([]string{"node", "roll", "@all", "--timeout", "4m"})...)
+	t.Logf("a bad image, %.1f s:\n%s", time.Since(began).Seconds(), failed)
+	if err == nil || !contains(failed, "wave 1 (n01) is bad", "the root has no init /sbin/none", "try: masthead node why n01", "masthead node roll --back n01") {
+		t.Errorf("the roll to an image without its init: %v", err)
+	}
+	began = time.Now()
+	t.Logf("back:\n%s(%.1f s)", c.cli(t, "node", "roll", "--back", "n01", "--timeout", "5m"), time.Since(began).Seconds())
+	if now := c.running(t, "n01"); now != published {
+		t.Errorf("n01 runs %s, want %s", now.Short(), published.Short())
+	}
+	if again := c.cli(t, "node", "roll", "--back", "n01"); !contains(again, "again already", "nothing to do") {
+		t.Errorf("back a second time:\n%s", again)
+	}
+}
+
+// running is the image that a node says it runs.
+func (c *trial) running(t *testing.T, name string) images.Digest {
+	t.Helper()
+	var n wire.Node
+	must(t, json.Unmarshal([]byte(c.cli(t, "node", "show", name)), &n))
+	if n.Phase != wire.PhaseUp || n.Running == "" {
+		t.Errorf("%s: %s with %q", name, n.Phase, n.Running)
+	}
+	return n.Running
+}
+
+// checkCaptured looks for what the worker must have of the head, and must not.
+func (c *trial) checkCaptured(t *testing.T, head *ssh.Client) {
+	t.Helper()
+	on := func(command string) string { return c.cli(t, "node", "exec", "n01", "-n", "--", command) }
+	if got := on("dpkg-query -W mh-hello; mh-hello; cat /etc/mh-hello/mh-hello.conf; hostname"); !contains(got, "mh-hello\t1.0", "hello of n01", "mode = fast", "n01\n") {
+		t.Errorf("on n01:\n%s", got)
+	}
+	if got := strings.TrimSpace(on(getCapability)); got != capabilityHex {
+		t.Errorf("capability of /usr/bin/mh-hello: %s", got)
+	}
+	left := on("ls -d /etc/mh-hello/tls.pem /root/.bash_history /var/lib/mysql/ibdata1 /var/lib/masthead/pki /var/lib/masthead/state 2>/dev/null; grep -r c2VjcmV0 /etc /root || true")
+	if strings.TrimSpace(left) != "" {
+		t.Errorf("secrets of head1 on n01:\n%s", left)
+	}
+	if shadow := on("cut -d: -f1,2 /etc/shadow | grep root"); !strings.Contains(shadow, "root:*") {
+		t.Errorf("root's password on n01: %s", shadow)
+	}
+	const identity = "cat /etc/machine-id; ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub 2>/dev/null || sha256sum /etc/ssh/ssh_host_ed25519_key"
+	for line := range strings.Lines(run(t, head, identity)) {
+		if strings.Contains(on(identity), strings.TrimSpace(line)) {
+			t.Errorf("n01 has of head1: %s", line)
+		}
+	}
+	if state := strings.TrimSpace(on("systemctl is-system-running --wait; systemctl --failed --no-legend --plain")); state != "running" {
+		t.Errorf("n01 is %s", state)
+	}
+}
+
+// breakWorker makes the tag mean an image whose init is not there.
+func (c *trial) breakWorker(t *testing.T, d images.Digest) {
+	t.Helper()
+	m, _, err := c.head.Manifest(t.Context(), d)
+	must(t, err)
+	m.Init = "/sbin/none"
+	data, bad, err := m.Encode()
+	must(t, err)
+	must(t, c.head.PutBlob(t.Context(), images.Blob{Digest: bad, Size: int64(len(data))}, bytes.NewReader(data)))
+	_, err = c.head.TagImage(t.Context(), "worker", wire.ImageChange{Image: string(bad), Source: "test"})
+	must(t, err)
+}
+
+// helloPackage builds a Debian package with one program.
+func helloPackage(t *testing.T) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"DEBIAN/control":   "Package: mh-hello\nVersion: 1.0\nArchitecture: all\nMaintainer: masthead <root@localhost>\nDescription: says hello\n",
+		"usr/bin/mh-hello": "#!/bin/sh\necho hello of $(hostname)\n",
+	} {
+		path := filepath.Join(dir, "tree", name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(t, os.WriteFile(path, []byte(text), 0o755))
+	}
+	file := filepath.Join(dir, "mh-hello.deb")
+	if out, err := exec.CommandContext(t.Context(), "dpkg-deb", "--root-owner-group", "--build", filepath.Join(dir, "tree"), file).CombinedOutput(); err != nil {
+		t.Fatalf("dpkg-deb: %v\n%s", err, out)
+	}
+	data, err := os.ReadFile(file)
+	must(t, err)
+	return data
+}
+
+// send writes a file on a machine.
+func send(t *testing.T, node *ssh.Client, path string, data []byte) {
+	t.Helper()
+	s, err := node.NewSession()
+	must(t, err)
+	defer s.Close()
+	s.Stdin = bytes.NewReader(data)
+	if out, err := s.CombinedOutput("cat > " + path); err != nil {
+		t.Fatalf("write %s: %v\n%s", path, err, out)
+	}
+}
