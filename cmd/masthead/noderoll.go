@@ -227,7 +227,7 @@ func (r *rolling) panel(ctx context.Context) (roll.Panel, error) {
 // skip says which nodes the roll leaves alone, and why.
 func (r *rolling) skip(nodes []wire.Node) {
 	why := map[roll.Part]string{
-		roll.Done: "run it already", roll.Absent: "are off or silent, and take it when they start", roll.NoImage: "have no image to run: masthead image list",
+		roll.Done: "up with the image already", roll.Absent: "off or silent; what starts gets the image", roll.NoImage: "no image to run: masthead image list",
 	}
 	names := map[roll.Part][]string{}
 	for _, n := range nodes {
@@ -242,7 +242,7 @@ func (r *rolling) skip(nodes []wire.Node) {
 	}
 	for _, p := range []roll.Part{roll.Done, roll.Absent, roll.NoImage} {
 		if len(names[p]) > 0 {
-			r.say("%s: %s %s", nodeset.Fold(names[p]), count(names[p]), why[p])
+			r.say("skipped %s: %s", nodeset.Fold(names[p]), why[p])
 		}
 	}
 }
