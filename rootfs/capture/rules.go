@@ -85,7 +85,7 @@ var rules = []Rule{
 
 	{Pattern: "etc/passwd-", Why: passwords}, {Pattern: "etc/shadow-", Why: passwords}, {Pattern: "etc/group-", Why: passwords},
 	{Pattern: "etc/gshadow-", Why: passwords}, {Pattern: "etc/subuid-", Why: passwords}, {Pattern: "etc/subgid-", Why: passwords},
-	{Pattern: "etc/security/opasswd", Why: passwords}, {Pattern: "etc/.pwd.lock", Why: passwords},
+	{Pattern: "etc/security/opasswd", Why: passwords}, {Pattern: "etc/.pwd.lock", Why: leftovers},
 	{Pattern: "var/cache/debconf/passwords.dat", Why: passwords},
 
 	{Pattern: "var/lib/systemd/random-seed", Why: seeds}, {Pattern: "var/lib/urandom/*", Why: seeds},
