@@ -95,8 +95,10 @@ func (b *Builder) capture(ctx context.Context, c Capture) (Built, error) {
 
 type minimalRoot struct{}
 
-func (*minimalRoot) Error() string { return "this machine runs a minimal image, in which nothing can be installed" }
-func (*minimalRoot) Try() string   { return "masthead image build DEFINITION" }
+func (*minimalRoot) Error() string {
+	return "this machine runs a minimal image, in which nothing can be installed"
+}
+func (*minimalRoot) Try() string { return "masthead image build DEFINITION" }
 
 // loaders are the first loaders of an image, or those of this machine.
 func (c Capture) loaders(like *images.Manifest) (loader.Set, error) {
@@ -132,7 +134,9 @@ func (e *noModules) Error() string {
 	return "the root has no modules of the kernel that runs, " + e.release + ": /lib/modules/" + e.release + " is not there"
 }
 
-func (e *noModules) Try() string { return "restart this machine, and do not remove that folder before you capture" }
+func (e *noModules) Try() string {
+	return "restart this machine, and do not remove that folder before you capture"
+}
 
 // copyBlob takes a blob into the store, verified.
 func (b *Builder) copyBlob(from images.BlobReader, blob images.Blob) (images.Blob, error) {
