@@ -193,6 +193,53 @@ func TestCaptureSeesNoMounts(t *testing.T) {
 	}
 }
 
+// TestCaptureOverlay reads the kind of root that a head has: a file system below, and what was changed since above.
+func TestCaptureOverlay(t *testing.T) {
+	lower := machineRoot(t)
+	layers, dir := t.TempDir(), t.TempDir()
+	if err := unix.Mount("tmpfs", layers, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(layers, unix.MNT_DETACH)
+	for _, name := range []string{"upper", "work"} {
+		if err := os.Mkdir(filepath.Join(layers, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mount("root", dir, "overlay", 0, "lowerdir="+lower+",upperdir="+layers+"/upper,workdir="+layers+"/work"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	for _, err := range []error{
+		os.RemoveAll(filepath.Join(dir, "etc/hello")), // a whiteout
+		os.Mkdir(filepath.Join(dir, "etc/hello"), 0o755),
+		os.WriteFile(filepath.Join(dir, "etc/hello/new"), []byte("new"), 0o644), // in an opaque folder
+		os.Remove(filepath.Join(dir, "etc/hello.conf")),
+		os.WriteFile(filepath.Join(dir, "usr/bin/hello"), []byte("upgraded"), 0o755),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := read(t, Config{Root: dir})
+	got := files(t, r.Tree)
+	if got["usr/bin/hello"] != "upgraded" || got["etc/hello/new"] != "new" {
+		t.Errorf("what was changed: %q", got)
+	}
+	for _, gone := range []string{"etc/hello.conf", "etc/hello/ca.pem"} {
+		if _, ok := got[gone]; ok {
+			t.Errorf("%s was removed and comes along", gone)
+		}
+	}
+	for name, n := range r.Tree.All() {
+		for x := range n.Xattrs {
+			if strings.Contains(x, "overlay") || n.IsWhiteout() {
+				t.Errorf("%s has %s", name, x)
+			}
+		}
+	}
+}
+
 func TestCaptureOfAChangingFile(t *testing.T) {
 	dir := machineRoot(t)
 	conf := filepath.Join(dir, "usr/share/state")

@@ -167,6 +167,9 @@ func xattrs(path string, follow bool) (map[string]string, error) {
 	all := map[string]string{}
 	value := make([]byte, 64<<10) // XATTR_SIZE_MAX
 	for name := range strings.SplitSeq(strings.TrimRight(string(buf[:size]), "\x00"), "\x00") {
+		if name == "" {
+			continue // overlayfs counts its own in the size that it tells first, and then leaves them out
+		}
 		n, err := get(path, name, value)
 		if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
 			continue // gone meanwhile, or listed by a file system that does not give it

@@ -23,8 +23,8 @@ import (
 // capability sets one on a file of the package with what every Debian has, and getCapability shows it: vfs_cap_data of
 // revision 2, cap_net_raw permitted (linux/capability.h), by setxattr(2) and getxattr(2) of x86-64.
 const (
-	setCapability = `perl -e '$v = pack("V5", 0x02000000, 1<<13, 0, 0, 0); syscall(188, "/usr/bin/mh-hello", "security.capability", $v, 20, 0) and die "$!"'`
-	getCapability = `perl -e '$v = "\0" x 32; $n = syscall(191, "/usr/bin/mh-hello", "security.capability", $v, 32); print unpack("H*", substr($v, 0, $n))'`
+	setCapability = `perl -e '$p = "/usr/bin/mh-hello"; $n = "security.capability"; $v = pack("V5", 0x02000000, 1<<13, 0, 0, 0); syscall(188, $p, $n, $v, 20, 0) and die "$!"'`
+	getCapability = `perl -e '$p = "/usr/bin/mh-hello"; $n = "security.capability"; $v = "\0" x 32; $l = syscall(191, $p, $n, $v, 32); print unpack("H*", substr($v, 0, $l))'`
 	capabilityHex = "0000000200200000000000000000000000000000"
 )
 
