@@ -114,7 +114,7 @@ func (c *trial) running(t *testing.T, name string) images.Digest {
 // checkCaptured looks for what the worker must have of the head, and must not.
 func (c *trial) checkCaptured(t *testing.T, head *ssh.Client) {
 	t.Helper()
-	on := func(command string) string { return c.cli(t, "node", "exec", "n01", "-n", "--", command) }
+	on := func(command string) string { return c.cli(t, "node", "exec", "n01", "-n", "--timeout", "3m", "--", command) }
 	if got := on("dpkg-query -W mh-hello; mh-hello; cat /etc/mh-hello/mh-hello.conf; hostname"); !contains(got, "mh-hello\t1.0", "hello of n01", "mode = fast", "n01\n") {
 		t.Errorf("on n01:\n%s", got)
 	}
