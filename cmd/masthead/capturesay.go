@@ -41,7 +41,11 @@ func (a *app) sayCaptured(c *capturing, built builder.Built, out captured) error
 		from = "this head's own image"
 	}
 	fmt.Fprintf(a.out, "against %s, %s:\n", from, out.Difference.From.Short())
-	return a.sayDifference(*out.Difference, shortDiff)
+	whole := "masthead image diff " + out.Difference.From.Hex() + " " + out.Difference.To.Hex()
+	if c.publish && c.last != nil {
+		whole = "masthead image diff " + c.tag + "@1 " + c.tag
+	}
+	return a.sayDifference(*out.Difference, shortDiff, whole)
 }
 
 // sayLeft shows what stays out: with -v each file and why.

@@ -32,7 +32,7 @@ func (a *app) imageDiffCommand(open openStore) *cobra.Command {
 				return a.printJSON(d)
 			}
 			fmt.Fprintf(a.out, "%s -> %s\n", d.From.Short(), d.To.Short())
-			return a.sayDifference(d, 0)
+			return a.sayDifference(d, 0, "")
 		},
 	}
 	a.outputFlag(cmd)
@@ -114,8 +114,9 @@ func resolveVersion(ref string, resolve func(string) (images.Digest, error), his
 	return all[len(all)-1-n], nil
 }
 
-// sayDifference shows how two images differ; most is how many files of each kind, 0: all.
-func (a *app) sayDifference(d compare.Difference, most int) error {
+// sayDifference shows how two images differ; most is how many files of each kind, 0: all, and whole the command that shows
+// the rest.
+func (a *app) sayDifference(d compare.Difference, most int, whole string) error {
 	if d.None() {
 		fmt.Fprintln(a.out, "  the same image")
 		return nil
@@ -136,7 +137,7 @@ func (a *app) sayDifference(d compare.Difference, most int) error {
 	}{{"+", f.Added}, {"-", f.Removed}, {"~", changed}} {
 		for i, name := range kind.files {
 			if most > 0 && i == most {
-				fmt.Fprintf(a.out, "    %s … and %d more: masthead image diff %s %s\n", kind.sign, len(kind.files)-most, d.From.Hex(), d.To.Hex())
+				fmt.Fprintf(a.out, "    %s … and %d more: %s\n", kind.sign, len(kind.files)-most, whole)
 				break
 			}
 			fmt.Fprintf(a.out, "    %s %s\n", kind.sign, name)

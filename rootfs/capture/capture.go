@@ -63,7 +63,7 @@ func Read(ctx context.Context, c Config) (*Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("capture %s: %w", c.Root, err)
 	}
-	r := &Root{mount: fd, path: fmt.Sprintf("/proc/self/fd/%d", fd), seen: map[string]directory.Mark{}}
+	r := &Root{mount: fd, path: fmt.Sprintf("/proc/self/fd/%d", fd), Left: []Left{}, seen: map[string]directory.Mark{}}
 	if err := r.read(ctx, c); err != nil {
 		if r.Tree != nil {
 			err = errors.Join(err, r.Tree.Close())
