@@ -124,9 +124,12 @@ func (r *Root) leaveKeys(c Config) error {
 		if !n.IsRegular() || !looksInto(name, n.Size) || slices.ContainsFunc(c.Keep, func(k string) bool { return inside(k, name) }) {
 			continue
 		}
-		data, err := r.content(name, n)
+		data, err := readAll(n) // not held: that it is still so when it is packed is seen then
+		if _, changed := Changed(err); changed {
+			data, err = r.content(name, n)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		if privateKey.Match(data) {
 			found = append(found, name)
@@ -180,7 +183,7 @@ func (r *Root) hold(before *Root) error {
 	}
 	for name, n := range r.Tree.All() {
 		was, known := before.seen[name]
-		if !n.IsRegular() || n.Size == 0 || (known && was == r.seen[name]) {
+		if !n.IsRegular() || n.Size == 0 || n.Size > maxHeld || (known && was == r.seen[name]) {
 			continue
 		}
 		if _, err := r.content(name, n); err != nil {
@@ -214,7 +217,9 @@ func (r *Root) content(name string, n *rootfs.Node) ([]byte, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		var st unix.Stat_t
-		if err := unix.Lstat(filepath.Join(r.path, name), &st); err != nil {
+		if err := unix.Lstat(filepath.Join(r.path, name), &st); errors.Is(err, unix.ENOENT) {
+			return nil, r.Tree.Remove(name) // it was removed meanwhile
+		} else if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxHeld {

@@ -315,6 +315,37 @@ func TestCaptureTornRead(t *testing.T) {
 	}
 }
 
+// TestContentOfAFileInUse reads files that have changed since they were listed: what is there now counts, also if that is
+// nothing.
+func TestContentOfAFileInUse(t *testing.T) {
+	dir := machineRoot(t)
+	r := read(t, Config{Root: dir})
+	path := filepath.Join(dir, "usr/bin/hello")
+	n, err := r.Tree.Lookup("usr/bin/hello")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("a longer text than before"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := r.content("usr/bin/hello", n); err != nil || string(data) != "a longer text than before" || n.Size != int64(len(data)) {
+		t.Errorf("%q, %v, size %d", data, err, n.Size)
+	}
+	conf, err := r.Tree.Lookup("etc/ssh/sshd_config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "etc/ssh/sshd_config")); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := r.content("etc/ssh/sshd_config", conf); err != nil || data != nil {
+		t.Errorf("a file that was removed: %q, %v", data, err)
+	}
+	if _, err := r.Tree.Lookup("etc/ssh/sshd_config"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that was removed is in the tree: %v", err)
+	}
+}
+
 func TestCaptureTwiceSameBytes(t *testing.T) {
 	dir := machineRoot(t)
 	var roots []images.Root
