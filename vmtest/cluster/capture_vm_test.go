@@ -40,8 +40,8 @@ echo 'mode = fast' > /etc/mh-hello/mh-hello.conf`
 const unneeded = " --exclude /usr/share/doc --exclude /usr/share/locale --exclude /usr/share/i18n --exclude /usr/share/man --exclude /usr/share/zoneinfo" +
 	" --exclude '/usr/lib/modules/*/kernel/drivers' --exclude '/usr/lib/modules/*/kernel/net' --exclude '/usr/lib/modules/*/kernel/sound' --exclude /usr/lib/x86_64-linux-gnu/gconv --exclude /usr/lib/udev/hwdb.d"
 
-// TestVMCapture installs a package on a Debian head, publishes the head's root as the workers' image, rolls a worker to
-// it by kexec, and takes the worker back from an image that does not boot.
+// TestVMCapture installs a package on a Debian head, publishes the head's root as the workers' image, and rolls a worker
+// to it by kexec. How a roll stops and goes back is TestVMRoll's.
 func TestVMCapture(t *testing.T) {
 	t.Parallel()
 	program(t)
@@ -81,27 +81,10 @@ func TestVMCapture(t *testing.T) {
 
 	began = time.Now()
 	t.Logf("rolled:\n%s(%.1f s)", c.cli(t, "node", "roll", "needs-reboot=true", "--method", "kexec", "--timeout", "4m", "--check", "mh-hello | grep hello"), time.Since(began).Seconds())
-	published := c.running(t, "n01")
-	if published == before {
+	if c.running(t, "n01") == before {
 		t.Errorf("n01 still runs %s", before.Short())
 	}
 	c.checkCaptured(t, head)
-
-	c.breakWorker(t, published)
-	began = time.Now()
-	failed, err := masthead(t, c.remote([]string{"node", "roll", "@all", "--timeout", "4m"})...)
-	t.Logf("a bad image, %.1f s:\n%s", time.Since(began).Seconds(), failed)
-	if err == nil || !contains(failed, "wave 1 (n01) is bad", "the root has no init /sbin/none", "try: masthead node why n01", "masthead node roll --back n01") {
-		t.Errorf("the roll to an image without its init: %v", err)
-	}
-	began = time.Now()
-	t.Logf("back:\n%s(%.1f s)", c.cli(t, "node", "roll", "--back", "n01", "--timeout", "5m"), time.Since(began).Seconds())
-	if now := c.running(t, "n01"); now != published {
-		t.Errorf("n01 runs %s, want %s", now.Short(), published.Short())
-	}
-	if again := c.cli(t, "node", "roll", "--back", "n01"); !contains(again, "again already", "nothing to do") {
-		t.Errorf("back a second time:\n%s", again)
-	}
 }
 
 // running is the image that a node says it runs.
@@ -149,19 +132,6 @@ func (c *trial) checkCaptured(t *testing.T, head *ssh.Client) {
 			t.Errorf("n01 has of head1: %s", line)
 		}
 	}
-}
-
-// breakWorker makes the tag mean an image whose init is not there.
-func (c *trial) breakWorker(t *testing.T, d images.Digest) {
-	t.Helper()
-	m, _, err := c.head.Manifest(t.Context(), d)
-	must(t, err)
-	m.Init = "/sbin/none"
-	data, bad, err := m.Encode()
-	must(t, err)
-	must(t, c.head.PutBlob(t.Context(), images.Blob{Digest: bad, Size: int64(len(data))}, bytes.NewReader(data)))
-	_, err = c.head.TagImage(t.Context(), "worker", wire.ImageChange{Image: string(bad), Source: "test"})
-	must(t, err)
 }
 
 // cloudHead is the shipped head, and the worker that it carries, with the kernel for virtual machines, which starts in half
