@@ -3,7 +3,6 @@ package initramfs
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -107,14 +106,14 @@ func (c Config) base() ([]Entry, error) {
 	if c.Baked.KernelRelease == "" || c.Init == nil {
 		return nil, errors.New("initramfs: a kernel release and an init are needed")
 	}
-	config, err := json.MarshalIndent(c.Baked, "", "  ")
+	config, err := bakedEntry(c.Baked)
 	if err != nil {
-		return nil, fmt.Errorf("initramfs: %w", err)
+		return nil, err
 	}
 	entries := append(skeleton(), c.Extra...)
 	entries = append(entries,
 		Entry{Path: inside(images.InitramfsInit), Mode: unix.S_IFREG | 0o755, Size: c.InitSize, Open: c.Init},
-		Bytes(inside(images.InitramfsConfig), 0o644, append(config, '\n')))
+		config)
 	tables, err := c.tables()
 	if err != nil {
 		return nil, err

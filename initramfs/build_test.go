@@ -3,6 +3,7 @@ package initramfs
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -222,5 +223,44 @@ func TestSameBytes(t *testing.T) {
 	c.Cache = ""
 	if !bytes.Equal(want, build(t, c)) {
 		t.Error("on one processor: other bytes")
+	}
+}
+
+func TestAmend(t *testing.T) {
+	var base, amended bytes.Buffer
+	c := config(t)
+	if err := Build(t.Context(), &base, c); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadBaked(bytes.NewReader(base.Bytes())); err != nil || !cmp.Equal(got, c.Baked) {
+		t.Errorf("baked: %+v, %v, want %+v", got, err, c.Baked)
+	}
+	worker := c.Baked
+	worker.Name, worker.Role = "w", images.RoleWorker
+	if err := Amend(&amended, bytes.NewReader(base.Bytes()), worker); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasPrefix(amended.Bytes(), base.Bytes()) {
+		t.Error("what was there is not as it was")
+	}
+	zr, err := zstd.NewReader(bytes.NewReader(amended.Bytes()[base.Len():]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer zr.Close()
+	archive := cpio.NewReader(zr)
+	h, err := archive.Next()
+	if err != nil || h.Name != strings.TrimPrefix(images.InitramfsConfig, "/") {
+		t.Fatalf("first file of the amendment: %+v, %v", h, err)
+	}
+	var got images.Baked
+	if err := json.NewDecoder(archive).Decode(&got); err != nil || !cmp.Equal(got, worker) {
+		t.Errorf("init is told %+v, %v, want %+v", got, err, worker)
+	}
+	if _, err := archive.Next(); err != io.EOF {
+		t.Errorf("after it: %v", err)
+	}
+	if _, err := ReadBaked(strings.NewReader("no initramfs")); err == nil {
+		t.Error("read what is none")
 	}
 }

@@ -3,6 +3,7 @@ package rootfs
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -11,17 +12,25 @@ import (
 )
 
 // Reader reads a sealed root in place, for tools and tests; a machine that runs one uses node/rootdev. It is safe for
-// concurrent use and keeps one decoded chunk.
+// concurrent use and keeps the chunks that it decoded last: metadata and contents of a file system are read in turns.
 type Reader struct {
 	root  images.Root
 	from  images.Offsets
 	blobs images.BlobReader
 	dec   *zstd.Decoder
 
-	mu    sync.Mutex
-	chunk int // that is in data; -1: none
+	mu   sync.Mutex
+	kept []decoded // the last one used at the end
+}
+
+// decoded is a chunk that is kept.
+type decoded struct {
+	chunk int
 	data  []byte
 }
+
+// keepDecoded is how many: 8 MiB in chunks of the usual size.
+const keepDecoded = 32
 
 // Open reads root out of blobs. Every chunk is verified before it is decoded.
 func Open(root images.Root, blobs images.BlobReader) (*Reader, error) {
@@ -30,7 +39,7 @@ func Open(root images.Root, blobs images.BlobReader) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open root: %w", err)
 	}
-	return &Reader{root: root, from: root.Offsets(), blobs: blobs, dec: dec, chunk: -1}, nil
+	return &Reader{root: root, from: root.Offsets(), blobs: blobs, dec: dec}, nil
 }
 
 // Size is the number of bytes of the image.
@@ -56,35 +65,49 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 			return done, io.EOF
 		}
 		i := r.from.Chunk(at)
-		if err := r.load(i); err != nil {
+		data, err := r.load(i)
+		if err != nil {
 			return done, fmt.Errorf("read root: chunk %d: %w", i, err)
 		}
-		done += copy(p[done:], r.data[at-r.from[i]:])
+		done += copy(p[done:], data[at-r.from[i]:])
 	}
 	return done, nil
 }
 
-func (r *Reader) load(i int) error {
-	if r.chunk == i {
-		return nil
+func (r *Reader) load(i int) ([]byte, error) {
+	var room []byte
+	if at := slices.IndexFunc(r.kept, func(d decoded) bool { return d.chunk == i }); at >= 0 {
+		d := r.kept[at]
+		r.kept = append(slices.Delete(r.kept, at, at+1), d)
+		return d.data, nil
+	} else if len(r.kept) == keepDecoded {
+		room = r.kept[0].data
+		r.kept = slices.Delete(r.kept, 0, 1)
 	}
-	r.chunk = -1
+	data, err := r.decode(i, room[:0])
+	if err != nil {
+		return nil, err
+	}
+	r.kept = append(r.kept, decoded{i, data})
+	return data, nil
+}
+
+// decode gives a chunk, in room if it fits.
+func (r *Reader) decode(i int, room []byte) ([]byte, error) {
 	c, want := r.root.Chunks[i], r.root.ChunkLen(i)
 	if c.Zero() {
-		r.data = append(r.data[:0], make([]byte, want)...)
-		r.chunk = i
-		return nil
+		return append(room, make([]byte, want)...), nil
 	}
 	stored, err := images.ReadBlob(r.blobs, c.Digest, c.Size)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if r.data, err = r.dec.DecodeAll(stored, r.data[:0]); err != nil {
-		return err
+	data, err := r.dec.DecodeAll(stored, room)
+	if err != nil {
+		return nil, err
 	}
-	if int64(len(r.data)) != want {
-		return fmt.Errorf("%d bytes decoded, want %d", len(r.data), want)
+	if int64(len(data)) != want {
+		return nil, fmt.Errorf("%d bytes decoded, want %d", len(data), want)
 	}
-	r.chunk = i
-	return nil
+	return data, nil
 }

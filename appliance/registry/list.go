@@ -36,7 +36,7 @@ func (r *Registry) liven(n *wire.Node, rec Record, now time.Time) {
 		return
 	}
 	b := l.present()
-	n.Head = l.head
+	n.Head, n.Boot = l.head, b.ID
 	n.Seen, n.RootState, n.Running = l.seen, l.root, cmp.Or(b.Running, b.Image)
 	if last, ok := b.last(); ok {
 		n.Stage = last.Stage
@@ -86,11 +86,15 @@ func (r *Registry) list(set string, now time.Time, view func(Record, time.Time) 
 
 func (r *Registry) all(now time.Time, view func(Record, time.Time) wire.Node) []wire.Node {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	nodes := make([]wire.Node, 0, len(r.nodes))
+	refs := make([]string, 0, len(r.nodes))
 	for _, name := range r.names() {
-		nodes = append(nodes, view(r.nodes[name].Record, now))
+		rec := r.nodes[name].Record
+		nodes = append(nodes, view(rec, now))
+		refs = append(refs, r.imageRef(rec))
 	}
+	r.mu.Unlock()
+	r.compareImages(nodes, refs)
 	return nodes
 }
 
@@ -118,6 +122,8 @@ func attribute(n wire.Node, key string) (string, bool) {
 		return string(n.Stage), true
 	case "head":
 		return n.Head, true
+	case "needs-reboot":
+		return strconv.FormatBool(n.NeedsReboot), true
 	}
 	v, ok := n.Attrs[key]
 	return v, ok
@@ -126,12 +132,15 @@ func attribute(n wire.Node, key string) (string, bool) {
 // Node gives one node, or ErrNotFound.
 func (r *Registry) Node(name string, now time.Time) (wire.Node, error) {
 	r.mu.RLock()
-	defer r.mu.RUnlock()
 	e, ok := r.nodes[name]
 	if !ok {
+		r.mu.RUnlock()
 		return wire.Node{}, noNode(name)
 	}
-	return r.view(e.Record, now), nil
+	nodes, refs := []wire.Node{r.view(e.Record, now)}, []string{r.imageRef(e.Record)}
+	r.mu.RUnlock()
+	r.compareImages(nodes, refs)
+	return nodes[0], nil
 }
 
 // Inventory is what the machine with that MAC address has said that it is made of, if it ever has.
@@ -181,13 +190,14 @@ func (r *Registry) Why(name string, now time.Time) (wire.Why, error) {
 	if !ok {
 		return wire.Why{}, noNode(name)
 	}
-	_, imageErr := r.imageOf(rec)
+	wanted, imageErr := r.imageOf(rec)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if e, ok := r.nodes[name]; ok { // else removed just now; what it was is still the answer
 		rec = e.Record
 	}
 	w := wire.Why{Node: r.view(rec, now), Stages: []wire.StageResult{}}
+	outdate(&w.Node, wanted)
 	if l := r.live[rec.MAC]; l != nil {
 		b := l.present()
 		w.Boot, w.Stages, w.Events = b.ID, append(w.Stages, b.Stages...), append(w.Events, l.events...)

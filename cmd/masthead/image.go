@@ -23,7 +23,8 @@ func (a *app) imageCommand() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&store, "store", "", "folder of a store, instead of the cluster's images (default without a head: in the cache folder)")
 	open := func() (*images.Store, error) { return a.openStore(store) }
 	cmd.AddCommand(a.imageBuildCommand(), a.imageListCommand(open), a.imageShowCommand(open), a.imageTagCommand(open),
-		a.imageRollbackCommand(open), a.imageExportCommand(open), a.imageImportCommand(open), a.imageRemoveCommand(open), a.imageOldCommand())
+		a.imageRollbackCommand(open), a.imageExportCommand(open), a.imageImportCommand(open), a.imageRemoveCommand(open), a.imageOldCommand(),
+		a.imageCaptureCommand(), a.imageDiffCommand(open))
 	return cmd
 }
 

@@ -50,6 +50,7 @@ var layers = map[string][]string{
 	"appliance/gossip":   {"images", "node/wire", "appliance/state"},
 	"appliance/fetch":    {"images", "node/wire"},
 	"appliance/files":    {"images", "node/wire"},
+	"appliance/roll":     {"images", "node/wire"},
 	// Ownership: the decision is pure, the leaves around it are its senses and hands, and the daemon joins them.
 	"appliance/failover":            {},
 	"appliance/failover/simulation": {"appliance/failover", "node/witness"},

@@ -18,7 +18,7 @@ import (
 func (a *app) nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "List, add, approve and change the nodes of the cluster"}
 	cmd.AddCommand(a.nodeListCommand(), a.nodeShowCommand(), a.nodeWhyCommand(), a.nodeAddCommand(), a.nodeSetCommand(),
-		a.nodeApproveCommand(), a.nodeRemoveCommand(), a.nodeGroupCommand())
+		a.nodeApproveCommand(), a.nodeRemoveCommand(), a.nodeGroupCommand(), a.nodeRollCommand())
 	cmd.AddCommand(a.nodeDoCommands()...)
 	return cmd
 }
@@ -81,10 +81,14 @@ func (a *app) printNodes(list []wire.Node) error {
 
 // imageText is what a node runs, or is to run.
 func imageText(n wire.Node) string {
+	text := n.Image
 	if n.Running != "" {
-		return strings.TrimSpace(n.Image + " " + n.Running.Short())
+		text = strings.TrimSpace(n.Image + " " + n.Running.Short())
 	}
-	return n.Image
+	if n.NeedsReboot {
+		text += ", needs reboot"
+	}
+	return text
 }
 
 // seenText is when a node was last heard of. One that another head serves and calls up reports to that one, without a

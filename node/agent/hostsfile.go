@@ -5,3 +5,9 @@ package agent
 func WriteHosts(path, block string) (changed bool, err error) {
 	return edit(path, 0o644, func(text string) string { return withBlock(text, block) })
 }
+
+// WithoutBlock is a hosts file without our lines, for an image of this machine: another has others.
+func WithoutBlock(text string) string {
+	before, _, after := splitHosts(text)
+	return before + after
+}

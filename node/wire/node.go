@@ -21,25 +21,29 @@ const (
 
 // Node is one machine as the API shows it.
 type Node struct {
-	Name      string            `json:"name"`
-	MAC       string            `json:"mac"`
-	Address   netip.Addr        `json:"address,omitzero"` // reserved
-	Lease     netip.Addr        `json:"lease,omitzero"`   // that DHCP gave it, if the lease has not run out
-	Image     string            `json:"image,omitempty"`  // tag or digest; empty: the default
-	Root      string            `json:"root,omitempty"`   // lazy or ram
-	Cmdline   string            `json:"cmdline,omitempty"`
-	Groups    []string          `json:"groups,omitempty"`
-	Attrs     map[string]string `json:"attrs,omitempty"`
-	Heads     []string          `json:"heads,omitempty"` // in the order to try; empty: as its groups say, else spread
-	Approved  bool              `json:"approved"`
-	Head      string            `json:"head,omitempty"` // its parent: that serves it, and that it reports to
-	Phase     Phase             `json:"phase"`
-	Stage     Stage             `json:"stage,omitempty"` // the last one known
-	Running   images.Digest     `json:"running,omitempty"`
-	Seen      time.Time         `json:"seen,omitzero"`       // last word from it; of a node of another head: at its last change
-	BootedIn  float64           `json:"booted_in,omitempty"` // seconds of kernel time at up
-	Inventory Inventory         `json:"inventory,omitzero"`
-	RootState *RootStatus       `json:"root_state,omitempty"`
+	Name     string            `json:"name"`
+	MAC      string            `json:"mac"`
+	Address  netip.Addr        `json:"address,omitzero"` // reserved
+	Lease    netip.Addr        `json:"lease,omitzero"`   // that DHCP gave it, if the lease has not run out
+	Image    string            `json:"image,omitempty"`  // tag or digest; empty: the default
+	Root     string            `json:"root,omitempty"`   // lazy or ram
+	Cmdline  string            `json:"cmdline,omitempty"`
+	Groups   []string          `json:"groups,omitempty"`
+	Attrs    map[string]string `json:"attrs,omitempty"`
+	Heads    []string          `json:"heads,omitempty"` // in the order to try; empty: as its groups say, else spread
+	Approved bool              `json:"approved"`
+	Head     string            `json:"head,omitempty"` // its parent: that serves it, and that it reports to
+	Phase    Phase             `json:"phase"`
+	Stage    Stage             `json:"stage,omitempty"` // the last one known
+	Boot     string            `json:"boot,omitempty"`  // id of the boot under way or the last one; empty until its kernel speaks
+	Running  images.Digest     `json:"running,omitempty"`
+	Wanted   images.Digest     `json:"wanted,omitempty"` // the image that it gets at its next boot
+	// NeedsReboot: it is up with another image than Wanted.
+	NeedsReboot bool        `json:"needs_reboot"`
+	Seen        time.Time   `json:"seen,omitzero"`       // last word from it; of a node of another head: at its last change
+	BootedIn    float64     `json:"booted_in,omitempty"` // seconds of kernel time at up
+	Inventory   Inventory   `json:"inventory,omitzero"`
+	RootState   *RootStatus `json:"root_state,omitempty"`
 }
 
 // NodeChange asks for a new node or a change to one. Nil fields stay as they are.

@@ -23,6 +23,12 @@ import (
 type Options struct {
 	// OneFileSystem leaves out what is mounted below the directory; the mount points stay, empty.
 	OneFileSystem bool
+	// Leave, if not nil, is told of each file below the directory, and says whether it stays out: a directory with all that
+	// is in it.
+	Leave func(name string, st *unix.Stat_t) bool
+	// Live is for a directory that is in use. What is gone when its turn comes is left out, and a file that changes between
+	// Read and the moment when the last of its content was read is a *Changed.
+	Live bool
 }
 
 // Read makes a tree of the directory at path. Owners, modes, times, extended attributes, devices, FIFOs, sockets and
@@ -63,16 +69,26 @@ func (r *reader) directory(name string) error {
 		return err
 	}
 	entries, err := os.ReadDir(filepath.Join(r.root, name))
+	if r.gone(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		child := filepath.Join(name, e.Name())
 		var st unix.Stat_t
-		if err := unix.Lstat(filepath.Join(r.root, child), &st); err != nil {
+		if err := unix.Lstat(filepath.Join(r.root, child), &st); r.gone(err) {
+			continue
+		} else if err != nil {
 			return fmt.Errorf("%q: %w", child, err)
 		}
-		if err := r.add(child, &st); err != nil {
+		if r.opts.Leave != nil && r.opts.Leave(child, &st) {
+			continue
+		}
+		if err := r.add(child, &st); r.gone(err) {
+			continue
+		} else if err != nil {
 			return err
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR || (r.opts.OneFileSystem && st.Dev != r.dev) {
@@ -83,6 +99,11 @@ func (r *reader) directory(name string) error {
 		}
 	}
 	return nil
+}
+
+// gone reports whether an error says that a file of a directory in use was removed meanwhile.
+func (r *reader) gone(err error) bool {
+	return r.opts.Live && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR))
 }
 
 func (r *reader) add(name string, st *unix.Stat_t) error {
@@ -105,6 +126,10 @@ func (r *reader) add(name string, st *unix.Stat_t) error {
 		n.Size = st.Size
 		sparse := st.Blocks*512 < st.Size
 		n.Open = func() (io.ReadCloser, error) { return open(path, sparse) }
+		if r.opts.Live {
+			seen := MarkOf(st)
+			n.Open = func() (io.ReadCloser, error) { return openLive(path, name, sparse, seen) }
+		}
 	case unix.S_IFLNK:
 		target, err := os.Readlink(path)
 		if err != nil {
@@ -142,6 +167,9 @@ func xattrs(path string, follow bool) (map[string]string, error) {
 	all := map[string]string{}
 	value := make([]byte, 64<<10) // XATTR_SIZE_MAX
 	for name := range strings.SplitSeq(strings.TrimRight(string(buf[:size]), "\x00"), "\x00") {
+		if name == "" {
+			continue // overlayfs counts its own in the size that it tells first, and then leaves them out
+		}
 		n, err := get(path, name, value)
 		if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
 			continue // gone meanwhile, or listed by a file system that does not give it
