@@ -2,7 +2,6 @@ package install
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -115,6 +114,3 @@ func Size(n int64) string {
 	}
 	return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20))
 }
-
-// sizeOf is how much there is to read of a file or device.
-func sizeOf(f io.Seeker) (int64, error) { return f.Seek(0, io.SeekEnd) }

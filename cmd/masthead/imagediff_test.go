@@ -44,7 +44,7 @@ func putImage(t *testing.T, store *images.Store, tag string, files map[string]st
 	return d
 }
 
-func installed(packages ...string) string {
+func withPackages(packages ...string) string {
 	var b strings.Builder
 	for _, p := range packages {
 		name, version, _ := strings.Cut(p, " ")
@@ -60,8 +60,8 @@ func TestImageDiff(t *testing.T) {
 		t.Fatal(err)
 	}
 	const status = "var/lib/dpkg/status"
-	old := putImage(t, store, "worker", map[string]string{status: installed("curl 8.1", "less 668"), "etc/conf": "a", "usr/bin/less": "less"})
-	now := putImage(t, store, "worker", map[string]string{status: installed("curl 8.2", "hwloc 2.12"), "etc/conf": "b", "usr/bin/lstopo": "lstopo"})
+	old := putImage(t, store, "worker", map[string]string{status: withPackages("curl 8.1", "less 668"), "etc/conf": "a", "usr/bin/less": "less"})
+	now := putImage(t, store, "worker", map[string]string{status: withPackages("curl 8.2", "hwloc 2.12"), "etc/conf": "b", "usr/bin/lstopo": "lstopo"})
 	diff := func(args ...string) (string, error) {
 		var out, errw bytes.Buffer
 		err := run(t.Context(), append([]string{"image", "diff", "--store", dir}, args...), strings.NewReader(""), &out, &errw)

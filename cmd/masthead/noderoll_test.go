@@ -130,8 +130,8 @@ func (h *rollHead) command(req wire.CommandRequest, tell func(wire.CommandEvent)
 	}
 }
 
-// onHead runs 'masthead ARGS' against a head.
-func onHead(t *testing.T, h http.Handler, args ...string) (stdout, said string, err error) {
+// runOnHead runs 'masthead ARGS' against a head.
+func runOnHead(t *testing.T, h http.Handler, args ...string) (stdout, said string, err error) {
 	t.Helper()
 	srv := httptest.NewTLSServer(h)
 	defer srv.Close()
@@ -149,7 +149,7 @@ func onHead(t *testing.T, h http.Handler, args ...string) (stdout, said string, 
 func TestRoll(t *testing.T) {
 	h := newRollHead("n01", "n02", "n03", "n04", "n05")
 	h.nodes[1].Running, h.nodes[3].Phase = rollNew, wire.PhaseDown
-	out, said, err := onHead(t, h, "node", "roll", "@all", "--wave", "2", "--check", "true")
+	out, said, err := runOnHead(t, h, "node", "roll", "@all", "--wave", "2", "--check", "true")
 	if err != nil {
 		t.Fatalf("%v\n%s%s", err, out, said)
 	}
@@ -164,7 +164,7 @@ func TestRoll(t *testing.T) {
 	if want := []string{"check n01,n03: true", "check n05: true"}; !slices.Equal(h.did, want) {
 		t.Errorf("checks %q, want %q", h.did, want)
 	}
-	if out, _, err := onHead(t, h, "node", "roll", "needs-reboot=true"); err != nil || !strings.Contains(out, "nothing to do") {
+	if out, _, err := runOnHead(t, h, "node", "roll", "needs-reboot=true"); err != nil || !strings.Contains(out, "nothing to do") {
 		t.Errorf("again: %v\n%s", err, out)
 	}
 }
@@ -172,7 +172,7 @@ func TestRoll(t *testing.T) {
 func TestRollStopsAndGoesBack(t *testing.T) {
 	h := newRollHead("n01", "n02", "n03")
 	h.broken = []string{"n02"}
-	out, said, err := onHead(t, h, "node", "roll", "@all", "--wave", "1")
+	out, said, err := runOnHead(t, h, "node", "roll", "@all", "--wave", "1")
 	want := "error: wave 2 (n02) is bad, the roll stops\n  n02: its boot failed at stage handover: the root has no init\n" +
 		"try: masthead node why n02; to go back: masthead node roll --back 'n[01-02]'\n"
 	if diff := cmp.Diff(want, said); err == nil || diff != "" {
@@ -181,10 +181,10 @@ func TestRollStopsAndGoesBack(t *testing.T) {
 	if want := []string{"n01", "n02"}; !slices.Equal(h.waves, want) {
 		t.Errorf("waves %q, want %q", h.waves, want)
 	}
-	if out, _, err := onHead(t, h, "node", "roll", "--back", "--dry-run", "n01,n02"); err != nil || !strings.Contains(out, "would go back: worker: "+rollNew.Short()+" -> "+rollOld.Short()) || !strings.Contains(out, "would wait for n02") || len(h.did) > 0 {
+	if out, _, err := runOnHead(t, h, "node", "roll", "--back", "--dry-run", "n01,n02"); err != nil || !strings.Contains(out, "would go back: worker: "+rollNew.Short()+" -> "+rollOld.Short()) || !strings.Contains(out, "would wait for n02") || len(h.did) > 0 {
 		t.Errorf("dry run: %v, %q\n%s", err, h.did, out)
 	}
-	out, said, err = onHead(t, h, "node", "roll", "--back", "n01,n02")
+	out, said, err = runOnHead(t, h, "node", "roll", "--back", "n01,n02")
 	if err != nil || !strings.Contains(out, "back: worker: "+rollNew.Short()+" -> "+rollOld.Short()) || !strings.Contains(out, "wave 1: restarting n01") {
 		t.Errorf("back: %v\n%s%s", err, out, said)
 	}
@@ -194,7 +194,7 @@ func TestRollStopsAndGoesBack(t *testing.T) {
 		}
 	}
 	// Once more does not bring the bad image again.
-	out, _, err = onHead(t, h, "node", "roll", "--back", "n01,n02")
+	out, _, err = runOnHead(t, h, "node", "roll", "--back", "n01,n02")
 	if err != nil || !strings.Contains(out, "again already") || h.wanted() != rollOld || !slices.Equal(h.did, []string{"rollback"}) {
 		t.Errorf("back again: %v, %q\n%s", err, h.did, out)
 	}
@@ -203,7 +203,7 @@ func TestRollStopsAndGoesBack(t *testing.T) {
 func TestRollFailures(t *testing.T) {
 	h := newRollHead("n01", "n02", "n03")
 	h.deaf, h.check = []string{"n01"}, map[string]int{"n03": 3}
-	out, said, err := onHead(t, h, "node", "roll", "@all", "--wave", "100%", "--check", "well", "--max-failed", "1", "-o", "json")
+	out, said, err := runOnHead(t, h, "node", "roll", "@all", "--wave", "100%", "--check", "well", "--max-failed", "1", "-o", "json")
 	if err == nil || !strings.Contains(said, "n01: it does not restart: error: kexec: load kernel: permission denied") || !strings.Contains(said, "n03: check: exit status 3: not well\n") {
 		t.Errorf("%v\n%s", err, said)
 	}
@@ -213,7 +213,7 @@ func TestRollFailures(t *testing.T) {
 	}
 	h = newRollHead("n01", "n02")
 	h.deaf = []string{"n01"}
-	if out, said, err := onHead(t, h, "node", "roll", "@all", "--wave", "1", "--max-failed", "1"); err != nil || !strings.Contains(out, "done: 1 of 2") {
+	if out, said, err := runOnHead(t, h, "node", "roll", "@all", "--wave", "1", "--max-failed", "1"); err != nil || !strings.Contains(out, "done: 1 of 2") {
 		t.Errorf("one bad node that is borne: %v\n%s%s", err, out, said)
 	}
 }
@@ -221,20 +221,20 @@ func TestRollFailures(t *testing.T) {
 func TestRollKeepsWitnesses(t *testing.T) {
 	h := newRollHead("n01", "n02", "n03", "n04")
 	h.cluster = "witnesses: [n01, n02, n03]\n"
-	if out, said, err := onHead(t, h, "node", "roll", "@all", "--wave", "100%"); err != nil || !slices.Equal(h.waves, []string{"n01,n04", "n02", "n03"}) {
+	if out, said, err := runOnHead(t, h, "node", "roll", "@all", "--wave", "100%"); err != nil || !slices.Equal(h.waves, []string{"n01,n04", "n02", "n03"}) {
 		t.Errorf("waves %q, %v\n%s%s", h.waves, err, out, said)
 	}
 	h = newRollHead("n01", "n02", "n03")
 	h.cluster = "witnesses: [n01, n02, n03]\n"
 	h.nodes[2].Phase = wire.PhaseDown
-	if _, said, err := onHead(t, h, "node", "roll", "@all"); err == nil || !strings.Contains(said, "no majority of the 3: n03 away already\ntry: masthead node why n03\n") || len(h.waves) > 0 {
+	if _, said, err := runOnHead(t, h, "node", "roll", "@all"); err == nil || !strings.Contains(said, "no majority of the 3: n03 away already\ntry: masthead node why n03\n") || len(h.waves) > 0 {
 		t.Errorf("%v, waves %q\n%s", err, h.waves, said)
 	}
 }
 
 func TestRollUsage(t *testing.T) {
 	for _, args := range [][]string{{"--method", "magic"}, {"--wave", "0"}, {"--max-failed", "-1"}} {
-		_, said, err := onHead(t, newRollHead("n01"), append([]string{"node", "roll", "@all"}, args...)...)
+		_, said, err := runOnHead(t, newRollHead("n01"), append([]string{"node", "roll", "@all"}, args...)...)
 		if report(new(bytes.Buffer), err) != exitUsage {
 			t.Errorf("%v: %v\n%s", args, err, said)
 		}

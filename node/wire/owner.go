@@ -27,7 +27,7 @@ type OwnerStatus struct {
 	Watchdog    string         `json:"watchdog,omitempty"` // the device, its timeout, and whether it is fed; or why there is none
 	Data        string         `json:"data,omitempty"`
 	Volumes     []DataVolume   `json:"volumes,omitempty"` // the answering head's copies
-	Config      int            `json:"config"` // version of the cluster's configuration in force
+	Config      int            `json:"config"`            // version of the cluster's configuration in force
 	Why         OwnerWhy       `json:"why"`
 	Trouble     []string       `json:"trouble,omitempty"`
 	Events      []OwnerEvent   `json:"events,omitempty"` // the last ones, oldest first
