@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"masthead/appliance/install"
 	"masthead/appliance/maker"
+	"masthead/node/wire"
 )
 
 // makerShow tells how the making of a head goes: for people, or as events for programs.
@@ -84,6 +86,18 @@ func (s *makerShow) progress(step, what string, done, total int64) {
 	s.bar.update("          "+what, done, total)
 }
 
+// copies tells how far a copy of a volume is: by numbers for programs, in words for people.
+func (s *makerShow) copies(v wire.DataVolume) {
+	if s.output == "json" {
+		s.progress("data", v.Name, v.Size-v.OutOfSync, v.Size)
+		return
+	}
+	if now := s.now(); s.line.tty || now.Sub(s.last) >= waitingEvery/4 {
+		s.last = now
+		s.say("data", v.Name+" "+progressOf(v))
+	}
+}
+
 // close takes away what is shown of a step that has ended.
 func (s *makerShow) close() {
 	s.line.end()
@@ -140,7 +154,7 @@ func (m *making) dryRun(ctx context.Context) error {
 		}
 		return nil
 	}
-	for _, s := range append(m.way.steps(m), m.cloneSteps()...) {
+	for _, s := range slices.Concat(m.way.steps(m), m.cloneSteps(), m.pairSteps()) {
 		fmt.Fprintf(m.out, "  would  %-9s %s\n", s.Name, s.What)
 	}
 	fmt.Fprintln(m.out, "its hardware is looked at, and the plan shown, when it has booted; nothing was changed")
@@ -152,6 +166,9 @@ func (m *making) summary(context.Context) error {
 	if m.output == "json" {
 		return nil // the events have said it
 	}
-	fmt.Fprintf(m.out, "head %s has joined the cluster: masthead head list\n", m.journal.Name)
+	for _, n := range m.notes {
+		fmt.Fprintf(m.out, "%s\n", n)
+	}
+	fmt.Fprintf(m.out, "head %s has joined the cluster, and stands by: masthead status\n", m.journal.Name)
 	return nil
 }

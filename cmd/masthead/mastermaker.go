@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,6 +86,7 @@ type making struct {
 	keys    map[string][]byte // its SSH host keys, where it had any to keep
 	token   string            // id of the join token
 	journal maker.Journal
+	notes   []string // for the end
 }
 
 // way is how the machine comes to run this head's image without a disk.
@@ -117,7 +119,7 @@ func (a *app) masterMaker(ctx context.Context, f makerFlags) error {
 	if f.dryRun {
 		return m.dryRun(ctx)
 	}
-	steps := append(m.way.steps(m), m.cloneSteps()...)
+	steps := slices.Concat(m.way.steps(m), m.cloneSteps(), m.pairSteps())
 	if err := maker.Run(ctx, steps, m.journal.Done, m.note, m.show.event); err != nil {
 		return m.failed(err)
 	}
