@@ -27,8 +27,9 @@ type Journal struct {
 	Began   time.Time `json:"began"`
 	Done    []string  `json:"done,omitempty"` // steps
 	// Was is the node's record before; nil: there was none.
-	Was      *wire.Node `json:"was,omitempty"`
-	Finished time.Time  `json:"finished,omitzero"`
+	Was *wire.Node `json:"was,omitempty"`
+	// Keys are its SSH host keys, by the names of their files: between its old system and its new disk they are nowhere else.
+	Keys map[string][]byte `json:"keys,omitempty"`
 }
 
 // Has reports whether a step is done.

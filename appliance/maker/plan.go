@@ -164,6 +164,17 @@ func NewPlan(m Master, t Target, w Wishes) (Plan, error) {
 	return p, nil
 }
 
+// Released are the disks of a machine as they are once it runs from none of them: what its own system uses is something on
+// the disk, and no longer in use. Pure.
+func Released(disks []install.Disk) []install.Disk {
+	out := slices.Clone(disks)
+	for i, d := range out {
+		out[i].Parts = append(slices.Clone(d.Parts), d.Uses...)
+		out[i].Uses = nil
+	}
+	return out
+}
+
 // answers are those of the installation. What a new machine is asked for, this one has from its master.
 func answers(m Master, w Wishes, address netip.Prefix, t Target) install.Answers {
 	a := install.Answers{

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -144,15 +145,11 @@ func (m *making) showPlan() {
 // dryRun shows the plan, if the machine can be asked without changing anything.
 func (m *making) dryRun(ctx context.Context) error {
 	if m.way.name != byNetwork.name {
-		for _, s := range m.way.steps(m) {
-			if s.Undo != nil {
-				break // the first that changes something
-			}
-			if err := s.Do(ctx); err != nil {
-				return err
-			}
+		err := m.login(ctx)
+		if err == nil {
+			err = m.checkSSH(ctx)
 		}
-		return nil
+		return errors.Join(err, m.logout(ctx))
 	}
 	for _, s := range slices.Concat(m.way.steps(m), m.cloneSteps(), m.pairSteps()) {
 		fmt.Fprintf(m.out, "  would  %-9s %s\n", s.Name, s.What)

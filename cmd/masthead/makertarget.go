@@ -43,6 +43,8 @@ func (a *app) makerCommand() *cobra.Command {
 	cmd.AddCommand(probe,
 		&cobra.Command{Use: "install", Short: "Install this machine, from the ISO of its head", Args: exactArgs(0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.makerInstall(cmd.Context()) }},
+		&cobra.Command{Use: "kexec", Short: "Start a kernel that comes on standard input", Args: exactArgs(0),
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.makerKexec(cmd.Context()) }},
 		&cobra.Command{Use: "identity", Short: "Leave on the installed disk who this machine is, and which cluster it joins", Args: exactArgs(0),
 			RunE: func(*cobra.Command, []string) error { return a.makerIdentity() }})
 	return cmd

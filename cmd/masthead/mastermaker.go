@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
 
 	"masthead/appliance/maker"
 	"masthead/images"
@@ -84,9 +85,13 @@ type making struct {
 	planned bool
 	joined  bool              // meanwhile, by what an earlier run had done
 	keys    map[string][]byte // its SSH host keys, where it had any to keep
-	token   string            // id of the join token
-	journal maker.Journal
-	notes   []string // for the end
+	started bool              // an earlier run has started it into this head's image
+	sshKey  ssh.PublicKey
+	// remoteHost is the server while its own system runs; nil: nobody is logged in.
+	remoteHost *sshTarget
+	token      string // id of the join token
+	journal    maker.Journal
+	notes      []string // for the end
 }
 
 // way is how the machine comes to run this head's image without a disk.
