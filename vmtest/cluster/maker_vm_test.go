@@ -95,3 +95,51 @@ func (c *trial) isHead(t *testing.T) {
 		return err
 	})
 }
+
+// TestVMMasterMakerSSH makes a server that runs some Linux from its disk a head, over SSH and by kexec: what is on its disk is
+// given up only for its serial number, and its SSH host key stays.
+func TestVMMasterMakerSSH(t *testing.T) {
+	t.Parallel()
+	const password = "open-sesame"
+	linux, fingerprint := linuxISO(t, "10.77.0.9/24", password)
+	c := start(t, 2, vmtest.Config{
+		Name: "makerssh",
+		Machines: map[string]vmtest.MachineConfig{
+			"head1": {Role: string(images.RoleHead), Memory: 512, Boot: vmtest.Boot{qemu.FromCD}, ISO: iso(t, smallHead(t, "small", "one", smallInit)),
+				OEM: []string{images.KeyIP + "=10.77.0.1/24", images.KeyPanic + "=1"}, Forward: map[string]int{HTTPS: 443}},
+			"b": {Role: string(images.RoleWorker), Memory: 768, Boot: vmtest.Boot{qemu.FromDisk, qemu.FromCD}, ISO: linux,
+				Disks: []vmtest.DiskConfig{{Size: 3 << 30, Label: "precious"}}, OEM: []string{images.KeyPanic + "=1"}},
+		},
+	})
+	must(t, c.PowerOn(t.Context(), "b"))
+	c.awaitHead(t, "head1")
+	c.expect(t, "b", bootTime, `a Linux with SSH is up`)
+	c.mustSh(t, "head1", "echo "+password+" > /tmp/password")
+	command := "masthead master-maker 10.77.0.9 --password-file /tmp/password --name head2 --no-serial --yes "
+	for _, tt := range []struct{ flags, want, try string }{
+		{"", "nobody is there to confirm it", "--host-key " + fingerprint},
+		{"--host-key " + fingerprint, "no disk is blank", "masthead master-maker 10.77.0.9 --disk DISK --erase SERIAL"},
+		{"--disk vda", "/dev/vda of 10.77.0.9 is not blank, and all of it would be lost: ext2/3/4 precious", "--erase 'vda'"},
+	} {
+		if out, status := c.sh(t, "head1", command+tt.flags); status != "1" || !contains(out, tt.want, tt.try) {
+			t.Fatalf("%s: exit status %s:\n%s", tt.flags, status, out)
+		}
+	}
+	if out := c.mustSh(t, "head1", command+"--disk vda --erase vda --dry-run"); !contains(out, "10.77.0.9 becomes head head2, 10.77.0.9/24", "keeps its SSH host key", fingerprint, "nothing was changed") {
+		t.Errorf("what would be done:\n%s", out)
+	}
+	began := time.Now()
+	must(t, c.Machine("head1").Console.Type(command+"--disk vda --erase vda; echo ma\"de-$?-\"\n"))
+	out := c.expect(t, "head1", 2*bootTime, `(?s)^(.*)made-(\d+)-`)
+	t.Logf("%.0f s:\n%s", time.Since(began).Seconds(), out[1])
+	if out[2] != "0" {
+		t.Fatalf("exit status %s", out[2])
+	}
+	key, err := Shell(t.Context(), c.head, "head2", "cat /etc/ssh/ssh_host_ed25519_key.pub; cat /proc/cmdline", nil, replyTime)
+	if err != nil || !contains(key, " serverb", "masthead.ip=10.77.0.9/24") {
+		t.Errorf("%v: %s", err, key)
+	}
+	if left := c.mustSh(t, "head1", "ls /var/lib/masthead/maker"); contains(left, "10.77.0.9") {
+		t.Errorf("the journal, with the host keys, is still there:\n%s", left)
+	}
+}
