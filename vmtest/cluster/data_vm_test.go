@@ -155,23 +155,7 @@ func (s *several) dataFault(t *testing.T, over *Takeover, w *Writer, inject func
 // inSync waits until both copies of the volume are up to date and see one another.
 func (s *several) inSync(t *testing.T, what string) {
 	t.Helper()
-	eventually(t, bootTime, what, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, take)
-		defer cancel()
-		all, err := s.clients["head1"].Data(ctx)
-		if err != nil {
-			return err
-		}
-		for _, v := range all {
-			if v.State != "up to date" || v.Connection != "Connected" || v.Replication != "Established" {
-				return fmt.Errorf("%s: %s, %s, %s %.0f %%: %s%s", v.Head, v.State, v.Connection, v.Replication, v.Done, v.Doing, v.Trouble)
-			}
-		}
-		if len(all) != 2 {
-			return fmt.Errorf("%d copies", len(all))
-		}
-		return nil
-	})
+	eventually(t, bootTime, what, func(ctx context.Context) error { return InSync(ctx, s.clients["head1"]) })
 }
 
 // verified compares the copies block by block.

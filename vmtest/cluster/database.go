@@ -73,3 +73,22 @@ func (d Database) Missing(ctx context.Context, head *wire.Client, name string, w
 func (m *mysql) insert(id int64, within time.Duration) error {
 	return m.exec(fmt.Sprintf("insert into w values (%d)", id), within)
 }
+
+// InSync is an error unless two copies of each volume are up to date, and see one another.
+func InSync(ctx context.Context, head *wire.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, take)
+	defer cancel()
+	all, err := head.Data(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range all {
+		if v.State != "up to date" || v.Connection != "Connected" || v.Replication != "Established" {
+			return fmt.Errorf("%s: %s, %s, %s %.0f %%: %s%s", v.Head, v.State, v.Connection, v.Replication, v.Done, v.Doing, v.Trouble)
+		}
+	}
+	if len(all) < 2 {
+		return fmt.Errorf("%d copies", len(all))
+	}
+	return nil
+}
