@@ -133,3 +133,12 @@ func line(file string) string {
 	first, _, _ := strings.Cut(string(data), "\n")
 	return strings.TrimSpace(first)
 }
+
+// Inventory describes the machine that runs, whoever started it.
+func Inventory() wire.Inventory {
+	info, err := smbios.FromSysfs()
+	if err != nil {
+		info = nil // a machine without SMBIOS
+	}
+	return inventory("/sys", "/proc", info)
+}

@@ -72,6 +72,9 @@ func (h *Handler) GRUB(ctx context.Context, q Query) ([]byte, error) {
 	if err != nil {
 		return grubWait(q.MAC, err), err
 	}
+	if m.Local {
+		return []byte("echo " + grubText("masthead: "+m.Name+" starts from its own disk") + "\nexit\n"), nil
+	}
 	parts, err := h.image(m.Image)
 	if err != nil {
 		return grubWait(q.MAC, err), err

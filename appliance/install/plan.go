@@ -152,8 +152,7 @@ func (p Plan) mayErase() error {
 	case d.Journal.Interrupted():
 		return nil // nothing is left on it but what we began
 	case d.Journal != nil && d.Journal.Answers == p.digest && d.Journal.Image == p.Source.Image && !p.Answers.Again:
-		return &hint{fmt.Errorf("%s was installed from this ISO with these answers, at %s", d.Path, d.Journal.Finished.UTC().Format("2006-01-02 15:04 MST")),
-			"take the ISO out and restart; or add again: true to the answers"}
+		return &InstalledError{d}
 	case d.Blank():
 		return nil
 	case erase == "":
@@ -175,6 +174,18 @@ func (e *OccupiedError) Error() string {
 // Try is what to type.
 func (e *OccupiedError) Try() string {
 	return fmt.Sprintf("masthead install --disk %s --erase %s", e.Disk.Path, quoted(e.Disk.ID()))
+}
+
+// InstalledError is a disk that was installed from this ISO with these answers: there is nothing to do.
+type InstalledError struct{ Disk Disk }
+
+func (e *InstalledError) Error() string {
+	return fmt.Sprintf("%s was installed from this ISO with these answers, at %s", e.Disk.Path, e.Disk.Journal.Finished.UTC().Format("2006-01-02 15:04 MST"))
+}
+
+// Try is what to do.
+func (e *InstalledError) Try() string {
+	return "take the ISO out and restart; or add again: true to the answers"
 }
 
 // quoted is a word for a shell.

@@ -83,7 +83,10 @@ func (a *app) install(ctx context.Context, f installFlags) error {
 			return err
 		}
 	}
-	if err := a.runInstall(ctx, m, plan); err != nil {
+	show := newInstallProgress(a.err)
+	err = runInstall(ctx, m, plan, show.update)
+	show.close()
+	if err != nil {
 		return &hint{err, orElse(tryText(err), "the same command again: it goes on where it was")}
 	}
 	return a.afterInstall(ctx, plan)

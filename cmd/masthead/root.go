@@ -66,7 +66,7 @@ func (a *app) command() *cobra.Command {
 	root.Args = noSuchCommand
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	root.AddCommand(a.buildCommand(), a.imageCommand(), a.fileCommand(), a.headCommand(), a.ownerCommand(), a.nodeCommand(), a.statusCommand(), a.serviceCommand(), a.fenceCommand(), a.dataCommand(), a.snapshotCommand(), a.drbdHandlerCommand(), a.promoteCommand(), a.clusterCommand(), a.importCommand(),
-		a.installCommand(), a.slotCommand(), a.upgradeCommand(), a.labCommand(), a.agentCommand(), a.powerCommand(), a.stateCommand(), a.manCommand(), a.auditCommand())
+		a.installCommand(), a.masterMakerCommand(), a.makerCommand(), a.serialCommand(), a.slotCommand(), a.upgradeCommand(), a.labCommand(), a.agentCommand(), a.powerCommand(), a.stateCommand(), a.manCommand(), a.auditCommand())
 	for _, group := range root.Commands() {
 		if group.HasSubCommands() {
 			group.Args = noSuchCommand

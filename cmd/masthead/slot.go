@@ -93,7 +93,7 @@ func slotRowOf(s disk.Slot, m slot.Machine, env disk.Env, r slot.Record) slotRow
 		row.Note = err.Error()
 		return row
 	}
-	f, v, err := openISO(dev.Path)
+	f, v, err := install.OpenISO(dev.Path)
 	if err != nil {
 		if r.Slots[s].Name == "" {
 			row.State = strings.TrimPrefix(row.State+", empty", ", ")

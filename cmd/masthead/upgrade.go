@@ -66,7 +66,7 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 		return err
 	}
 	defer func() { _ = remove() }() // it lies on the state partition, and the next upgrade writes over it
-	iso, volume, err := openISO(path)
+	iso, volume, err := install.OpenISO(path)
 	if err != nil {
 		return &hint{err, "masthead upgrade ISO, with a file that masthead build iso has made"}
 	}

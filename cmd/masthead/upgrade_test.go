@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"masthead/appliance/install"
 	"masthead/images"
 	"masthead/images/disk"
 	"masthead/node/wire"
@@ -125,13 +126,13 @@ func TestMediumDevice(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := mediumDevice(file); got != "/dev/sr0" || err != nil {
+	if got, err := install.MediumDevice(file); got != "/dev/sr0" || err != nil {
 		t.Errorf("got %s, %v", got, err)
 	}
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mediumDevice(file); err == nil {
+	if _, err := install.MediumDevice(file); err == nil {
 		t.Error("a machine without a medium")
 	}
 }

@@ -74,7 +74,7 @@ func (a *app) upgradeAll(ctx context.Context, path string, f upgradeFlags) error
 		return err
 	}
 	defer func() { _ = remove() }()
-	iso, volume, err := openISO(path)
+	iso, volume, err := install.OpenISO(path)
 	if err != nil {
 		return err
 	}
