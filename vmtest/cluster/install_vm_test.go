@@ -52,6 +52,7 @@ func TestVMInstall(t *testing.T) {
 		must(t, c.PowerCut("head1"))
 		must(t, c.PowerOn(t.Context(), "head1"))
 		c.expect(t, "head1", bootTime, `an installation was begun here`)
+		c.expect(t, "head1", replyTime, `done +wipe .*\r?\n +done +partition .*\r?\n +will +copy `)
 		c.expect(t, "head1", bootTime, `installed: head head1 on /dev/vda`)
 	})
 	t.Run("from the disk", func(t *testing.T) {
