@@ -132,7 +132,7 @@ func (a *app) answers(m machine, f installFlags) (_ install.Answers, asked bool,
 		return install.Answers{}, false, usageError{err}
 	}
 	if !f.unattended && terminalIn(a.in) {
-		all, err = a.askAnswers(m, all)
+		all, err = a.askAnswers(m, all, f.dryRun)
 		return all, true, err
 	}
 	if all.Disk == "" || all.Address == "" {

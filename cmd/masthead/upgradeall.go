@@ -1,12 +1,14 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -90,7 +92,7 @@ func (a *app) upgradeAll(ctx context.Context, path string, f upgradeFlags) error
 			return err
 		}
 		for _, name := range others {
-			if err := a.upgradeOther(ctx, c, name, path, source, f); err != nil {
+			if err := a.upgradeOther(ctx, c, name, iso, source, f); err != nil {
 				return fmt.Errorf("head %s: %w; %s is as it was", name, err, self)
 			}
 		}
@@ -108,16 +110,30 @@ func (a *app) upgradeAll(ctx context.Context, path string, f upgradeFlags) error
 	return a.upgradeThis(ctx, path, f)
 }
 
+// isoArchive is the ISO as a tar archive of one file. It must be closed. The ISO may be a device, which is larger.
+func isoArchive(iso io.ReaderAt, size int64, name string) io.ReadCloser {
+	r, w := io.Pipe()
+	go func() { // ends with the archive, or when r is closed
+		out := tar.NewWriter(w)
+		err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o600, Format: tar.FormatPAX})
+		if err == nil {
+			_, err = io.Copy(out, io.NewSectionReader(iso, 0, size))
+		}
+		if err == nil {
+			err = out.Close()
+		}
+		w.CloseWithError(err)
+	}()
+	return r
+}
+
 // upgradeOther upgrades another head, and returns when that has been found healthy.
-func (a *app) upgradeOther(ctx context.Context, c *wire.Client, name, path string, source install.Source, f upgradeFlags) error {
+func (a *app) upgradeOther(ctx context.Context, c *wire.Client, name string, iso io.ReaderAt, source install.Source, f upgradeFlags) error {
 	fmt.Fprintf(a.err, "%s: copies the ISO\n", name)
-	tree, err := listTree(path, upgradeFile)
-	if err != nil {
-		return err
-	}
-	archive := tree.archive()
+	dir, file := filepath.Split(upgradeFile)
+	archive := isoArchive(iso, source.Size, file)
 	defer archive.Close()
-	if _, err := onHead(ctx, c, name, wire.Command{Kind: wire.CommandCopy, Dest: tree.dest}, archive); err != nil {
+	if _, err := onHead(ctx, c, name, wire.Command{Kind: wire.CommandCopy, Dest: filepath.Clean(dir)}, archive); err != nil {
 		return fmt.Errorf("copy the ISO: %w", err)
 	}
 	args := []string{images.RunBinary, "upgrade", upgradeFile, "--yes", "--no-restart", "--deadline", f.deadline.String()}
