@@ -26,7 +26,7 @@ func (a *app) slotConfirmCommand() *cobra.Command {
 				return err
 			}
 			t := &trial{machine: m, state: images.StateDir, say: func(text string) { fmt.Fprintln(a.err, "masthead slot: "+text) },
-				look: observe, restart: func(ctx context.Context) error { return node.Restart(ctx, false) }, uptime: uptime}
+				look: observe, restart: func(ctx context.Context) error { return node.Restart(ctx, node.Firmware) }, uptime: uptime}
 			return t.run(cmd.Context())
 		},
 	}
