@@ -27,7 +27,7 @@ func (a *app) slotConfirmCommand() *cobra.Command {
 				return err
 			}
 			t := &trial{running: m.Running, env: m.Environment(), tell: slot.TellGuard, state: images.StateDir, say: func(text string) { fmt.Fprintln(a.err, "masthead slot: "+text) },
-				look: observe, restart: func(ctx context.Context) error { return node.Restart(ctx, false) }, uptime: uptime}
+				look: observe, restart: func(ctx context.Context) error { return node.Restart(ctx, node.Firmware) }, uptime: uptime}
 			return t.run(cmd.Context())
 		},
 	}

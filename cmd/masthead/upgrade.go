@@ -106,7 +106,7 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 		return nil
 	}
 	fmt.Fprintf(a.out, "restarts into slot %s; masthead slot list tells how it went\n", plan.Slot)
-	return node.Restart(ctx, false)
+	return node.Restart(ctx, node.Firmware)
 }
 
 // thisTarget is what there is to know of this machine.
