@@ -260,3 +260,6 @@ func answersDigest(a Answers) images.Digest {
 	}
 	return images.DigestOf(data)
 }
+
+// Digest tells apart what installations were asked for, as journals have it.
+func (p Plan) Digest() images.Digest { return p.digest }
