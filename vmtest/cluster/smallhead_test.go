@@ -21,7 +21,7 @@ func smallHead(t *testing.T, name, mark, init string, programs ...string) string
 	for _, dir := range []string{"bin", "dev", "etc", "lib64", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr/sbin", "usr/local/bin", "var/lib", "var/log"} {
 		must(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
 	}
-	for _, tool := range []string{"sh", "ls", "cat", "echo", "mount", "sync", "grep", "dd", "sleep", "head", "umount", "mkdir", "rm", "modprobe", "masthead"} {
+	for _, tool := range []string{"sh", "ls", "cat", "echo", "mount", "sync", "grep", "dd", "sleep", "head", "umount", "mkdir", "rm", "modprobe", "dmesg", "masthead"} {
 		must(t, os.Symlink("/run/masthead/bin/masthead", filepath.Join(root, "bin", tool)))
 	}
 	must(t, os.WriteFile(filepath.Join(root, "etc/os-release"), []byte("ID=small\nPRETTY_NAME=\"small "+mark+"\"\n"), 0o644))
