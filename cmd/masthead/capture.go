@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,6 +56,7 @@ func (a *app) imageCaptureCommand() *cobra.Command {
 	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "path or pattern of paths that stay out besides; may be repeated")
 	cmd.Flags().StringArrayVar(&f.keep, "keep", nil, "path that comes along though it would stay out; may be repeated")
 	a.outputFlag(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("tag", a.completeTags(math.MaxInt, forWorkers))
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -54,13 +55,16 @@ func (a *app) nodeRollCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "roll NODESET", Short: "Restart nodes into the image that they are to run, wave by wave, and stop where it goes wrong", Long: nodeRollHelp + nodeSetHelp,
 		Example: "  masthead node roll needs-reboot=true --dry-run\n  masthead node roll @rack1 --wave 4 --check 'systemctl is-active slurmd'\n  masthead node roll --back @rack1",
-		Args:    exactArgs(1),
+		Args:    exactArgs(1), ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if rollMethods[f.method] == nil {
 				return usageError{&hint{fmt.Errorf("--method %s: want auto, soft, kexec or reboot", f.method), cmd.CommandPath() + " --help"}}
 			}
 			if f.maxFailed < 0 {
 				return usageError{fmt.Errorf("--max-failed %d: want 0 or more", f.maxFailed)}
+			}
+			if _, err := roll.ParseWave(f.wave, 1); err != nil {
+				return usageError{fmt.Errorf("--wave: %w", err)}
 			}
 			c, err := a.remote.client()
 			if err != nil {
@@ -83,6 +87,8 @@ func (a *app) nodeRollCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.tag, "tag", "", "with --back: the tag to take back, where the nodes run several")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show the waves, and restart nothing")
 	a.outputFlag(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("method", cobra.FixedCompletions([]string{"auto", "soft", "kexec", "reboot"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("tag", a.completeTags(math.MaxInt, forWorkers))
 	return cmd
 }
 
