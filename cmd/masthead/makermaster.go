@@ -44,7 +44,8 @@ func lookMaster(ctx context.Context, c *wire.Client) (maker.Master, masterSelf, 
 	}
 	m := maker.Master{Name: status.Name, Arch: runtime.GOARCH, Version: status.Version, Nodes: map[string]string{}, Owner: map[netip.Addr]string{}}
 	self := masterSelf{ca: status.CA, image: left.Image, medium: medium}
-	if m.Address, err = netip.ParsePrefix(status.Address); err != nil {
+	prefix, _, _ := strings.Cut(status.Address, " ") // on what interface
+	if m.Address, err = netip.ParsePrefix(prefix); err != nil {
 		return m, self, &hint{fmt.Errorf("%s has no address on a cluster network", m.Name), "masthead status"}
 	}
 	if err := lookImage(&m, medium); err != nil {
