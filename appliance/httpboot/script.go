@@ -133,10 +133,11 @@ func again(say func(string, ...any), base, mac string) {
 }
 
 // Local is the script for a machine that starts from its own disk. UEFI goes on with the next of its boot entries when a
-// loader ends; what a BIOS does then is its maker's choice, so iPXE starts the first disk itself.
+// loader ends with an error (UEFI 2.10, 3.1.1); what a BIOS does then is its maker's choice, so iPXE starts the first disk
+// itself.
 func Local(m Machine) []byte {
 	return []byte("#!ipxe\necho masthead: " + plain(m.Name) + " starts from its own disk\n" +
-		"iseq ${platform} efi && exit 0 ||\nsanboot --no-describe --drive 0x80 || exit 1\n")
+		"iseq ${platform} efi && exit 1 ||\nsanboot --no-describe --drive 0x80 || exit 1\n")
 }
 
 // ask is the script for a loader that did not say which NIC it booted from: it asks again and says so.

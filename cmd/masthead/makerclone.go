@@ -69,7 +69,7 @@ func (m *making) install(ctx context.Context) error {
 		return nil
 	}
 	m.journal.Disk = m.plan.Disk.ID() // from here on nothing is left on it that somebody could miss
-	if err := m.journal.Write(images.StateDir); err != nil {
+	if err := m.journal.Write(m.dir); err != nil {
 		return err
 	}
 	answers, err := yaml.Marshal(m.plan.Answers)

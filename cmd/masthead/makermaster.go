@@ -44,8 +44,8 @@ func lookMaster(ctx context.Context, c *wire.Client) (maker.Master, masterSelf, 
 	}
 	m := maker.Master{Name: status.Name, Arch: runtime.GOARCH, Version: status.Version, Nodes: map[string]string{}, Owner: map[netip.Addr]string{}}
 	self := masterSelf{ca: status.CA, image: left.Image, medium: medium}
-	prefix, _, _ := strings.Cut(status.Address, " ") // on what interface
-	if m.Address, err = netip.ParsePrefix(prefix); err != nil {
+	address, _, _ := strings.Cut(status.Address, " ") // ADDRESS/PREFIX on NIC
+	if m.Address, err = netip.ParsePrefix(address); err != nil {
 		return m, self, &hint{fmt.Errorf("%s has no address on a cluster network", m.Name), "masthead status"}
 	}
 	if err := lookImage(&m, medium); err != nil {

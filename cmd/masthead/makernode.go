@@ -78,7 +78,7 @@ func (m *making) knowNode(n wire.Node) error {
 // makeClone writes the node's record: its name and address are those of the head to be.
 func (m *making) makeClone(ctx context.Context) error {
 	j := m.journal
-	if err := j.Write(images.StateDir); err != nil { // what was there before, first
+	if err := j.Write(m.dir); err != nil { // what was there before, first
 		return err
 	}
 	address, err := netip.ParsePrefix(j.Address)

@@ -131,7 +131,7 @@ func (m *making) checkSSH(ctx context.Context) error {
 	}
 	// After the kexec they are nowhere but here, until they are on the new disk.
 	m.journal.Keys = m.keys
-	return m.journal.Write(images.StateDir)
+	return m.journal.Write(m.dir)
 }
 
 // startBySSH has the server start this head's image.
@@ -204,14 +204,14 @@ func (m *making) bootFiles() (kernel, ramfs sizedReader, cmdline string, done fu
 }
 
 // Files of a head that logs in to others, below its state.
-func makerFile(name string) string { return filepath.Join(images.StateDir, maker.Dir, name) }
+func (m *making) file(name string) string { return filepath.Join(m.dir, maker.Dir, name) }
 
 // dial connects and logs in.
 func (m *making) dial(ctx context.Context) (*sshTarget, error) {
-	if err := os.MkdirAll(filepath.Dir(makerFile("x")), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(m.file("x")), 0o700); err != nil {
 		return nil, err
 	}
-	own, err := ownKey(makerFile("id_ed25519"))
+	own, err := ownKey(m.file("id_ed25519"))
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +237,7 @@ func (m *making) dial(ctx context.Context) (*sshTarget, error) {
 	if err != nil {
 		return nil, &hint{fmt.Errorf("reach %s by SSH: %w", m.f.wishes.Host, err), "a machine without Linux is named by its MAC address: masthead node list"}
 	}
-	known := knownHosts{file: makerFile("known_hosts"), fingerprint: m.f.hostKey, confirm: m.confirmHostKey}
+	known := knownHosts{file: m.file("known_hosts"), fingerprint: m.f.hostKey, confirm: m.confirmHostKey}
 	c, chans, reqs, err := ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
 		User: m.f.user, Timeout: sshTime, HostKeyCallback: known.check, HostKeyAlgorithms: hostKeyKinds,
 		Auth: []ssh.AuthMethod{ssh.PublicKeys(signers...), ssh.RetryableAuthMethod(ssh.PasswordCallback(password), passwordTries),

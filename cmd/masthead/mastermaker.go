@@ -75,6 +75,7 @@ type making struct {
 	*app
 	f      makerFlags
 	c      *wire.Client
+	dir    string // this head's state
 	master maker.Master
 	self   masterSelf
 	way    way
@@ -109,13 +110,13 @@ func (a *app) masterMaker(ctx context.Context, f makerFlags) error {
 	if err != nil {
 		return err
 	}
-	m := &making{app: a, f: f, c: c}
+	m := &making{app: a, f: f, c: c, dir: images.StateDir}
 	m.show = newMakerShow(a)
 	defer m.show.close()
 	if m.master, m.self, err = lookMaster(ctx, c); err != nil {
 		return err
 	}
-	if m.journal, err = maker.ReadJournal(images.StateDir, f.wishes.Host); err != nil {
+	if m.journal, err = maker.ReadJournal(m.dir, f.wishes.Host); err != nil {
 		return err
 	}
 	if err := m.takeUp(ctx); err != nil {
@@ -129,7 +130,7 @@ func (a *app) masterMaker(ctx context.Context, f makerFlags) error {
 		return m.failed(err)
 	}
 	m.show.close()
-	if err := m.journal.Forget(images.StateDir); err != nil {
+	if err := m.journal.Forget(m.dir); err != nil {
 		return err
 	}
 	return m.summary(ctx)
@@ -167,7 +168,7 @@ func (m *making) note(step string) error {
 	if !m.journal.Has(step) {
 		m.journal.Done = append(m.journal.Done, step)
 	}
-	return m.journal.Write(images.StateDir)
+	return m.journal.Write(m.dir)
 }
 
 // failed says what to type after a step has failed.
@@ -185,7 +186,7 @@ func (m *making) failed(err error) error {
 	}
 	if !step.Final {
 		m.journal.Done = nil
-		err = errors.Join(err, m.journal.Write(images.StateDir))
+		err = errors.Join(err, m.journal.Write(m.dir))
 	}
 	return &hint{err, try}
 }
