@@ -60,6 +60,10 @@ soak: ## simulated clusters under random faults, each kind for SOAK=10m; a failu
 	MASTHEAD_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 0 -run TestSimulation -v ./appliance/failover/simulation
 	MASTHEAD_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 0 -run TestSimulation -v ./appliance/gossip
 
+.PHONY: faults
+faults: build ## a database on replicated data, written to without a pause, under FAULTS=50 power cuts, panics, partitions and pauses of its owner; SEED=N draws them again
+	MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) MASTHEAD_DATA_FAULTS=$(or $(FAULTS),50) MASTHEAD_SEED=$(SEED) $(GO) test -count=1 -timeout 6h -v -run 'TestVMData$$' ./vmtest/cluster
+
 .PHONY: bench
 bench: ## performance beside the peers a user would pick, as ratios in one run
 	@.ci/prerequisites bench

@@ -52,7 +52,7 @@ func (l Look) Next(v View) (Step, string) {
 	switch {
 	case alone && !l.Note.Diverged:
 		return Connect, ""
-	case c.Role != primary && !c.Connected() && c.Disk == upToDate && l.left(v):
+	case c.Role != primary && !c.Connected() && (c.Disk == upToDate || c.Disk == consistent) && l.left(v):
 		return Outdate, v.Peer.Name + " owns the cluster and writes without this copy"
 	case l.Note.Diverged && c.Role != primary:
 		return Wait, "both copies were written to by themselves: a person says which one counts"

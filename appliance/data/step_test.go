@@ -49,6 +49,7 @@ func TestNext(t *testing.T) {
 		{"has diverged: both sides are kept", Look{Copy: alone(follower), Note: Note{Diverged: true}}, peer(nil), Wait},
 		{"owns and has diverged", Look{Copy: alone(owner), Note: Note{Diverged: true}}, peer(nil), Wait},
 		{"the owner goes on without it", Look{Copy: lost(follower, upToDate, "DUnknown"), Lost: 5}, left, Outdate},
+		{"has just booted, and the owner goes on without it", Look{Copy: lost(follower, consistent, "DUnknown")}, left, Outdate},
 		{"the owner said so before it was lost", Look{Copy: lost(follower, upToDate, "DUnknown"), Lost: 10}, left, Wait},
 		{"the owner went on, and it is the older one already", Look{Copy: lost(follower, outdated, "DUnknown"), Lost: 5}, left, Wait},
 		{"the owner says nothing", Look{Copy: lost(follower, upToDate, "DUnknown"), Lost: 5}, dead, Wait},

@@ -76,6 +76,20 @@ func TestUpgradeAllGoesOn(t *testing.T) {
 	}
 }
 
+// A snapshot is made of what can be gone back to: of each volume once, where it is written to.
+func TestWithSnapshots(t *testing.T) {
+	volume := func(name, head, role, filesystem string) wire.DataVolume {
+		return wire.DataVolume{Name: name, Head: head, Role: role, Filesystem: filesystem}
+	}
+	got := withSnapshots([]wire.DataVolume{
+		volume("data", "h1", "Secondary", "btrfs"), volume("data", "h2", "Primary", "btrfs"), volume("logs", "h2", "Primary", "ext4"),
+		volume("new", "h1", "Secondary", "btrfs"), volume("new", "h2", "Secondary", "btrfs"), volume("more", "h2", "Primary", "btrfs"),
+	})
+	if d := cmp.Diff([]string{"data", "more"}, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 func TestUpgraded(t *testing.T) {
 	image := images.DigestOf([]byte("new"))
 	for _, tt := range []struct {
