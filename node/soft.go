@@ -15,6 +15,7 @@ import (
 	"masthead/images"
 	"masthead/node/agent"
 	"masthead/node/rootdev"
+	"masthead/node/rootdev/chunks"
 	"masthead/node/stages"
 	"masthead/node/wire"
 )
@@ -80,6 +81,9 @@ func prepareSoft(ctx context.Context, cfg agent.Config, log *slog.Logger) (strin
 	if why := needsKernel(now, in.man); why != "" {
 		return "", errors.New(why)
 	}
+	if why := noRoom(in.rootMode(), in.man.Root.Stored(), memoryMB("/proc")<<20, meminfoMB("/proc", "MemAvailable:")<<20); why != "" {
+		return "", errors.New(why)
+	}
 	in.stages.End(in.spec.Name+" of "+in.head, nil, "")
 
 	if err := DropSoft(ctx); err != nil { // of an earlier time that led nowhere
@@ -130,6 +134,23 @@ func needsKernel(now, next images.Manifest) string {
 		return "the image has another kernel command line"
 	}
 	return ""
+}
+
+// softSlack is what a second server of a root needs besides its cache, and what programs of the new root get before the
+// old one is gone.
+const softSlack = 64 << 20
+
+// noRoom says why a second root does not fit into memory beside the first; empty: it does. All are bytes; stored is the
+// size of the image's chunks.
+func noRoom(mode images.RootMode, stored, memory, available int64) string {
+	need := stored
+	if mode != images.RootRAM {
+		need = min(need, chunks.CacheBound(memory))
+	}
+	if need += softSlack; need <= available {
+		return ""
+	}
+	return fmt.Sprintf("a second root takes up to %d MB of memory while both are there, and %d are free", need>>20, available>>20)
 }
 
 // ready furnishes the root at a spot and leaves word for Arrive and the agent.

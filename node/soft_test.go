@@ -30,6 +30,25 @@ func TestNeedsKernel(t *testing.T) {
 	}
 }
 
+func TestNoRoom(t *testing.T) {
+	const mb = 1 << 20
+	for _, tt := range []struct {
+		mode              images.RootMode
+		stored, mem, free int64
+		fits              bool
+	}{
+		{images.RootLazy, 100 * mb, 512 * mb, 96 * mb, true}, // a cache of 32 MiB
+		{images.RootLazy, 100 * mb, 512 * mb, 95 * mb, false},
+		{images.RootLazy, 10 * mb, 512 * mb, 74 * mb, true},
+		{images.RootRAM, 1000 * mb, 4096 * mb, 1064 * mb, true},
+		{images.RootRAM, 1000 * mb, 4096 * mb, 1063 * mb, false},
+	} {
+		if got := noRoom(tt.mode, tt.stored, tt.mem, tt.free); (got == "") != tt.fits {
+			t.Errorf("%+v: %q", tt, got)
+		}
+	}
+}
+
 func TestSoftIsForNodesOfSystemd(t *testing.T) {
 	if systemd() {
 		t.Skip("PID 1 here is systemd")
