@@ -53,12 +53,16 @@ golden: ## write the golden files of all tests anew; read the difference before 
 
 .PHONY: vm
 vm: build ## the tests that boot real kernels in QEMU
-	set -o pipefail; MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 40m -v -run 'VM' ./... 2>&1 | grep --line-buffered -vE '^(=== |\?|testing: warning|PASS$$)|no test files|no tests to run'
+	set -o pipefail; MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 80m -v -run 'VM' ./... 2>&1 | grep --line-buffered -vE '^(=== |\?|testing: warning|PASS$$)|no test files|no tests to run'
 
 .PHONY: soak
 soak: ## simulated clusters under random faults, each kind for SOAK=10m; a failure prints its seed
 	MASTHEAD_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 0 -run TestSimulation -v ./appliance/failover/simulation
 	MASTHEAD_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 0 -run TestSimulation -v ./appliance/gossip
+
+.PHONY: faults
+faults: build ## a database on replicated data, written to without a pause, under FAULTS=50 power cuts, panics, partitions and pauses of its owner; SEED=N draws them again
+	MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) MASTHEAD_DATA_FAULTS=$(or $(FAULTS),50) MASTHEAD_SEED=$(SEED) $(GO) test -count=1 -timeout 6h -v -run 'TestVMData$$' ./vmtest/cluster
 
 .PHONY: bench
 bench: ## performance beside the peers a user would pick, as ratios in one run

@@ -52,7 +52,7 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 		step, why = Create, "a person says so"
 	}
 	again := stepAgain
-	if step == Promote {
+	if step == Promote || step == Force {
 		again = promoteAgain
 	}
 	if step == v.step && v.failed >= 0 && s.cfg.Now()-v.failed < again {
@@ -142,6 +142,12 @@ func (s *Set) perform(ctx context.Context, v *volume, step Step) error {
 		v.look.Meta, v.force = MetaThere, false
 		s.mu.Unlock()
 		s.cfg.Event("data "+v.Name+": the volume is new, and this head's copy is what it begins with", false)
+		return nil
+	case Force:
+		if err := s.adm(ctx, "primary", v.Name, "--force"); err != nil {
+			return err
+		}
+		s.cfg.Event("data "+v.Name+": this copy was not up to date and is written to, on a person's word: what it lacks is lost", true)
 		return nil
 	case Demote:
 		return s.adm(ctx, "secondary", v.Name)

@@ -4,8 +4,10 @@ import "masthead/appliance/failover"
 
 // View is what the owner daemon knows, as far as a copy is concerned.
 type View struct {
+	Self   string          // this head
 	Record failover.Record // on this head's disk
-	// Known is the highest epoch that anybody is known to know: an owner that this head has heard nothing of may have it.
+	// Known is the highest epoch under which another head is known to have owned, by the voters' word: this head may have
+	// heard nothing of it.
 	Known failover.Epoch
 	// Peer is the other head with a copy; zero: none is configured.
 	Peer PeerView
@@ -26,6 +28,7 @@ type PeerView struct {
 // Note is what a head remembers of its copy for as long as it is up.
 type Note struct {
 	// Epoch: under this epoch's owner the copy was last connected, or written to. What another owner wrote later it lacks.
+	// 0: it is not known, or another one has owned since.
 	Epoch failover.Epoch `json:"epoch"`
 	// Diverged: DRBD found that both copies were written to by themselves.
 	Diverged bool `json:"diverged,omitempty"`
@@ -112,10 +115,20 @@ func (l Look) Reading(v View) failover.Data {
 		return failover.DataUpToDate // it wrote alone, and DRBD remembers
 	case v.Peer.Name == "":
 		return failover.DataUpToDate // the only one
-	case l.Note.Epoch < max(v.Record.Epoch, v.Known):
+	case l.missed(v) || l.Note.Epoch == 0 && v.Record.Epoch != 0:
 		return failover.DataUnknown // another head has owned since, and this copy was not connected
 	}
 	return failover.DataUpToDate
+}
+
+// missed: another head has owned under a later epoch than that of the note. Own epochs take nothing away from the own copy,
+// and the voters know of them before they are on this head's disk.
+func (l Look) missed(v View) bool {
+	foreign := v.Known
+	if v.Record.Owner != v.Self {
+		foreign = max(foreign, v.Record.Epoch)
+	}
+	return l.Note.Epoch < foreign
 }
 
 // blank is a copy that nothing was ever written to: as good as none, unless others have written to theirs.
@@ -152,11 +165,14 @@ func Worst(all ...failover.Data) failover.Data {
 	return order[worst]
 }
 
-// noted keeps the note of a copy.
-func (l Look) noted(v View) Note {
+// Noted is the note of a copy as it is to be kept.
+func (l Look) Noted(v View) Note {
 	n, c := l.Note, l.Copy
-	if c.Disk == upToDate && (c.Connected() || c.Role == primary) {
+	switch {
+	case c.Disk == upToDate && (c.Connected() || c.Role == primary):
 		n.Epoch = max(n.Epoch, v.Record.Epoch)
+	case l.missed(v):
+		n.Epoch = 0 // an own epoch after that one would hide it
 	}
 	if c.Connected() && c.Replication != "Off" && c.Replication != "" {
 		n.Diverged = false

@@ -26,7 +26,7 @@ func lost(c Copy, disk, peerDisk string) Copy {
 func TestReading(t *testing.T) {
 	follower, owner := connected(secondary, primary), connected(primary, secondary)
 	under := func(e failover.Epoch) View {
-		return View{Record: failover.Record{Epoch: e, Owner: "head1"}, Peer: PeerView{Name: "head2"}}
+		return View{Self: "head2", Record: failover.Record{Epoch: e, Owner: "head1"}, Peer: PeerView{Name: "head1"}}
 	}
 	noted := Note{Epoch: first}
 	fresh := Copy{There: true, Role: secondary, Disk: inconsistent, PeerDisk: "DUnknown", Connection: "Connecting", Replication: "Off"}
@@ -36,6 +36,10 @@ func TestReading(t *testing.T) {
 	elsewhere.Elsewhere = true
 	known := under(first)
 	known.Known = second
+	own := under(second)
+	own.Record.Owner = "head2"
+	hidden := own
+	hidden.Known = second.Next(1)
 	replaced := under(first)
 	replaced.Record.DataUUID = "A0"
 	tests := []struct {
@@ -62,6 +66,9 @@ func TestReading(t *testing.T) {
 		// SIM-14: it was written to, another head has owned since, and nobody told the copy.
 		{"was not connected under the owner of the record", Look{Copy: lost(follower, upToDate, "DUnknown"), Note: noted}, under(second), failover.DataUnknown},
 		{"was not connected under an owner that the voters know", Look{Copy: lost(follower, upToDate, "DUnknown"), Note: noted}, known, failover.DataUnknown},
+		{"claims: the own epoch is on the disk, and nobody else has owned since", Look{Copy: lost(follower, upToDate, "DUnknown"), Note: noted}, own, failover.DataUpToDate},
+		{"its own epoch is newer than its copy, and the voters know of another owner", Look{Copy: lost(follower, upToDate, "DUnknown"), Note: noted}, hidden, failover.DataUnknown},
+		{"it has missed an owner before its own epoch", Look{Copy: lost(follower, upToDate, "DUnknown")}, own, failover.DataUnknown},
 		{"a daemon that has no note", Look{Copy: lost(follower, upToDate, "DUnknown")}, under(first), failover.DataUnknown},
 		{"owned alone before this boot", Look{Copy: lost(follower, upToDate, outdated)}, under(second), failover.DataUpToDate},
 		{"after a boot", Look{Copy: lost(follower, consistent, "DUnknown"), Note: noted}, under(first), failover.DataUnknown},
@@ -96,7 +103,7 @@ func TestWorst(t *testing.T) {
 }
 
 func TestNote(t *testing.T) {
-	view := View{Record: failover.Record{Epoch: second}}
+	view := View{Self: "head2", Record: failover.Record{Epoch: second, Owner: "head1"}}
 	for _, tt := range []struct {
 		name string
 		look Look
@@ -104,11 +111,12 @@ func TestNote(t *testing.T) {
 	}{
 		{"connected", Look{Copy: connected(secondary, primary), Note: Note{Epoch: first}}, Note{Epoch: second}},
 		{"written to", Look{Copy: lost(connected(primary, secondary), upToDate, "DUnknown")}, Note{Epoch: second}},
-		{"lost", Look{Copy: lost(connected(secondary, primary), upToDate, "DUnknown"), Note: Note{Epoch: first}}, Note{Epoch: first}},
+		{"lost", Look{Copy: lost(connected(secondary, primary), upToDate, "DUnknown"), Note: Note{Epoch: second}}, Note{Epoch: second}},
+		{"lost, and another one owns since", Look{Copy: lost(connected(secondary, primary), upToDate, "DUnknown"), Note: Note{Epoch: first}}, Note{}},
 		{"connected again after both wrote", Look{Copy: connected(secondary, primary), Note: Note{Diverged: true}}, Note{Epoch: second}},
 		{"both wrote", Look{Copy: lost(connected(secondary, primary), upToDate, "DUnknown"), Note: Note{Diverged: true}}, Note{Diverged: true}},
 	} {
-		if got := tt.look.noted(view); got != tt.want {
+		if got := tt.look.Noted(view); got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
 		}
 	}

@@ -123,7 +123,7 @@ func (s *Set) See(v View, lost failover.Instant) {
 	s.view, s.lost = v, lost
 	before.Now, now.Now, before.Peer.Heard, now.Peer.Heard = 0, 0, 0, 0
 	for _, one := range s.volumes {
-		if note := one.look.noted(v); note != one.look.Note {
+		if note := one.look.Noted(v); note != one.look.Note {
 			one.look.Note = note
 			s.writeNote(one)
 		}
@@ -149,6 +149,8 @@ type Standing struct {
 	Ill string
 	// Connected: all of them are.
 	Connected bool
+	// Frozen: writes to one of them wait for the arbiter's word.
+	Frozen bool
 	// Mirrored: whether what is written here reaches the other copies now, and they are up to date.
 	Mirrored failover.Reading
 }
@@ -169,6 +171,7 @@ func (s *Set) Standing(v View) Standing {
 		c := one.look.Copy
 		out.Primary = out.Primary && c.Role == primary
 		out.Connected = out.Connected && c.Connected()
+		out.Frozen = out.Frozen || c.Frozen()
 		if !c.Connected() || c.PeerDisk != upToDate {
 			out.Mirrored = failover.Down
 		}
@@ -314,7 +317,7 @@ func (s *Set) became(v *volume, c Copy) {
 	if verifying(before) && c.Connected() && !c.Syncing() {
 		v.verified, v.differences = time.Now().UTC(), c.OutOfSync
 	}
-	if note := v.look.noted(s.view); note != v.look.Note {
+	if note := v.look.Noted(s.view); note != v.look.Note {
 		v.look.Note = note
 		s.writeNote(v)
 	}

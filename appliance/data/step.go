@@ -15,13 +15,14 @@ const (
 	Disconnect // by force: the peer is dead, or acts as if
 	Promote
 	Create // the first promotion of all: nothing was ever written to either copy
+	Force  // the same of an older copy, on a person's word: what it lacks is lost
 	Demote
 	Outdate // tell the own copy that it is the older one
 	Tune    // tell the kernel what the configuration says of a copy that it has from before
 )
 
 func (s Step) String() string {
-	return [...]string{"wait", "inspect", "create-md", "up", "attach", "connect", "disconnect", "primary", "primary --force", "secondary", "outdate", "disk-options"}[min(int(s), 11)]
+	return [...]string{"wait", "inspect", "create-md", "up", "attach", "connect", "disconnect", "primary", "primary --force", "primary --force", "secondary", "outdate", "disk-options"}[min(int(s), 12)]
 }
 
 // Next says what is to be done to a copy now, and why it waits if nothing is.
@@ -51,7 +52,7 @@ func (l Look) Next(v View) (Step, string) {
 	switch {
 	case alone && !l.Note.Diverged:
 		return Connect, ""
-	case c.Role != primary && !c.Connected() && c.Disk == upToDate && l.left(v):
+	case c.Role != primary && !c.Connected() && (c.Disk == upToDate || c.Disk == consistent) && l.left(v):
 		return Outdate, v.Peer.Name + " owns the cluster and writes without this copy"
 	case l.Note.Diverged && c.Role != primary:
 		return Wait, "both copies were written to by themselves: a person says which one counts"
@@ -71,6 +72,9 @@ func (l Look) left(v View) bool {
 // promotion is what makes a copy the one that is written to.
 func (l Look) promotion(v View) (Step, string) {
 	c, p := l.Copy, v.Peer
+	if v.Word.Forced && !c.Connected() && (c.Disk == consistent || c.Disk == outdated || c.Disk == inconsistent && l.Meta == MetaThere) {
+		return Force, ""
+	}
 	switch c.Disk {
 	case upToDate, consistent:
 	case inconsistent:

@@ -25,6 +25,10 @@ func TestNext(t *testing.T) {
 		p.Said = failover.Said{Phase: failover.Active, Acting: second, Data: failover.DataAlone}
 	})
 	dead := peer(func(p *PeerView) { p.Alive = false })
+	forced := dead
+	forced.Word = failover.Word{Go: true, Forced: true}
+	forcedAlive := peer(nil)
+	forcedAlive.Word = forced.Word
 	single := View{}
 	tests := []struct {
 		name string
@@ -45,6 +49,7 @@ func TestNext(t *testing.T) {
 		{"has diverged: both sides are kept", Look{Copy: alone(follower), Note: Note{Diverged: true}}, peer(nil), Wait},
 		{"owns and has diverged", Look{Copy: alone(owner), Note: Note{Diverged: true}}, peer(nil), Wait},
 		{"the owner goes on without it", Look{Copy: lost(follower, upToDate, "DUnknown"), Lost: 5}, left, Outdate},
+		{"has just booted, and the owner goes on without it", Look{Copy: lost(follower, consistent, "DUnknown")}, left, Outdate},
 		{"the owner said so before it was lost", Look{Copy: lost(follower, upToDate, "DUnknown"), Lost: 10}, left, Wait},
 		{"the owner went on, and it is the older one already", Look{Copy: lost(follower, outdated, "DUnknown"), Lost: 5}, left, Wait},
 		{"the owner says nothing", Look{Copy: lost(follower, upToDate, "DUnknown"), Lost: 5}, dead, Wait},
@@ -56,6 +61,13 @@ func TestNext(t *testing.T) {
 		{"does not take over from one that lives and writes", Look{Copy: follower, Want: WantPrimary}, peer(nil), Wait},
 		{"takes over, disconnected by itself", Look{Copy: alone(follower), Want: WantPrimary}, dead, Promote},
 		{"is older and is to own", Look{Copy: lost(follower, outdated, "DUnknown"), Want: WantPrimary}, dead, Wait},
+		{"is older and is to own, on a person's word", Look{Copy: lost(follower, outdated, "DUnknown"), Want: WantPrimary}, forced, Force},
+		{"is half and is to own, on a person's word", Look{Copy: lost(follower, inconsistent, "DUnknown"), Meta: MetaThere, Want: WantPrimary}, forced, Force},
+		{"has booted alone and is to own, on a person's word", Look{Copy: lost(follower, consistent, "DUnknown"), Want: WantPrimary}, forced, Force},
+		{"is up to date and is to own, on a person's word", Look{Copy: lost(follower, upToDate, "DUnknown"), Want: WantPrimary}, forced, Promote},
+		{"is older, and only follows", Look{Copy: lost(follower, outdated, "DUnknown")}, forced, Wait},
+		{"is new, and a person's word makes nothing of it", Look{Copy: lost(fresh, inconsistent, "DUnknown"), Meta: MetaNew, Want: WantPrimary}, forced, Wait},
+		{"the other one is connected and has newer data", Look{Copy: Copy{There: true, Role: secondary, Disk: inconsistent, PeerDisk: upToDate, Connection: "Connected", PeerRole: secondary, Replication: "SyncTarget"}, Meta: MetaThere, Want: WantPrimary}, forcedAlive, Wait},
 		{"is half and is to own", Look{Copy: lost(follower, inconsistent, "DUnknown"), Meta: MetaThere, Want: WantPrimary}, dead, Wait},
 		{"is new, and so is the other", Look{Copy: fresh, Meta: MetaNew, Want: WantPrimary}, peer(nil), Create},
 		{"is new, and the other is not there", Look{Copy: lost(fresh, inconsistent, "DUnknown"), Meta: MetaNew, Want: WantPrimary}, dead, Wait},

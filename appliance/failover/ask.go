@@ -87,13 +87,14 @@ func (d *decider) win(how string) Phase {
 	if !d.anyAlive() && len(d.peers) > 0 {
 		d.solo()
 	}
-	m.person = d.v.Operator.Promote
+	m.person, m.forced = d.v.Operator.Promote, d.v.Operator.Promote && d.v.Operator.Force
 	m.how, m.own, m.lease = how, d.asksPeers() || m.word, d.now+d.t.Gate
 	m.clear = d.justReleased()
 	m.resumed, m.lost, m.reclaim, m.released, m.target = false, false, false, 0, -1
-	m.lapsed, m.settled, m.apart, m.cutOff, m.rival = mark{}, mark{}, mark{}, mark{}, mark{}
+	m.lapsed, m.settled, m.apart, m.cutOff, m.rival, m.frozen = mark{}, mark{}, mark{}, mark{}, mark{}, mark{}
 	m.vacant.clear()
 	m.stuck.clear()
+	m.told.frozen = false
 	return Promote
 }
 

@@ -9,6 +9,7 @@ type told struct {
 	uplink   bool              // this head's uplink is down
 	conflict string            // the machine that answers for a virtual address besides this head
 	ill      string            // why this head should not own
+	frozen   bool              // writes to its data wait
 }
 
 // changes makes events of what is other than before.

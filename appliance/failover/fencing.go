@@ -60,9 +60,11 @@ func (d *decider) cease() {
 	}
 }
 
-// guard is an owner whose peer is silent: it fences before the peer, which waits longer, fences it.
+// guard is an owner whose peer is silent: it fences before the peer, which waits longer, fences it. Where voters decide who
+// owns there is no hurry: then it is for the data alone, whose writes wait for a word that the voters do not give.
 func (d *decider) guard() {
-	if d.v.Authority.Kind != Pair || !d.v.Fencing.Possible || d.v.Uplink == Down {
+	waits := d.m.frozen.since(d.now, d.t.Silence)
+	if d.v.Authority.Kind != Pair && !waits || !d.v.Fencing.Possible || d.v.Uplink == Down {
 		return
 	}
 	// Where the gateway is silent too it may be this head that is cut off, and the other one that clients reach.
@@ -73,7 +75,7 @@ func (d *decider) guard() {
 		p := &d.peers[i]
 		// One beat in ten may get lost (I7, I11): the owner is in no hurry but to be first.
 		wait := min(d.t.Silence, d.t.Suspect+d.t.FenceDelay/2)
-		if !p.suspect || p.silent < wait || p.last < 0 || p.Said.Leaving || d.proven(p) != "" {
+		if !p.suspect || p.silent < wait || p.last < 0 && !(waits && d.m.restarted) || p.Said.Leaving || d.proven(p) != "" || waits && p.NoCopy {
 			continue
 		}
 		if d.shoot(p) == FenceFailed {

@@ -31,11 +31,13 @@ type Memory struct {
 	clear   bool    // who had the VIP has just given it up: it is not probed for
 	word    bool    // a person promoted this head without the voters
 	person  bool    // a person promoted this head
+	forced  bool    // and accepts that its data are older
 	lease   Instant // end of the lease
 	lapsed  mark    // the own lease ended before it was renewed: the daemon has stood still
 	settled mark    // followed without interruption since then
 	apart   mark    // not followed since then
 	rival   mark    // another head is heard to act since then
+	frozen  mark    // writes to its data wait for a word that nobody gives
 	cutOff  mark    // the own uplink is down, the other head's is not
 
 	// Of the end of it.

@@ -43,6 +43,8 @@ func (d *decider) promote() {
 		d.no("services could not be started; no other head can take over")
 	case v.Services != ServicesStarted:
 		d.no("the services are ", v.Services.String())
+		d.writesWait()
+		d.guard()
 		return
 	}
 	// A round of probes needs an uplink. Where there is none, there is nobody to be in conflict with.
@@ -78,8 +80,37 @@ func (d *decider) active() {
 		d.lose("another head acts, and does not give way")
 		return
 	}
+	d.writesWait()
 	d.guard()
 	d.follows()
+}
+
+// writesWait is an owner that may not write to its data. It owns all the same, and a person has to know.
+func (d *decider) writesWait() {
+	m, w := d.m, Word{}
+	waits := d.v.DataWaits || m.Phase == Promote && d.v.Data == DataAlone
+	if waits {
+		w = d.word(Run)
+	}
+	m.frozen.keep(waits && !w.Go, d.now)
+	waits = m.frozen.since(d.now, d.t.Handover)
+	if waits {
+		d.no("writes to the data wait: ", w.How)
+		for i := range d.peers {
+			if p := &d.peers[i]; !p.alive && !p.NoCopy {
+				d.confirmTry(p)
+			}
+		}
+	}
+	switch t := &m.told; {
+	case waits && !t.frozen:
+		d.event(true, true, "writes to the data wait: ", w.How)
+	case t.frozen && !m.frozen.on:
+		d.event(false, false, "writes to the data go on")
+	default:
+		return
+	}
+	m.told.frozen = waits
 }
 
 // leaves is why this owner should hand over, and to whom; empty: it should not.

@@ -29,9 +29,11 @@ type View struct {
 	DataLost Instant
 	// DataPrimary: this head's copy is the one that is written to already.
 	DataPrimary bool
-	Services    Services
-	Gate        Gate
-	Operator    Operator
+	// DataWaits: writes to it wait for the word (Decision.Word).
+	DataWaits bool
+	Services  Services
+	Gate      Gate
+	Operator  Operator
 	// Wall is the time of day, for Record.SoloSince alone: nothing is decided by it.
 	Wall time.Time
 }
@@ -90,7 +92,9 @@ type Peer struct {
 	Name  string
 	ID    int
 	Links []Link
-	Said  Said // the newest heartbeat on any link; zero BootID: none yet
+	// NoCopy: the data is replicated, and this head has none of it: there is nothing that it could write to.
+	NoCopy bool
+	Said   Said // the newest heartbeat on any link; zero BootID: none yet
 }
 
 // Said is what heads tell one another in each heartbeat.

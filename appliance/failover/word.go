@@ -9,6 +9,8 @@ type Word struct {
 	Outdated bool
 	// Yield: the other head acts under a higher epoch. This one's copy is the older.
 	Yield bool
+	// Forced: the copy is to be written to though it is not up to date: a person accepts that what it lacks is lost.
+	Forced bool
 	// How says what gives the word, or what is missing for it.
 	How string
 }
@@ -17,7 +19,8 @@ type Word struct {
 // take an old one for it, and voters that know nothing of an owner that wrote alone would vouch for the other head.
 func (d *decider) word(services Wish) Word {
 	m, v := d.m, d.v
-	if v.Data != DataAlone || services != Run || m.Phase != Promote && m.Phase != Active {
+	forced := m.forced && m.Phase == Promote && (v.Data == DataOutdated || v.Data == DataSyncing || v.Data == DataUnknown)
+	if v.Data != DataAlone && !forced || services != Run || m.Phase != Promote && m.Phase != Active {
 		return Word{How: "this head does not own the cluster"}
 	}
 	if v.Record.Epoch != m.Epoch || v.Record.Owner != v.Self.Name {
@@ -30,6 +33,9 @@ func (d *decider) word(services Wish) Word {
 		if p := &d.peers[i]; p.alive && p.acts() && p.Said.Acting > m.Epoch {
 			return Word{Yield: true, How: p.Name + " acts under epoch " + p.Said.Acting.String()}
 		}
+	}
+	if forced {
+		return Word{Go: true, Forced: true, How: "a person has promoted it, and accepts that its data is " + v.Data.String()}
 	}
 	if how := d.soloKnown(); how != "" {
 		return Word{Go: true, How: how}
@@ -65,6 +71,8 @@ func (d *decider) soloKnown() string {
 func (d *decider) harmless(p *other) (how string, outdated bool) {
 	s := &p.Said
 	switch {
+	case p.NoCopy:
+		return p.Name + " has no copy of the data", false
 	case d.proven(p) != "":
 		return d.proven(p), false
 	case p.alive && p.last > d.v.DataLost && s.Yields == d.m.Epoch && (s.Data == DataOutdated || s.Data == DataSyncing):

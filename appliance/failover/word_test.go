@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +72,21 @@ func TestWord(t *testing.T) {
 		{"panel: they know, and the disk does not", Panel, func(v *View) { v.Authority.SoloKnown, v.Record.SoloSince = lost+time.Millisecond, time.Time{} }, Word{}},
 		{"panel: they know, and the lease has ended", Panel, func(v *View) { v.Authority.SoloKnown, v.Authority.Until = lost+time.Millisecond, now }, Word{}},
 
+		{"pair: it is silent, and has no copy", Pair, func(v *View) { v.Peers[0].NoCopy = true }, Word{Go: true}},
+		{"pair: a person has forced it, and its copy is older", Pair, func(v *View) {
+			v.Memory.Phase, v.Memory.forced, v.Services, v.DataPrimary, v.Data = Promote, true, ServicesStarting, false, DataOutdated
+		}, Word{Go: true, Forced: true}},
+		{"pair: a person has forced it, and its copy was up to date", Pair, func(v *View) {
+			v.Memory.Phase, v.Memory.forced, v.Services, v.DataPrimary, v.Data = Promote, true, ServicesStarting, false, DataUpToDate
+		}, Word{}},
+		{"pair: its copy is older, and nobody has forced it", Pair, func(v *View) {
+			v.Memory.Phase, v.Services, v.DataPrimary, v.Data = Promote, ServicesStarting, false, DataOutdated
+		}, Word{}},
+		{"pair: forced, and both have written", Pair, func(v *View) {
+			v.Memory.Phase, v.Memory.forced, v.Services, v.DataPrimary, v.Data = Promote, true, ServicesStarting, false, DataDiverged
+		}, Word{}},
+		{"pair: forced, and owns already", Pair, func(v *View) { v.Memory.forced, v.Data = true, DataOutdated }, Word{}},
+
 		{"raft: the majority has granted it, and nobody has written yet", Raft, func(v *View) { v.DataPrimary, v.Memory.Phase, v.Services = false, Promote, ServicesStarting }, Word{Go: true}},
 		{"raft: it wrote already: the majority does not know that it goes on alone", Raft, nil, Word{}},
 
@@ -80,7 +96,7 @@ func TestWord(t *testing.T) {
 	for _, tt := range tests {
 		v := view(tt.kind, tt.change)
 		got := Decide(v, now).Word
-		if got.Go != tt.want.Go || got.Outdated != tt.want.Outdated || got.Yield != tt.want.Yield || got.How == "" {
+		if got.Go != tt.want.Go || got.Outdated != tt.want.Outdated || got.Yield != tt.want.Yield || got.Forced != tt.want.Forced || got.How == "" {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
 		}
 	}
@@ -110,6 +126,46 @@ func TestAloneIsSolo(t *testing.T) {
 	}
 }
 
+// An owner whose writes wait: nobody waits without a person who knows, and where the other head can be fenced, it is.
+func TestWritesWait(t *testing.T) {
+	mails := func(b *box) (n int) {
+		for _, e := range b.events {
+			if e.Mail && strings.HasPrefix(e.Text, "head1: writes to the data wait: nothing proves that head2") {
+				n++
+			}
+		}
+		return n
+	}
+	l := warm(t, Panel, 2)
+	for _, h := range l.heads {
+		h.Data = DataUpToDate
+	}
+	l.run(2 * time.Second)
+	h1, h2 := l.heads[0], l.heads[1]
+	h2.powerOff()
+	h1.Data, h1.DataPrimary, h1.DataWaits, h1.DataLost = DataAlone, true, true, l.now
+	l.run(5 * time.Second)
+	if w := h1.last.Word; w.Go || h1.phase() != Active || h1.last.Fence != "" {
+		t.Fatalf("the voters have not said that they know: %+v %s", w, l)
+	}
+	if n := mails(h1); n != 1 {
+		t.Errorf("%d mails that the writes wait, want 1: %+v", n, h1.events)
+	}
+	if try := h1.last.Why.Try; try != "masthead fence confirm-dead head2" {
+		t.Errorf("try %q", try)
+	}
+	h1.Fencing.Possible = true
+	l.run(time.Second)
+	if w := h1.last.Word; !w.Go {
+		t.Errorf("the other head could be fenced: %+v %s", w, l)
+	}
+	h1.DataWaits = false
+	l.run(time.Second)
+	if last := h1.events[len(h1.events)-1]; last.Text != "head1: writes to the data go on" {
+		t.Errorf("the last event is %+v", last)
+	}
+}
+
 // Whatever is seen: there is no word but for an owner whose epoch is on the disk, and that is alone.
 func TestWordIsSafe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -122,7 +178,7 @@ func TestWordIsSafe(t *testing.T) {
 			randomView(t, &v, now)
 			v.Data = rapid.SampledFrom([]Data{v.Data, DataAlone}).Draw(t, "alone")
 			d := Decide(v, now)
-			if w := d.Word; w.Go && (v.Data != DataAlone || d.Services != Run || v.Record.Epoch != d.Memory.Epoch || v.Record.Owner != "head1" || w.How == "") {
+			if w := d.Word; w.Go && (v.Data != DataAlone && !(w.Forced && !v.Data.MayClaim()) || d.Services != Run || v.Record.Epoch != d.Memory.Epoch || v.Record.Owner != "head1" || w.How == "") {
 				t.Fatalf("the word %+v in phase %v with record %+v and data %v", w, d.Memory.Phase, v.Record, v.Data)
 			}
 			v.Memory, v.Record = d.Memory, d.Record

@@ -119,6 +119,23 @@ func chosen(disks []Disk, a Answers) (Disk, error) {
 	return Disk{}, &hint{fmt.Errorf("%d disks are blank: %s", len(fit), listed(fit)), "masthead install --disk " + fit[0].Path}
 }
 
+// CheckDisk tells whether the disk that the answers mean can be installed on at all, before the other answers are there.
+// What is on it is asked about later. Pure.
+func CheckDisk(m Machine, a Answers) error {
+	d, err := chosen(m.Disks, a)
+	if err != nil {
+		return err
+	}
+	if _, err := sizesFor(d, m.Source); err != nil {
+		return err
+	}
+	err = Plan{Disk: d, Source: m.Source, Answers: a}.mayErase()
+	if occupied := (*OccupiedError)(nil); errors.As(err, &occupied) {
+		return nil
+	}
+	return err
+}
+
 func listed(disks []Disk) string {
 	if len(disks) == 0 {
 		return "no disk"

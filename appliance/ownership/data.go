@@ -148,7 +148,7 @@ func (d *Daemon) viewData(v *failover.View) {
 	}
 	at := p.it.Standing(d.copyView(v))
 	v.Data, v.DataPrimary, v.DataLost, v.Self.DataUUID = at.Data, at.Primary, at.Lost, at.UUID
-	v.Mirrored = at.Mirrored
+	v.Mirrored, v.DataWaits = at.Mirrored, at.Frozen
 	if at.Ill != "" && v.Self.Unhealthy == "" {
 		v.Self.Unhealthy = at.Ill
 	}
@@ -166,7 +166,10 @@ func (d *Daemon) viewData(v *failover.View) {
 
 // copyView is the view of the copies.
 func (d *Daemon) copyView(v *failover.View) data.View {
-	out := data.View{Record: v.Record, Known: v.Authority.Known, Word: d.last.Word, Now: d.now()}
+	out := data.View{Self: d.config.Self, Record: v.Record, Word: d.last.Word, Now: d.now()}
+	if a := &v.Authority; a.Owned.Head() != v.Self.ID { // this head's own terms take nothing away from its copy
+		out.Known = a.Owned
+	}
 	other := d.config.otherCopy()
 	for _, p := range v.Peers {
 		out.Elsewhere = out.Elsewhere || p.Said.BootID != 0 && data.HasData(p.Said.Data)

@@ -47,6 +47,7 @@ func (d *Daemon) view(now failover.Instant) failover.View {
 	for _, name := range c.peers() {
 		id := c.Heads[name].Number
 		peer := failover.Peer{Name: name, ID: id, Said: d.parts.heartbeat.it.Said(id)}
+		peer.NoCopy = len(c.document.Data) > 0 && !slices.Contains(c.copies(), name)
 		for _, l := range links {
 			if l.Peer == id {
 				peer.Links = append(peer.Links, l.Link)

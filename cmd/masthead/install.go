@@ -132,7 +132,7 @@ func (a *app) answers(m machine, f installFlags) (_ install.Answers, asked bool,
 		return install.Answers{}, false, usageError{err}
 	}
 	if !f.unattended && terminalIn(a.in) {
-		all, err = a.askAnswers(m, all)
+		all, err = a.askAnswers(m, all, f.dryRun)
 		return all, true, err
 	}
 	if all.Disk == "" || all.Address == "" {
@@ -231,7 +231,7 @@ func (a *app) afterInstall(ctx context.Context, p install.Plan) error {
 	switch p.Answers.After {
 	case install.Restart:
 		fmt.Fprintln(a.err, "restarts; take the ISO out if the machine prefers it to its disk")
-		return node.Restart(ctx, false)
+		return node.Restart(ctx, node.Firmware)
 	case install.PowerOff:
 		fmt.Fprintln(a.err, "switches itself off; take the ISO out before it is switched on")
 		return node.PowerOff(ctx)

@@ -54,7 +54,7 @@ var layers = map[string][]string{
 	"appliance/roll":     {"images", "node/wire"},
 	// Ownership: the decision is pure, the leaves around it are its senses and hands, and the daemon joins them.
 	"appliance/failover":            {},
-	"appliance/failover/simulation": {"appliance/failover", "node/witness"},
+	"appliance/failover/simulation": {"appliance/failover", "appliance/data", "node/witness"},
 	"appliance/heartbeat":           {"images", "node/wire", "appliance/failover"},
 	"appliance/arbiter":             {"images", "node/wire", "node/witness", "appliance/failover"},
 	"appliance/vip":                 {"images", "node/wire", "appliance/failover"},

@@ -60,13 +60,11 @@ func (m *making) askPassword() func() (string, error) {
 		if have != "" {
 			return have, nil
 		}
-		tty, ok := m.in.(*os.File)
-		if !ok || !terminalIn(m.in) {
+		if !terminalIn(m.in) {
 			return "", &hint{errors.New("nobody is there to be asked for the password"), "--identity FILE, or --password-file FILE"}
 		}
 		m.show.close()
-		text, err := m.askHidden(tty, fmt.Sprintf("Password of %s on %s (not shown): ", m.f.user, m.f.wishes.Host))
-		return text, err
+		return m.askHidden(fmt.Sprintf("Password of %s on %s (not shown): ", m.f.user, m.f.wishes.Host))
 	}
 }
 

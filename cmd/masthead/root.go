@@ -20,6 +20,7 @@ var version = "dev"
 type app struct {
 	in       io.Reader
 	out, err io.Writer
+	ended    <-chan struct{} // closed when somebody ends the command: a question is answered no more
 	log      *slog.Logger
 	output   string // text or json
 	verbose  bool
@@ -28,7 +29,7 @@ type app struct {
 
 // run is the whole program as a command.
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) error {
-	a := &app{in: in, out: out, err: errw}
+	a := &app{in: in, out: out, err: errw, ended: ctx.Done()}
 	root := a.command()
 	root.SetArgs(args)
 	root.SetIn(in)

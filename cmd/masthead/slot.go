@@ -169,7 +169,7 @@ func (a *app) slotRollbackCommand() *cobra.Command {
 				fmt.Fprintln(a.out, "it starts with the next restart: masthead reboot")
 				return nil
 			}
-			return node.Restart(cmd.Context(), false)
+			return node.Restart(cmd.Context(), node.Firmware)
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it without asking")

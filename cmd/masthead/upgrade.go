@@ -31,7 +31,7 @@ func (a *app) upgradeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "upgrade ISO|IMAGE", Short: "Write another image into the other slot of this head, and start it", Args: exactArgs(1),
 		Long: "Writes an ISO (a file, the device of a stick, or one made of an image of this cluster) into the slot that this head does not run from, checks it, carries over\n" +
-			"what was written over the root, and restarts into it once. If the head is found healthy the new image is the one that\n" +
+			"what was written over the root, keeps a snapshot of the replicated data, and restarts into it once. If the head is found healthy the new image is the one that\n" +
 			"starts from then on; else the old one starts again by itself, and says so.\n\n" +
 			"With --all, on the head that owns the cluster: first the others, each found healthy before the next; then a planned\n" +
 			"switch; then this one. It stops at the first that is not healthy.",
@@ -91,6 +91,7 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 	if err := a.confirmName(fmt.Sprintf("Type the name of the slot, %s, to go on: ", plan.Slot), string(plan.Slot), f.yes, "masthead upgrade "+ref+" --yes"); err != nil {
 		return errors.Join(err, carryTo(ctx, "", nil))
 	}
+	a.snapshotFirst(ctx)
 	stepBack()
 	show := newInstallProgress(a.err)
 	if err = install.Keep(ctx, left, pack, store, show.update); err != nil {
@@ -106,7 +107,7 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 		return nil
 	}
 	fmt.Fprintf(a.out, "restarts into slot %s; masthead slot list tells how it went\n", plan.Slot)
-	return node.Restart(ctx, false)
+	return node.Restart(ctx, node.Firmware)
 }
 
 // thisTarget is what there is to know of this machine.

@@ -48,6 +48,48 @@ func TestUpgradeOrder(t *testing.T) {
 	}
 }
 
+// One that stopped half way is typed again, and goes on with the heads that do not run the image yet.
+func TestUpgradeAllGoesOn(t *testing.T) {
+	image := images.DigestOf([]byte("new"))
+	head := func(name string, image images.Digest) wire.HeadStatus {
+		return wire.HeadStatus{Name: name, HeadRecord: wire.HeadRecord{Software: wire.Software{Image: string(image)}}}
+	}
+	old := images.DigestOf([]byte("old"))
+	for _, tt := range []struct {
+		name  string
+		heads []wire.HeadStatus
+		force bool
+		want  string
+	}{
+		{"none has it", []wire.HeadStatus{head("h1", old), head("h3", old), head("h2", old)}, false, "h2; then h3; then h2 owns; then h1"},
+		{"one has it", []wire.HeadStatus{head("h1", old), head("h2", image), head("h3", old)}, false, "h3; then h2 owns; then h1"},
+		{"this one is left", []wire.HeadStatus{head("h1", old), head("h2", image), head("h3", image)}, false, "h2 owns; then h1"},
+		{"another one is left", []wire.HeadStatus{head("h1", image), head("h2", image), head("h3", old)}, false, "h3"},
+		{"all have it", []wire.HeadStatus{head("h1", image), head("h2", image), head("h3", image)}, false, ""},
+		{"all have it, by force", []wire.HeadStatus{head("h1", image), head("h2", image), head("h3", image)}, true, "h2; then h3; then h2 owns; then h1"},
+		{"alone", []wire.HeadStatus{head("h1", old)}, false, "h1"},
+	} {
+		left, here := stillToUpgrade(tt.heads, []string{"h2", "h3"}[:len(tt.heads)-1], "h1", image, tt.force)
+		if got := allSteps(left, here, tt.heads, "h1"); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A snapshot is made of what can be gone back to: of each volume once, where it is written to.
+func TestWithSnapshots(t *testing.T) {
+	volume := func(name, head, role, filesystem string) wire.DataVolume {
+		return wire.DataVolume{Name: name, Head: head, Role: role, Filesystem: filesystem}
+	}
+	got := withSnapshots([]wire.DataVolume{
+		volume("data", "h1", "Secondary", "btrfs"), volume("data", "h2", "Primary", "btrfs"), volume("logs", "h2", "Primary", "ext4"),
+		volume("new", "h1", "Secondary", "btrfs"), volume("new", "h2", "Secondary", "btrfs"), volume("more", "h2", "Primary", "btrfs"),
+	})
+	if d := cmp.Diff([]string{"data", "more"}, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 func TestUpgraded(t *testing.T) {
 	image := images.DigestOf([]byte("new"))
 	for _, tt := range []struct {

@@ -36,10 +36,11 @@ type DataVolume struct {
 	Verified    time.Time `json:"verified,omitzero"`
 	Differences int64     `json:"differences,omitempty"`
 
-	Device  string   `json:"device"`            // that holds the copy
-	Folders []string `json:"folders,omitempty"` // that live on the volume
-	Doing   string   `json:"doing,omitempty"`   // the step under way, or why there is none
-	Trouble string   `json:"trouble,omitempty"`
+	Device     string   `json:"device"`            // that holds the copy
+	Filesystem string   `json:"filesystem"`        // btrfs or ext4
+	Folders    []string `json:"folders,omitempty"` // that live on the volume
+	Doing      string   `json:"doing,omitempty"`   // the step under way, or why there is none
+	Trouble    string   `json:"trouble,omitempty"`
 }
 
 // DataChange is something to be done to a volume.

@@ -6,11 +6,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"text/tabwriter"
 	"time"
 
 	"masthead/images"
@@ -29,25 +29,8 @@ services:
   - name: db
     resources:
       - {name: volume, data: {volume: data}}
-      - {name: mariadb, unit: {name: lab-db}}
+      - {name: mariadb, unit: {name: ` + DatabaseUnit + `}}
 `
-
-// labDB is MariaDB as a unit that only the cluster starts. Anybody may write, from outside too, on whichever head it runs:
-// so a head that should not write any more is found out.
-const labDB = `mkdir -p /etc/systemd/system
-cat > /etc/systemd/system/lab-db.service <<'E'
-[Service]
-Type=notify
-ExecStartPre=/usr/bin/install -d -m 755 -o mysql -g root /run/mysqld
-ExecStart=/usr/sbin/mariadbd --user=mysql --bind-address=0.0.0.0 --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=1 --skip-name-resolve
-TimeoutStartSec=300
-OOMScoreAdjust=-500
-E
-masthead file add /etc/systemd/system/lab-db.service`
-
-// labTable is what is written to.
-const labTable = `mariadb -e "create database if not exists lab; create table if not exists lab.w (id bigint primary key) engine=innodb;
-create user if not exists writer@'%' identified by ''; grant all on lab.* to writer@'%'"`
 
 // dataFaults are what befalls the owner, drawn from a seed.
 var dataFaults = []struct {
@@ -60,7 +43,7 @@ var dataFaults = []struct {
 // TestVMData writes to a database on a replicated volume from outside, without a pause, while the owner loses its power,
 // panics, is cut off and is paused. What was acknowledged is there afterwards, and both copies are the same.
 //
-// MASTHEAD_DATA_FAULTS is how many faults there are, MASTHEAD_SEED draws them.
+// MASTHEAD_DATA_FAULTS=50 is a long run: that many faults, and nothing else. MASTHEAD_SEED draws them.
 func TestVMData(t *testing.T) {
 	t.Parallel()
 	program(t)
@@ -69,32 +52,35 @@ func TestVMData(t *testing.T) {
 	config := pairOf("data", vmtest.MachineConfig{
 		Role: string(images.RoleHead), Memory: 1024, ISO: iso(t, definition), Watchdog: qemu.WatchdogReset,
 		Disks:   []vmtest.DiskConfig{{Size: headDisk, Label: images.StateLabel}, {Size: 384 << 20}},
-		Forward: map[string]int{HTTPS: 443, plainHTTP: 80, "mysql": 3306},
+		Forward: map[string]int{HTTPS: 443, plainHTTP: 80, MySQLPort: 3306},
 	})
 	config.Cluster = replicatedPair
 	s := startSeveral(t, 2, config)
-	s.shell(t, "head1", labDB)
+	db := Database{s.Cluster}
+	must(t, db.Define(t.Context(), s.clients["head1"], "head1"))
 	s.equal(t, "head1", afterHeal)
 	over := s.watched(t)
-	s.inSync(t, "the volume is made, and both copies are the same")
+	s.inSync(t, over, "the volume is made, and both copies are the same")
 	owner := s.serves(t, over)
-	s.shell(t, owner, labTable)
+	must(t, db.Create(t.Context(), s.clients[owner], owner))
 	for _, folder := range []string{"/cluster", "/srv", "/var/lib/mysql"} {
 		s.shell(t, owner, "findmnt -n -o SOURCE --mountpoint "+folder)
 	}
 
-	w := &writer{cluster: s.Cluster}
-	stop := w.start(t)
+	w := &Writer{}
+	stop := s.writes(t, w)
 	defer stop()
 	seed, faults := dataSeed(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	order := random.Perm(len(dataFaults))
+	var rows dataRows
+	defer func() { t.Logf("seed %d:\n%s", seed, rows) }()
 	for i := range faults {
 		if i > 0 && i%len(order) == 0 {
 			order = random.Perm(len(dataFaults))
 		}
 		fault := dataFaults[order[i%len(order)]]
-		if !t.Run(fmt.Sprintf("%d %s", i+1, fault.name), func(t *testing.T) { s.dataFault(t, over, w, fault.inject, random) }) {
+		if !t.Run(fmt.Sprintf("%d %s", i+1, fault.name), func(t *testing.T) { rows = append(rows, s.dataFault(t, over, w, fault.name, fault.inject, random)) }) {
 			t.FailNow()
 		}
 		if i%10 == 9 {
@@ -102,14 +88,63 @@ func TestVMData(t *testing.T) {
 		}
 	}
 	t.Run("planned switch", func(t *testing.T) {
-		s.dataFault(t, over, w, plannedSwitch, random)
+		rows = append(rows, s.dataFault(t, over, w, "switch", plannedSwitch, random))
 	})
 	stop()
 	s.verified(t)
 	owner = s.serves(t, over)
 	s.nothingLost(t, owner, w)
-	t.Logf("btrfs: %s", s.shell(t, owner, "btrfs scrub start -B /run/masthead/data/data | grep -E 'Error summary|no errors' && btrfs device stats -c /run/masthead/data/data"))
-	t.Logf("%d faults from seed %d: %d writes acknowledged, %d tried, none lost", faults, seed, len(w.acknowledged()), w.tried())
+	s.fsck(t, over, owner)
+	t.Logf("%d faults from seed %d: %d writes acknowledged, %d tried, none lost", faults, seed, len(w.Acknowledged()), w.Tried())
+	if !t.Failed() && os.Getenv("MASTHEAD_DATA_FAULTS") == "" { // a long run is about faults
+		t.Run("snapshots", func(t *testing.T) { s.snapshots(t, s.serves(t, over)) })
+		t.Run("both were written to", func(t *testing.T) { s.divergence(t, over) })
+	}
+}
+
+// dataRow is what became of one fault.
+type dataRow struct {
+	fault, owner, next            string
+	silent, taken, writes, inSync time.Duration // from the fault, but for silent: of the virtual address
+	acknowledged, lost, twoOwners int
+}
+
+type dataRows []dataRow
+
+func (all dataRows) String() string {
+	var s strings.Builder
+	w := tabwriter.NewWriter(&s, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "#\tinjected\towned\tthen\taddress silent\ttaken over\twritten to\tin sync\tacknowledged\tlost\ttwo owners")
+	for i, r := range all {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%.1f s\t%.1f s\t%.1f s\t%.1f s\t%d\t%d\t%d\n", i+1, r.fault, r.owner, r.next, r.silent.Seconds(), r.taken.Seconds(),
+			r.writes.Seconds(), r.inSync.Seconds(), r.acknowledged, r.lost, r.twoOwners)
+	}
+	_ = w.Flush() // to memory
+	return s.String()
+}
+
+// fsck looks at the file system while nobody has it: of both copies, below DRBD.
+func (s *several) fsck(t *testing.T, over *Takeover, owner string) {
+	t.Helper()
+	t.Logf("scrub: %s", s.shell(t, owner, "btrfs scrub start -B /run/masthead/data/data | grep -E 'Error summary|no errors' && btrfs device stats -c /run/masthead/data/data"))
+	s.mustAt(t, owner, "service", "stop", "db")
+	eventually(t, replyTime, "nobody has the volume mounted", func(ctx context.Context) error {
+		for _, head := range s.Named(images.RoleHead) {
+			if _, err := Shell(ctx, s.clients[head], head, "! grep -q ^/dev/drbd /proc/mounts", nil, shellWithin); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, head := range s.Named(images.RoleHead) {
+		out := s.shell(t, head, "btrfs check --readonly --force /dev/vdb 2>&1")
+		t.Logf("fsck on %s: %s", head, out)
+		if !strings.Contains(out, "no error found") {
+			t.Errorf("fsck on %s:\n%s", head, out)
+		}
+	}
+	s.mustAt(t, owner, "service", "enable", "db")
+	s.serves(t, over)
 }
 
 // serves waits until both heads are whole and the database runs on the owner.
@@ -150,44 +185,42 @@ func dataSeed(t *testing.T) (seed uint64, faults int) {
 }
 
 // dataFault injects one, and waits until both heads are whole again, and both copies up to date.
-func (s *several) dataFault(t *testing.T, over *Takeover, w *writer, inject func(context.Context, *Takeover, string, string) error, random *rand.Rand) {
+func (s *several) dataFault(t *testing.T, over *Takeover, w *Writer, name string, inject func(context.Context, *Takeover, string, string) error, random *rand.Rand) dataRow {
 	owner, _, err := over.AwaitWhole(t.Context(), bootTime)
 	must(t, err)
-	w.await(t, owner, 5) // it is in the middle of writing
+	must(t, w.Await(t.Context(), bootTime, owner, 5)) // it is in the middle of writing
 	must(t, hold(t.Context(), time.Duration(random.IntN(2000))*time.Millisecond))
 	standby := over.Other(owner)
-	began := time.Now()
+	began, from := time.Now(), over.Record.Now()
+	row := dataRow{fault: name, owner: owner, next: standby}
 	must(t, inject(t.Context(), over, owner, standby))
 	must(t, over.AwaitTaken(t.Context(), standby, takenIn))
-	taken := time.Since(began)
-	w.await(t, standby, 3)
-	writes := time.Since(began)
-	_, _, refenced, err := over.whole(t.Context())
+	row.taken = time.Since(began)
+	row.silent, row.twoOwners = over.Silence(from)
+	must(t, w.Await(t.Context(), bootTime, standby, 3))
+	row.writes = time.Since(began)
+	_, _, _, err = over.whole(t.Context())
 	must(t, err)
-	s.inSync(t, "both copies are up to date")
-	t.Logf("%s → %s: taken over in %.1f s, written to in %.1f s, in sync in %.1f s (%d refenced)", owner, standby, taken.Seconds(), writes.Seconds(), time.Since(began).Seconds(), refenced)
-	s.nothingLost(t, standby, w)
+	s.inSync(t, over, "both copies are up to date")
+	row.inSync = time.Since(began)
+	row.acknowledged, row.lost = len(w.Acknowledged()), s.nothingLost(t, standby, w)
+	t.Logf("%s: %s → %s: taken over in %.1f s, written to in %.1f s, in sync in %.1f s, %d acknowledged", name, owner, standby, row.taken.Seconds(), row.writes.Seconds(), row.inSync.Seconds(), row.acknowledged)
+	return row
 }
 
-// inSync waits until both copies of the volume are up to date and see one another.
-func (s *several) inSync(t *testing.T, what string) {
+// inSync waits until both copies of the volume are up to date and see one another. A head that was switched off, since this
+// host had no time for it, is switched on again.
+func (s *several) inSync(t *testing.T, over *Takeover, what string) {
 	t.Helper()
 	eventually(t, bootTime, what, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, take)
-		defer cancel()
-		all, err := s.clients["head1"].Data(ctx)
-		if err != nil {
-			return err
-		}
-		for _, v := range all {
-			if v.State != "up to date" || v.Connection != "Connected" || v.Replication != "Established" {
-				return fmt.Errorf("%s: %s, %s, %s %.0f %%: %s%s", v.Head, v.State, v.Connection, v.Replication, v.Done, v.Doing, v.Trouble)
+		for _, head := range s.Named(images.RoleHead) {
+			if over.isOff(ctx, head) {
+				if err := over.mend(ctx, head); err != nil {
+					return err
+				}
 			}
 		}
-		if len(all) != 2 {
-			return fmt.Errorf("%d copies", len(all))
-		}
-		return nil
+		return InSync(ctx, s.clients["head1"])
 	})
 }
 
@@ -201,113 +234,22 @@ func (s *several) verified(t *testing.T) {
 	}
 }
 
-// nothingLost looks for every acknowledged write at the owner (I4).
-func (s *several) nothingLost(t *testing.T, owner string, w *writer) {
-	t.Helper()
-	acknowledged := w.acknowledged() // before it is looked
-	there := map[string]bool{}
-	for _, id := range strings.Fields(s.shell(t, owner, "mariadb -N -e 'select id from lab.w'")) {
-		there[id] = true
-	}
-	var lost []int64
-	for _, id := range acknowledged {
-		if !there[strconv.FormatInt(id, 10)] {
-			lost = append(lost, id)
-		}
-	}
-	if len(lost) > 0 {
-		t.Fatalf("%d of %d acknowledged writes are lost on %s, the first are %v", len(lost), len(acknowledged), owner, lost[:min(len(lost), 10)])
-	}
-}
-
-// writer writes ascending numbers, wherever the database answers, and keeps those that were acknowledged.
-type writer struct {
-	cluster *Cluster
-
-	mu    sync.Mutex
-	last  int64
-	acked []int64
-	by    map[string]int // of each head
-}
-
-// writeWithin bounds a write: one to a head that is frozen hangs.
-const writeWithin = 2 * time.Second
-
-// start begins to write. stop waits for the end of it, and may be called twice.
-func (w *writer) start(t *testing.T) (stop func()) {
-	w.by = map[string]int{}
+// writes has w write to the database. stop waits for the end of it, and may be called twice.
+func (s *several) writes(t *testing.T, w *Writer) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
-	for _, head := range w.cluster.Named(images.RoleHead) {
-		all.Go(func() { w.run(ctx, head) })
-	}
+	all.Go(func() { w.Run(ctx, s.Cluster) })
 	return func() { cancel(); all.Wait() }
 }
 
-// run writes to one head while its database answers.
-func (w *writer) run(ctx context.Context, head string) {
-	var db *mysql
-	for ctx.Err() == nil {
-		if db == nil {
-			var err error
-			if db, err = dialMySQL(w.cluster.Machine(head).Forward("mysql"), "writer", "lab", writeWithin); err != nil {
-				db = nil
-				_ = hold(ctx, 100*time.Millisecond) // ends with ctx
-				continue
-			}
-		}
-		id := w.next()
-		if err := db.exec(fmt.Sprintf("insert into w values (%d)", id), writeWithin); err != nil {
-			db.close()
-			db = nil
-			continue
-		}
-		w.acknowledge(head, id)
-	}
-	if db != nil {
-		db.close()
-	}
-}
-
-func (w *writer) next() int64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.last++
-	return w.last
-}
-
-func (w *writer) acknowledge(head string, id int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.acked = append(w.acked, id)
-	w.by[head]++
-}
-
-func (w *writer) acknowledged() []int64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.acked)
-}
-
-func (w *writer) tried() int64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.last
-}
-
-// await waits until a head has acknowledged some more writes.
-func (w *writer) await(t *testing.T, head string, more int) {
+// nothingLost looks for every acknowledged write at the owner (I4).
+func (s *several) nothingLost(t *testing.T, owner string, w *Writer) (lostWrites int) {
 	t.Helper()
-	count := func() int {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.by[head]
+	acknowledged := w.Acknowledged() // before it is looked
+	lost, err := Database{s.Cluster}.Missing(t.Context(), s.clients[owner], owner, acknowledged)
+	must(t, err)
+	if len(lost) > 0 {
+		t.Errorf("%d of %d acknowledged writes are lost on %s, the first are %v", len(lost), len(acknowledged), owner, lost[:min(len(lost), 10)])
 	}
-	want := count() + more
-	eventually(t, bootTime, fmt.Sprintf("%d writes to %s", more, head), func(context.Context) error {
-		if n := count(); n < want {
-			return fmt.Errorf("%d of %d", n, want)
-		}
-		return nil
-	})
+	return len(lost)
 }

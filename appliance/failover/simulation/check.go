@@ -78,11 +78,12 @@ func (w *World) state() (served, blocked, fine bool) {
 		if !h.thinks() {
 			continue
 		}
+		waits := w.waits(i) // who reads is served, and who writes is not
 		if h.open(w.now) {
-			served, owner = true, i
+			served, owner = served || !waits, i
 		}
 		p := h.view.Memory.Phase
-		if (p == failover.Blocked || p == failover.Quarantine) && h.mailed >= 0 {
+		if (p == failover.Blocked || p == failover.Quarantine || waits) && h.mailed >= 0 {
 			blocked = true
 		}
 	}
@@ -97,12 +98,21 @@ func (w *World) state() (served, blocked, fine bool) {
 			continue
 		}
 		fine = fine && h.thinks() && h.view.Memory.Phase == failover.Standby && h.disk.record.Epoch == o.disk.record.Epoch &&
-			h.services.state == failover.ServicesStopped && w.reading(i).MayClaim()
+			h.services.state == failover.ServicesStopped && (w.reading(i).MayClaim() || w.sc.Data && i >= copies)
 	}
 	if w.sc.Data {
-		fine = fine && w.data.side[0].connected && w.data.side[1].connected
+		fine = fine && w.data.side[0].copy.Replication == "Established" && w.data.side[1].copy.Replication == "Established"
 	}
 	return
+}
+
+// waits says whether an owner's writes wait for a word.
+func (w *World) waits(i int) bool {
+	if !w.hasCopy(i) {
+		return false
+	}
+	p, c := w.heads[i].view.Memory.Phase, &w.data.side[i].copy
+	return p == failover.Active && c.Suspended == frozen || p == failover.Promote && c.Role != primary
 }
 
 // anyone says whether there is a head that could do something.
@@ -127,7 +137,7 @@ func (w *World) whole() bool {
 		if !w.heads[i].thinks() {
 			return false
 		}
-		if w.sc.Data && w.data.side[i].diverged {
+		if w.data.split {
 			return false
 		}
 	}
@@ -167,7 +177,11 @@ func (w *World) leftovers() {
 		if w.law.leftOver[i] == 0 {
 			w.law.leftOver[i] = w.now
 		}
-		if w.now-w.law.leftOver[i] > w.policy.Timing.StopWithin+500*time.Millisecond {
+		bound := w.policy.Timing.StopWithin + 500*time.Millisecond
+		if w.hangs(i) { // a stop that fails is a reset
+			bound += stopTimeout
+		}
+		if w.now-w.law.leftOver[i] > bound {
 			w.fail("I9", "services are left on "+headNames[i]+", which is "+p.String())
 		}
 	}

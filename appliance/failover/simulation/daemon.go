@@ -38,7 +38,7 @@ func (w *World) startDaemon(i int) {
 	}
 	for k := range w.sc.Heads - 1 {
 		j := peerAt(i, k)
-		h.peers[k] = failover.Peer{Name: headNames[j], ID: j}
+		h.peers[k] = failover.Peer{Name: headNames[j], ID: j, NoCopy: w.sc.Data && j >= copies}
 		h.links[k] = [ways]failover.Link{{Name: "eth0", Heard: -1}, {Name: "eth1", Heard: -1}, {Name: "ttyS0", Kind: failover.LinkSerial, Heard: -1}}
 	}
 	w.relink(i)
@@ -49,6 +49,7 @@ func (w *World) startDaemon(i int) {
 	h.saying++
 	h.said[h.saying%uint32(len(h.said))] = failover.Said{}
 	w.startAuthority(i)
+	w.startKeeper(i)
 	if w.story != nil {
 		w.tell(i, "the daemon starts, record %v of %q", h.disk.record.Epoch, h.disk.record.Owner)
 	}
@@ -192,7 +193,6 @@ func (w *World) step(i int) {
 	v.Uplink = h.uplink
 	v.Probe = h.probe.seen
 	v.Services = h.services.state
-	v.Data, v.Mirrored = w.reading(i), w.mirrored(i)
 	v.Operator = h.operator
 	v.Wall = w.wall(i)
 	v.Self.Unhealthy = ""
@@ -205,6 +205,7 @@ func (w *World) step(i int) {
 	}
 	v.Fencing = w.fenceReading(i)
 	w.authority(i, now)
+	w.viewData(i)
 	h.leased, h.leaseEnd = v.Authority.Held, v.Authority.Until
 	h.gateWas = max(h.gateUntil-h.zero, h.inherited)
 	w.steps++
@@ -225,6 +226,7 @@ func (w *World) step(i int) {
 	if !d.Gate.Open {
 		w.shut(i)
 	}
+	defer w.see(i, &h.last)
 	if d.Record != v.Record {
 		w.write(i, d.Record)
 		return

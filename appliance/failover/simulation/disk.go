@@ -28,9 +28,6 @@ func (d *disk) tear(r *source) {
 	d.writing = false
 }
 
-// forgets says whether the record on its way to the disk says no more that this head owns alone.
-func (d *disk) forgets() bool { return d.writing && d.next.SoloSince.IsZero() }
-
 func (d *disk) left(w *World) time.Duration { return max(d.ends-w.now, time.Millisecond) }
 
 // write puts a record on the disk; the daemon waits for it, and performs the rest of its decision only then.

@@ -23,6 +23,11 @@ const (
 	evStart                // the daemon starts
 	evWatchdog             // the watchdog was not fed
 	evData                 // the data engines look at one another
+	evSeen                 // the daemon is told how its copy stands
+	evAsk                  // the data engine's handler asks the daemon
+	evFenced               // and has its answer
+	evStep                 // a command to the data engine ends
+	evSplit                // the data engine tells that both copies were written to
 	evFault                // a fault begins
 	evHeal                 // and ends
 	evFlap                 // a flapping link changes
@@ -36,7 +41,7 @@ type event struct {
 	at   time.Duration
 	seq  uint32
 	gen  uint32
-	x    int64  // evHeard: when it was sent; evAnswer: what was answered; else the number of the fault
+	x    int64  // evHeard: when it was sent; evAnswer: what was answered; evFenced: the exit code; else the number of the fault
 	ver  uint32 // evHeard: which of the sender's words
 	kind kind
 	head uint8

@@ -34,6 +34,10 @@ func TestFound(t *testing.T) {
 			{What: Quit, At: 594961923, For: 12500 * time.Microsecond, A: 1, X: 477},
 			{What: DirectCut, At: 1201232626, For: 500 * time.Millisecond, A: 1, X: 1},
 		}},
+		{"the old owner died in the middle of a switch, and was back: its copy was neither newer nor older, and the new owner waited for ever", "pair, safe, data", 1795342903355123580, []Fault{
+			{What: PowerCut, At: 135505803, For: 12500 * time.Microsecond, A: 0},
+			{What: Switch, At: 86930777, For: 12500 * time.Microsecond, A: 0},
+		}},
 	} {
 		sc := all[slices.IndexFunc(all, func(s Scenario) bool { return s.Name == tt.scenario })]
 		s := Schedule{N: len(tt.faults)}

@@ -42,9 +42,35 @@ var mutants = []struct {
 			v.Gate = failover.Gate{Open: true, Epoch: v.Record.Epoch, Until: now + v.Policy.Timing.Gate}
 		}
 	})},
-	{"unknown data reads as up to date", "safe, data", "R5", seeing(func(v *failover.View, _ failover.Instant) {
+	{"writes go on whenever the lease is live", "panel", "I2 R5", saying(func(v *failover.View, d *failover.Decision, now failover.Instant) {
+		if v.Data == failover.DataAlone && d.Services == failover.Run && v.Authority.Held == d.Memory.Epoch && v.Authority.Until > now {
+			d.Word = failover.Word{Go: true, How: "a lease"}
+		}
+	})},
+	{"voters that have restarted count", "panel of 3, data", "I2 R5", seeing(func(v *failover.View, now failover.Instant) {
+		if v.Authority.Held != 0 && !v.Record.SoloSince.IsZero() {
+			v.Authority.SoloKnown = now
+		}
+	})},
+	{"writes go on though the lease has ended", "data", "I2 R5", seeing(func(v *failover.View, now failover.Instant) {
+		if a := &v.Authority; v.Data == failover.DataAlone && v.Memory.Phase == failover.Active && a.Kind >= failover.Panel {
+			a.Held, a.Until, a.SoloKnown, v.DataPrimary = v.Memory.Epoch, now+v.Policy.Timing.TTL, now, false
+		}
+	})},
+	{"who does not write yet may write whenever it owns", "raft, 3 heads, data", "I2 R5", seeing(func(v *failover.View, _ failover.Instant) {
+		v.DataPrimary = false
+	})},
+	{"a peer that is silent is taken for dead", "pair, fencing, data", "I2 R5", saying(func(v *failover.View, d *failover.Decision, _ failover.Instant) {
+		if v.Data == failover.DataAlone && d.Services == failover.Run {
+			d.Word = failover.Word{Go: true, How: "silence"}
+		}
+	})},
+	{"unknown data reads as up to date", "data", "R5", seeing(func(v *failover.View, _ failover.Instant) {
 		if v.Data == failover.DataUnknown {
 			v.Data = failover.DataUpToDate
+			if v.Memory.Phase == failover.Promote {
+				v.Data = failover.DataAlone
+			}
 		}
 		for i := range v.Peers {
 			if p := &v.Peers[i].Said; p.Data == failover.DataUnknown {
@@ -52,12 +78,18 @@ var mutants = []struct {
 			}
 		}
 	})},
-	{"claims with outdated data", "data", "R5", seeing(func(v *failover.View, _ failover.Instant) {
+	{"claims with outdated data", "data", "R5", func(v failover.View, now failover.Instant) failover.Decision {
 		v.Authority.Solo = time.Time{}
-		if v.Data == failover.DataOutdated || v.Data == failover.DataSyncing {
+		old := v.Data == failover.DataOutdated || v.Data == failover.DataSyncing
+		if old && v.Self.ID < copies {
 			v.Data = failover.DataUpToDate
 		}
-	})},
+		d := failover.Decide(v, now)
+		if old && d.Services == failover.Run { // the copy refuses as well
+			d.Word = failover.Word{Go: true, Forced: true, How: "outdated data"}
+		}
+		return d
+	}},
 	{"probes are skipped", "LAN alone", "I1", seeing(func(v *failover.View, _ failover.Instant) {
 		v.Probe = failover.Probe{Rounds: 99}
 	})},

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"slices"
 	"time"
 
 	"masthead/appliance/failover"
@@ -18,25 +19,22 @@ const maxVoters = 2 + maxWitnesses
 
 // panel is how a head asks the voters: those of both heads, and the witnesses, whose majority is the third vote.
 type panel struct {
-	boot   uint64 // of this head's own voter
-	own    voting
-	want   failover.Epoch
-	gone   failover.Epoch // given back: never wanted again
-	facts  witness.Facts
-	votes  [maxVoters]vote
-	grant  failover.Instant // end of the lease that two of three votes have granted
-	until  failover.Instant // end of the lease for which they also know what the owner is
-	soloAt time.Duration    // true time at which the owner went solo
-	asked  time.Duration    // true time at which the newest of the asks that count was sent
+	boot  uint64 // of this head's own voter
+	own   voting
+	want  failover.Epoch
+	gone  failover.Epoch // given back: never wanted again
+	facts witness.Facts
+	votes [maxVoters]vote
+	grant failover.Instant // end of the lease that two of three votes have granted
+	until failover.Instant // end of the lease for which they also know what the owner is
 }
 
 // vote is what one voter has said.
 type vote struct {
 	boot    uint64           // of the voter, to be sent back to it
-	since   time.Duration    // true time at which that was heard first
 	granted failover.Instant // its vote for want counts until then
 	renewed failover.Instant // and that of a renewal, with which it learnt what the owner is
-	sent    time.Duration    // true time of the ask for that
+	solo    failover.Instant // when the newest was sent of those that told it of facts.Solo; 0: none
 	heard   failover.Instant // when it answered last; 0: never
 	sound   bool             // it did not abstain
 	last    witness.Answer
@@ -46,7 +44,7 @@ type vote struct {
 type letter struct {
 	answer witness.Answer
 	sent   failover.Instant // by the head's clock, of the ask
-	true   time.Duration
+	solo   time.Time        // what the voter was told with it
 	epoch  failover.Epoch
 	kind   witness.Kind
 }
@@ -80,18 +78,24 @@ func (w *World) want(i int, d *failover.Decision) {
 		w.raftWant(i, d)
 	case failover.Panel:
 		p := &h.panel
-		if !p.facts.Solo.Equal(d.Record.SoloSince) {
-			p.soloAt = w.now
+		news := !p.facts.Solo.Equal(d.Record.SoloSince)
+		for k := range p.votes {
+			if news {
+				p.votes[k].solo = 0
+			}
 		}
 		p.facts = witness.Facts{Gen: d.Record.ClusterGen, Solo: d.Record.SoloSince}
 		if p.want == d.Want {
+			if news && p.wants() {
+				w.askAgain(i)
+			}
 			return
 		}
 		old := p.want
 		p.gone = max(p.gone, old)
 		p.want, p.grant, p.until = d.Want, 0, 0
 		for k := range p.votes {
-			p.votes[k].granted, p.votes[k].renewed = 0, 0
+			p.votes[k].granted, p.votes[k].renewed, p.votes[k].solo = 0, 0, 0
 		}
 		if old != 0 {
 			w.ask(i, witness.Release, old)
@@ -149,7 +153,7 @@ func (w *World) ask(i int, kind witness.Kind, epoch failover.Epoch) {
 		}
 		if k == 0 { // its own, within the process
 			out := h.panel.own.voter.Answer(a, h.machineTime(w.now))
-			w.count(i, 0, &letter{answer: out, sent: now, true: w.now, epoch: epoch, kind: kind})
+			w.count(i, 0, &letter{answer: out, sent: now, solo: h.panel.facts.Solo, epoch: epoch, kind: kind})
 			continue
 		}
 		node, box, clock := w.voterAt(i, k)
@@ -163,7 +167,7 @@ func (w *World) ask(i int, kind witness.Kind, epoch failover.Epoch) {
 			continue
 		}
 		w.lettered = (w.lettered + 1) % len(w.letters)
-		w.letters[w.lettered] = letter{answer: out, sent: now, true: w.now, epoch: epoch, kind: kind}
+		w.letters[w.lettered] = letter{answer: out, sent: now, solo: h.panel.facts.Solo, epoch: epoch, kind: kind}
 		w.post(event{at: w.now + there + back, kind: evAnswer, head: uint8(i), from: uint8(k), gen: h.daemonGen, x: int64(w.lettered)})
 	}
 }
@@ -205,9 +209,7 @@ func (w *World) answer(e *event) {
 func (w *World) count(i, k int, l *letter) {
 	p := &w.heads[i].panel
 	v := &p.votes[k]
-	if v.boot != l.answer.Boot {
-		v.boot, v.since = l.answer.Boot, w.now
-	}
+	v.boot = l.answer.Boot
 	v.heard, v.last, v.sound = w.instant(i)+1, l.answer, l.answer.Reason != witness.Abstains
 	if l.epoch == 0 || l.epoch != p.want || !l.answer.Granted || l.kind == witness.Release {
 		return
@@ -215,8 +217,11 @@ func (w *World) count(i, k int, l *letter) {
 	t := w.policy.Timing
 	until := l.sent + t.TTL - t.Margin
 	v.granted = max(v.granted, until)
-	if l.kind == witness.Renew && until > v.renewed {
-		v.renewed, v.sent = until, l.true
+	if l.kind == witness.Renew {
+		v.renewed = max(v.renewed, until)
+		if l.solo.Equal(p.facts.Solo) {
+			v.solo = max(v.solo, l.sent)
+		}
 	}
 	p.tally(w)
 }
@@ -224,10 +229,9 @@ func (w *World) count(i, k int, l *letter) {
 // tally counts the ends of the leases: two of the three votes count until then.
 func (p *panel) tally(w *World) {
 	var grants, renewals [3]failover.Instant
-	var sent [3]time.Duration
 	need := w.sc.Witnesses/2 + 1
 	for k := range 2 {
-		grants[k], renewals[k], sent[k] = p.votes[k].granted, p.votes[k].renewed, p.votes[k].sent
+		grants[k], renewals[k] = p.votes[k].granted, p.votes[k].renewed
 	}
 	for k := range w.sc.Witnesses {
 		g, r := 0, 0
@@ -243,29 +247,42 @@ func (p *panel) tally(w *World) {
 		if g >= need {
 			grants[2] = max(grants[2], v.granted)
 		}
-		if r >= need && v.renewed > renewals[2] {
-			renewals[2], sent[2] = v.renewed, v.sent
+		if r >= need {
+			renewals[2] = max(renewals[2], v.renewed)
 		}
 	}
-	p.grant, p.until, p.asked = 0, 0, 0
+	p.grant, p.until = 0, 0
 	for _, pair := range [...][2]int{{0, 1}, {0, 2}, {1, 2}} {
 		a, b := pair[0], pair[1]
 		p.grant = max(p.grant, min(grants[a], grants[b]))
-		if until := min(renewals[a], renewals[b]); until > p.until {
-			p.until, p.asked = until, min(sent[a], sent[b])
-		}
+		p.until = max(p.until, min(renewals[a], renewals[b]))
 	}
 }
 
-// known says whether most witnesses were there at that true time, and have not restarted since.
-func (p *panel) known(w *World, at time.Duration) bool {
-	n := 0
+// present are the boots of the witnesses that answer: see arbiter.Lease.Boots.
+func (p *panel) present(w *World, i int) (boots [maxWitnesses]uint64) {
 	for k := range w.sc.Witnesses {
-		if v := &p.votes[2+k]; v.boot != 0 && v.since < at {
-			n++
+		if v := &p.votes[2+k]; v.heard != 0 && w.instant(i)-v.heard < 5*w.policy.Timing.Renew {
+			boots[k] = v.boot
 		}
 	}
-	return n > w.sc.Witnesses/2
+	return boots
+}
+
+// soloKnown is when the newest renewal was sent with which a quorum acknowledged since when the owner owns alone: see
+// arbiter.Lease.SoloKnown.
+func (p *panel) soloKnown(w *World, boots *[maxWitnesses]uint64) failover.Instant {
+	if p.facts.Solo.IsZero() || !p.wants() {
+		return 0
+	}
+	var all [maxWitnesses]failover.Instant
+	for k := range w.sc.Witnesses {
+		if v := &p.votes[2+k]; boots[k] != 0 && v.boot == boots[k] {
+			all[k] = v.solo
+		}
+	}
+	slices.Sort(all[:w.sc.Witnesses])
+	return min(p.votes[0].solo, all[w.sc.Witnesses-w.sc.Witnesses/2-1])
 }
 
 func (p *panel) held() failover.Epoch {

@@ -105,6 +105,10 @@ func (p *Player) prepare(sc Scenario) (*World, Failure) {
 	w.begin = w.now
 	w.law = law{ownerAt: -1, fineAt: -1, blockAt: -1, holding: -1}
 	w.data = replica{apart: -1, joining: -1}
+	for i := range w.data.side {
+		w.data.side[i].content, w.data.side[i].disk = 1, upToDate
+	}
+	w.data.stints = 1
 	w.raft.owner = -1
 	for i := range w.raft.node {
 		w.raft.node[i].owner = -1

@@ -13,6 +13,7 @@ import (
 type consensus struct {
 	node  [maxHeads]raftNode
 	epoch failover.Epoch // of the last claim that was committed
+	solo  time.Time      // since when its owner owns alone, as far as that was committed
 	owner int            // whose it was; -1: nobody's
 }
 
@@ -27,6 +28,7 @@ type raftNode struct {
 	abstains time.Duration // machine time
 	most     time.Duration // machine time at which a majority answered it as the leader
 	known    failover.Epoch
+	solo     time.Time // of its owner
 	owner    int
 
 	// As Decide uses it.
@@ -187,7 +189,7 @@ func (w *World) raftRound(i int) bool {
 		now := w.heads[j].machineTime(w.now)
 		if j != i {
 			o.term, o.leader, o.lead, o.contact = n.term, false, i, now
-			o.known, o.owner = c.epoch, c.owner
+			o.known, o.owner, o.solo = c.epoch, c.owner, c.solo
 		}
 		if holds {
 			if !w.free(j, i) {
@@ -200,7 +202,10 @@ func (w *World) raftRound(i int) bool {
 	if answered <= w.sc.Heads/2 {
 		return false
 	}
-	n.most, n.known, n.owner = w.heads[i].machineTime(w.now), c.epoch, c.owner
+	if holds {
+		c.solo = w.heads[i].disk.record.SoloSince
+	}
+	n.most, n.known, n.owner, n.solo = w.heads[i].machineTime(w.now), c.epoch, c.owner, c.solo
 	if holds {
 		n.held, n.until = n.want, w.instant(i)+lease(t)-t.Margin
 	}
@@ -216,7 +221,7 @@ func (w *World) raftRenew(i int) {
 	}
 	if n.wantTerm && n.grant == 0 {
 		c.epoch = max(c.epoch, w.heads[i].disk.record.Epoch).Next(i)
-		c.owner = i
+		c.owner, c.solo = i, time.Time{}
 		n.grant = c.epoch
 		w.raftRound(i)
 		w.in(0, evPoke, i, w.heads[i].loopGen)
@@ -266,7 +271,7 @@ func (w *World) raftSays(i int, a *failover.Authority, now failover.Instant) {
 	}
 	a.Quorum = failover.Down
 	if n.leader && clock-n.most < promise(t) || !n.leader && n.lead >= 0 && clock-n.contact < promise(t) {
-		a.Quorum, a.Vouches = failover.Up, true
+		a.Quorum, a.Vouches, a.Owned, a.Solo = failover.Up, true, n.known, n.solo
 	}
 	if clock < n.promised && n.to >= 0 && n.to == n.owner {
 		a.Owner = headNames[n.to]

@@ -3,147 +3,188 @@ package simulation
 import (
 	"time"
 
+	"masthead/appliance/data"
 	"masthead/appliance/failover"
 )
 
-// replica is the replicated data of two heads: who is connected, who may write, and who has what. All writes that one
-// primary completes without the other head are one bit of content; a head whose content lacks a bit that the other has, has
-// lost writes that somebody was told are safe.
+// DRBD's words.
+const (
+	primary   = "Primary"
+	secondary = "Secondary"
+
+	upToDate     = "UpToDate"
+	consistent   = "Consistent"
+	outdated     = "Outdated"
+	inconsistent = "Inconsistent"
+	unknown      = "DUnknown"
+
+	connected  = "Connected"
+	connecting = "Connecting"
+	standAlone = "StandAlone"
+
+	frozen  = "fencing"
+	flowing = "no"
+)
+
+// replica is the replicated data of the first two heads: what DRBD 8.4 makes of what befalls their machines, their network
+// and the commands of their daemons (drbd_state.c, drbd_receiver.c and drbd_nl.c of the kernel). All writes that one primary
+// completes without the other head are one bit of content; a head whose content lacks a bit that the other has, has lost
+// writes that somebody was told are safe.
 type replica struct {
 	stints  uint
-	side    [2]side
-	apart   time.Duration // the path is broken since; negative: it is not
-	patient time.Duration // after how long that is noticed, each side a little differently
-	joining time.Duration // a handshake that will be done then; negative: none
-	syncing time.Duration // a resync that will be done then
+	side    [copies]side
+	apart   time.Duration         // the path is broken since; negative: it is not
+	patient [copies]time.Duration // after how long each side notices that
+	joining time.Duration         // a handshake that will be done then; negative: none
+	syncing time.Duration         // a resync that will be done then
+	split   bool                  // both copies were written to by themselves
 }
+
+// copies are how many heads have one.
+const copies = 2
 
 type side struct {
-	content   uint64
-	primary   bool
-	thawed    bool          // may write without the peer
-	wrote     bool          // has done so in this stint
-	connected bool          // as this side believes
-	lost      time.Duration // when this side noticed that the peer is gone
-	good      time.Duration // when it last was there
-	outdated  bool          // in its metadata: knows that it is older
-	peerOld   bool          // in its metadata: the other one is older
-	fresh     bool          // was connected and up to date in this boot
-	target    bool          // of a resync
-	diverged  bool
-	forced    bool // promoted by a person with older data
+	content uint64
+	// On the device.
+	disk    string // UpToDate, Outdated, Inconsistent
+	peerOld bool   // the other copy is older
+	crashed bool   // it was written to when its machine died
+	// In the kernel.
+	copy   data.Copy
+	losses int // how often it has lost the other copy
+	asks   asking
+	// In the daemon, and what it has started.
+	keeper keeper
 }
 
-// reading is what the daemon is told of its data.
-func (w *World) reading(i int) failover.Data {
-	if !w.sc.Data {
-		return failover.NoData
-	}
-	s := &w.data.side[i]
-	switch {
-	case s.primary:
-		return failover.DataUpToDate
-	case s.diverged:
-		return failover.DataDiverged
-	case s.target:
-		return failover.DataSyncing
-	case s.outdated:
-		return failover.DataOutdated
-	case s.connected, s.fresh, s.peerOld:
-		return failover.DataUpToDate
-	}
-	// DRBD's Consistent: after a boot nobody knows what the other has done meanwhile.
-	return failover.DataUnknown
+// asking is the kernel's question to the fence-peer handler.
+type asking struct {
+	on        bool
+	gen       uint32
+	losses    int
+	promotion bool // `drbdadm primary` waits for the answer
 }
 
-// mirrored is what the data engine says of its connection.
-func (w *World) mirrored(i int) failover.Reading {
-	switch {
-	case !w.sc.Data:
-		return failover.Unknown
-	case w.data.side[i].connected:
-		return failover.Up
-	}
-	return failover.Down
-}
+// freezes tells whether a primary that has lost the other copy waits for a word: see ownership.Config.freezes.
+func (w *World) freezes() bool { return w.sc.Kind != failover.Pair || w.sc.Fencing }
 
+func (w *World) hasCopy(i int) bool { return w.sc.Data && i < copies }
+
+// dataOff is the end of a machine: what is in the kernel is gone.
 func (w *World) dataOff(i int) {
-	if !w.sc.Data {
+	if !w.hasCopy(i) {
 		return
 	}
 	s := &w.data.side[i]
-	s.primary, s.thawed, s.wrote, s.connected, s.fresh, s.forced = false, false, false, false, false, false
+	s.crashed = s.crashed || s.copy.Role == primary
+	s.copy = data.Copy{}
+	s.asks = asking{gen: s.asks.gen + 1}
+	s.keeper = keeper{}
 	w.data.joining = -1
 }
 
-// primary is a head that starts its services: the data first, with the peer disconnected by force where it does not agree.
-func (w *World) primary(i int) {
-	if !w.sc.Data {
-		return
+// attach gives the copy on the device to the kernel.
+func (w *World) attach(i int) {
+	s := &w.data.side[i]
+	s.copy = data.Copy{There: true, Role: secondary, Suspended: flowing, Connection: connecting, PeerRole: "Unknown", PeerDisk: unknown, Replication: "Off", Disk: s.disk}
+	if s.peerOld {
+		s.copy.PeerDisk = outdated
+	} else if s.disk == upToDate {
+		s.copy.Disk = consistent // nobody knows what the other one has done meanwhile
 	}
-	s, o := &w.data.side[i], &w.data.side[1-i]
-	if s.connected && o.connected && o.primary {
-		s.connected = false
-		s.lost = w.now
-	}
-	if s.connected && !w.dataPath() {
-		s.connected, s.lost = false, w.now
-	}
-	s.primary = true
-	if !s.connected {
-		w.thaw(i)
-	}
-	w.law.writers(w)
 }
 
-func (w *World) secondary(i int) {
-	if !w.sc.Data {
-		return
-	}
+// lose is a side that notices that the other one is gone.
+func (w *World) lose(i int) {
 	s := &w.data.side[i]
-	s.primary, s.thawed, s.wrote, s.forced = false, false, false, false
-}
-
-// thaw is the arbiter's word that a primary without its peer may write. For a panel: a lease that was renewed after the
-// peer was lost, so that a machine which was paused cannot take an old one for it, and with which the voters learnt of the
-// solo, so that they do not vouch for the other head, and which is not about to be taken back; of voters
-// that were there while the peer still was: those that have restarted since may have forgotten that it owned meanwhile.
-func (w *World) thaw(i int) {
-	h := &w.heads[i]
-	s := &w.data.side[i]
-	if !h.thinks() || h.last.Services != failover.Run || h.last.Memory.Epoch == 0 {
+	c := &s.copy
+	if c.Connection != connected {
 		return
 	}
-	peer := &h.peers[0]
-	why := ""
-	switch {
-	case w.sc.Kind == failover.Panel && h.panel.held() == h.last.Memory.Epoch && h.panel.until > w.instant(i) &&
-		!h.panel.facts.Solo.IsZero() && !h.disk.forgets() && h.panel.asked > max(s.lost, h.panel.soloAt) && h.panel.known(w, s.good):
-		why = "lease"
-	case h.fence.state == failover.FenceProof && w.trueTime(i, h.fence.since) > s.lost-2*time.Second && w.heads[1-i].power == off:
-		why = "proof of fencing"
-	case peer.Said.Yields == h.last.Memory.Epoch && h.from[1-i].any >= s.lost && !w.data.side[1-i].primary:
-		why = "the peer yields"
-		w.data.side[1-i].outdated = true
-		w.data.side[1-i].fresh = false
-	case w.law.person[i], w.law.word[i] && w.heads[1-i].power == off:
-		why = "a person"
-	case w.sc.Kind == failover.Pair && w.sc.Loss == failover.Available:
-		why = "policy"
+	s.losses++
+	c.Connection, c.PeerRole, c.Replication = connecting, "Unknown", "Off"
+	if c.PeerDisk != outdated && c.PeerDisk != inconsistent {
+		c.PeerDisk = unknown
 	}
-	if why == "" {
-		return
-	}
-	s.thawed, s.peerOld = true, true
 	if w.story != nil {
-		w.tell(i, "the data may be written without the peer: %s", why)
+		w.tell(i, "the data has lost its peer")
 	}
-	w.stint(i)
+	if c.Role == primary {
+		switch {
+		case c.PeerDisk != unknown: // the target of a resync that did not end
+			w.stint(i)
+		case w.freezes():
+			c.Suspended = frozen
+			w.fencePeer(i, false)
+		default:
+			w.stint(i)
+			w.fencePeer(i, false)
+		}
+	}
+	w.changed(i)
 }
 
-// trueTime is when a daemon's instant was.
-func (w *World) trueTime(i int, at failover.Instant) time.Duration {
-	return w.now - (w.instant(i) - at)
+// fencePeer calls the handler.
+func (w *World) fencePeer(i int, promotion bool) {
+	s := &w.data.side[i]
+	s.asks = asking{on: true, gen: s.asks.gen + 1, losses: s.losses, promotion: promotion}
+	s.keeper.asked = -1
+	w.in(w.rnd.between(2*time.Millisecond, 25*time.Millisecond), evAsk, i, s.asks.gen)
+}
+
+// fencedPeer is the handler's exit code (drbd_nl.c, conn_try_outdate_peer).
+func (w *World) fencedPeer(i, code int) {
+	s := &w.data.side[i]
+	c, promotion := &s.copy, s.asks.promotion
+	same := s.losses == s.asks.losses && c.Connection != connected
+	s.asks = asking{gen: s.asks.gen}
+	switch {
+	case !same: // connected meanwhile
+	case code == data.ExitFenced || code == data.ExitOutdated:
+		c.PeerDisk, s.peerOld = outdated, true
+		was := c.Suspended
+		c.Suspended = flowing
+		if w.story != nil {
+			w.tell(i, "the data may be written to without the peer: %s", s.keeper.word.How)
+		}
+		if promotion && c.Disk != inconsistent && c.Disk != outdated {
+			c.Disk, s.disk, c.Role = upToDate, upToDate, primary
+			w.stint(i)
+		} else if c.Role == primary && was == frozen {
+			w.stint(i)
+		}
+	case code == data.ExitPrimary && c.Role != primary && c.Disk != inconsistent:
+		c.Disk, s.disk = outdated, outdated
+	}
+	if promotion {
+		w.stepped(i, c.Role == primary)
+	}
+	w.changed(i)
+}
+
+// promote is `drbdadm primary`. pending: the answer of the handler decides.
+func (w *World) promote(i int) (done, pending bool) {
+	s, o := &w.data.side[i], &w.data.side[1-i]
+	c := &s.copy
+	switch {
+	case c.Role == primary:
+		return true, false
+	case c.Connection == connected:
+		// The other side is asked, and may be gone without that anybody has noticed.
+		if o.copy.Connection != connected || o.copy.Role == primary || !w.dataReaches() || c.Disk == inconsistent {
+			return false, false
+		}
+		c.Role = primary
+		return true, false
+	case c.Disk == inconsistent || c.Disk == outdated || s.asks.on:
+		return false, false
+	case c.Disk == upToDate && (c.PeerDisk == outdated || c.PeerDisk == inconsistent):
+		c.Role = primary
+		w.stint(i)
+		return true, false
+	}
+	w.fencePeer(i, true)
+	return false, true
 }
 
 // stint begins the writes that one head alone has.
@@ -151,120 +192,51 @@ func (w *World) stint(i int) {
 	d := &w.data
 	s, o := &d.side[i], &d.side[1-i]
 	if o.content&^s.content != 0 && !w.law.person[i] {
-		w.fail("R5", headNames[i]+" is primary, and lacks writes of "+headNames[1-i]+" that were acknowledged")
+		w.fail("R5", headNames[i]+" is written to alone, and lacks writes of "+headNames[1-i]+" that were acknowledged")
 	}
 	s.content |= 1 << (d.stints % 64)
 	d.stints++
-	s.wrote = true
 	w.law.writers(w)
-}
-
-// dataTick is what the two data engines see of one another.
-func (w *World) dataTick() {
-	w.post(event{at: w.now + 100*time.Millisecond, kind: evData})
-	d := &w.data
-	a, b := &w.heads[0], &w.heads[1]
-	path := w.dataPath() && a.alive() && b.alive()
-	if !path && d.apart < 0 {
-		d.apart, d.patient = w.now, w.rnd.between(100*time.Millisecond, 900*time.Millisecond)
-	} else if path {
-		d.apart = -1
-	}
-	for i := range d.side {
-		s := &d.side[i]
-		if s.connected && w.heads[i].alive() && (d.apart >= 0 && w.now-d.apart > d.patient || path && !d.side[1-i].connected) {
-			s.connected, s.lost = false, w.now
-			if s.target {
-				s.outdated = true
-			}
-			s.target = false
-			if w.story != nil {
-				w.tell(i, "the data has lost its peer")
-			}
-		}
-		if s.primary && !s.connected && !s.thawed {
-			w.thaw(i)
-		}
-	}
-	w.connect(path)
-	if path && d.side[0].connected && d.side[1].connected {
-		d.side[0].good, d.side[1].good = w.now, w.now
-	}
-	w.law.writers(w)
-}
-
-// connect is the handshake, and the resync of the one who is behind.
-func (w *World) connect(path bool) {
-	d := &w.data
-	a, b := &d.side[0], &d.side[1]
-	if !path {
-		d.joining = -1
-		return
-	}
-	if a.connected && b.connected {
-		t := -1
-		if a.target {
-			t = 0
-		} else if b.target {
-			t = 1
-		}
-		if t >= 0 && w.now >= d.syncing {
-			s := &d.side[t]
-			s.content |= d.side[1-t].content
-			s.target, s.outdated, s.fresh = false, false, true
-			d.side[1-t].peerOld, d.side[1-t].fresh = false, true
-			if w.story != nil {
-				w.tell(t, "the data is up to date")
-			}
-		}
-		return
-	}
-	if a.connected || b.connected || a.primary && b.primary {
-		return
-	}
-	if d.joining < 0 {
-		d.joining = w.now + w.rnd.between(50*time.Millisecond, 300*time.Millisecond)
-		return
-	}
-	if w.now < d.joining {
-		return
-	}
-	d.joining = -1
-	ahead, behind := b.content&^a.content == 0, a.content&^b.content == 0
-	switch {
-	case ahead && behind:
-		a.connected, b.connected = true, true
-		for i := range d.side {
-			s := &d.side[i]
-			s.outdated, s.peerOld, s.fresh, s.target, s.diverged = false, false, true, false, false
-			s.thawed, s.wrote = false, false
-		}
-	case ahead && !b.primary:
-		w.resync(1)
-	case behind && !a.primary:
-		w.resync(0)
-	default:
-		for i := range d.side {
-			d.side[i].diverged = !d.side[i].primary
-		}
-	}
-}
-
-func (w *World) resync(target int) {
-	d := &w.data
-	s, o := &d.side[target], &d.side[1-target]
-	s.connected, o.connected = true, true
-	s.target, s.diverged, o.diverged = true, false, false
-	o.thawed, o.wrote, o.outdated = false, false, false
-	o.fresh = true
-	d.syncing = w.now + w.rnd.between(100*time.Millisecond, 800*time.Millisecond)
-	if w.story != nil {
-		w.tell(target, "the data is resynced from %s", headNames[1-target])
-	}
 }
 
 // writes says whether a head can complete a write now.
 func (w *World) writes(i int) bool {
-	s := &w.data.side[i]
-	return s.primary && w.heads[i].alive() && (s.thawed || s.connected && w.data.side[1-i].connected && w.dataPath())
+	c := &w.data.side[i].copy
+	return c.Role == primary && w.heads[i].alive() && c.Suspended == flowing &&
+		(c.Connection != connected || w.data.side[1-i].copy.Connection == connected && w.dataReaches())
+}
+
+// dataReaches says whether the two kernels reach one another.
+func (w *World) dataReaches() bool {
+	return w.dataPath() && w.heads[0].alive() && w.heads[1].alive()
+}
+
+// dataEvery is how often the data engines look at one another.
+const dataEvery = 50 * time.Millisecond
+
+// dataTick is what the two data engines see of one another.
+func (w *World) dataTick() {
+	w.post(event{at: w.now + dataEvery, kind: evData})
+	d := &w.data
+	path := w.dataReaches()
+	switch {
+	case path:
+		d.apart = -1
+	case d.apart < 0:
+		d.apart = w.now
+		for i := range d.patient { // ping-int, ping-timeout and timeout of package data, or an error of the network at once
+			d.patient[i] = w.rnd.between(100*time.Millisecond, 1300*time.Millisecond)
+		}
+	}
+	for i := range d.side {
+		if !w.heads[i].alive() {
+			continue
+		}
+		if d.apart >= 0 && w.now-d.apart > d.patient[i] || path && d.side[1-i].copy.Connection != connected {
+			w.lose(i)
+		}
+		w.keep(i)
+	}
+	w.handshake(path)
+	w.law.writers(w)
 }

@@ -21,7 +21,7 @@ type Scenario struct {
 	Witnesses int
 	Fencing   bool // the heads can fence one another
 	Loss      failover.Loss
-	Data      bool // two heads with replicated data
+	Data      bool // replicated data; the first two heads have a copy
 	Direct    bool // a second NIC, straight from head to head
 	Serial    bool // a serial cable
 	Fast      bool // failover.Fast instead of Normal
@@ -44,6 +44,8 @@ func Scenarios() []Scenario {
 		with(panel, "panel of 3, fast, LAN alone", func(s *Scenario) { s.Fast, s.Direct, s.Serial = true, false, false }),
 		with(panel, "panel of 5, data, fencing", func(s *Scenario) { s.Witnesses, s.Data, s.Fencing = 5, true, true }),
 		with(raft, "raft, 3 heads", func(*Scenario) {}),
+		with(raft, "raft, 3 heads, data", func(s *Scenario) { s.Data = true }),
+		with(raft, "raft, 3 heads, data, fencing", func(s *Scenario) { s.Data, s.Fencing = true, true }),
 		with(raft, "raft, 4 heads", func(s *Scenario) { s.Heads = 4 }),
 		with(raft, "raft, 5 heads, fast", func(s *Scenario) { s.Heads, s.Fast = 5, true }),
 		with(pair, "pair, safe, data, owner left healthy", func(s *Scenario) { s.Data, s.Harmless = true, true }),

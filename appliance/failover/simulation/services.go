@@ -3,6 +3,7 @@ package simulation
 import (
 	"time"
 
+	"masthead/appliance/data"
 	"masthead/appliance/failover"
 )
 
@@ -14,6 +15,7 @@ type services struct {
 	broken int // faults: they do not start
 	stuck  int // they do not stop
 	slow   time.Duration
+	dirty  bool // they have written what is not on the disk yet
 }
 
 // wish begins to start or to stop what is to run or not.
@@ -23,11 +25,11 @@ func (w *World) wish(i int, wish failover.Wish) {
 	switch {
 	case wish == failover.Run && s.state == failover.ServicesStopped:
 		s.state = failover.ServicesStarting
-		w.primary(i)
+		w.wantCopy(i, data.WantPrimary)
 		w.later(i, w.rnd.between(5*time.Millisecond, 120*time.Millisecond))
 		w.servicesChanged(i)
 	case wish == failover.Stop && (s.state == failover.ServicesStarted || s.state == failover.ServicesStarting || s.state == failover.ServicesFailed):
-		s.state = failover.ServicesStopping
+		s.state, s.dirty = failover.ServicesStopping, w.rnd.chance(50)
 		w.later(i, w.rnd.between(5*time.Millisecond, 80*time.Millisecond))
 	}
 }
@@ -58,16 +60,26 @@ func (w *World) servicesDone(i int) {
 	t := w.trouble(i)
 	switch s.state {
 	case failover.ServicesStarting:
+		if !w.wantCopy(i, data.WantPrimary) {
+			w.in(15*time.Millisecond, evServices, i, s.gen)
+			return
+		}
 		s.state = failover.ServicesStarted
 		if t.broken > 0 {
 			s.state = failover.ServicesFailed
 		}
 	case failover.ServicesStopping:
-		s.state = failover.ServicesStopped
-		if t.stuck > 0 {
+		if w.hangs(i) && w.now-s.ends < stopTimeout {
+			w.in(15*time.Millisecond, evServices, i, s.gen)
+			return
+		}
+		if t.stuck > 0 || w.hangs(i) {
 			s.state = failover.ServicesStopFailed
+		} else if !w.wantCopy(i, data.WantSecondary) {
+			w.in(15*time.Millisecond, evServices, i, s.gen)
+			return
 		} else {
-			w.secondary(i)
+			s.state = failover.ServicesStopped
 		}
 	default:
 		return
@@ -78,6 +90,34 @@ func (w *World) servicesDone(i int) {
 	if h.thinks() {
 		w.step(i)
 	}
+}
+
+// stopTimeout is after how long a stop that hangs has failed.
+const stopTimeout = 1500 * time.Millisecond
+
+// hangs: what is not on the disk yet cannot be written while the data is frozen, so it cannot be unmounted.
+func (w *World) hangs(i int) bool {
+	return w.hasCopy(i) && w.data.side[i].copy.Suspended == frozen && w.heads[i].services.dirty
+}
+
+// wantCopy has the copy written to, or not any more, and reports whether that is so.
+func (w *World) wantCopy(i int, want data.Want) bool {
+	if !w.hasCopy(i) {
+		return true
+	}
+	s, h := &w.data.side[i], &w.heads[i]
+	if is := s.copy.Role == primary; is == (want == data.WantPrimary) {
+		if h.thinks() {
+			s.keeper.look.Want = want
+		}
+		return true
+	}
+	if h.thinks() {
+		s.keeper.look.Want = want
+		w.answerAsk(i)
+		w.keep(i)
+	}
+	return false
 }
 
 // trouble is what the faults do to the services of a head.

@@ -148,6 +148,33 @@ func (w *World) happen(e *event) {
 		w.watchdog(i, e.gen)
 	case evData:
 		w.dataTick()
+	case evSeen:
+		if h.daemonGen == e.gen && h.power == up && h.running {
+			if h.thinks() {
+				w.seen(i)
+			} else {
+				w.in(20*time.Millisecond, evSeen, i, e.gen) // it lies in the pipe
+			}
+		}
+	case evAsk:
+		w.askData(i, e.gen)
+	case evFenced:
+		if s := &w.data.side[i]; s.asks.on && s.asks.gen == e.gen {
+			w.fencedPeer(i, int(e.x))
+		}
+	case evStep:
+		if h.machineGen == e.gen && h.power == up {
+			if h.paused {
+				w.in(20*time.Millisecond, evStep, i, e.gen)
+			} else {
+				w.stepEnds(i)
+			}
+		}
+	case evSplit:
+		if h.machineGen == e.gen && h.thinks() {
+			w.data.side[i].keeper.look.Note.Diverged = true
+			w.in(0, evPoke, i, h.loopGen)
+		}
 	case evFault:
 		w.fault(int(e.x))
 	case evHeal:
