@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -88,16 +89,27 @@ func (m *making) makeClone(ctx context.Context) error {
 	text, yes, none := address.Addr().String(), true, ""
 	change := wire.NodeChange{Name: &j.Name, Address: &text, Approved: &yes, Root: &none, Image: &none,
 		Attrs: map[string]string{roleAttr: registry.RoleClone}}
-	now, known, err := m.nodeOf(ctx, j.MAC)
+	// A machine that is switched on at this very moment becomes a node by itself.
+	for try := 0; ; try++ {
+		err := m.putNode(ctx, change)
+		var p *wire.ProblemError
+		if !errors.As(err, &p) || p.Status != http.StatusConflict || try == 1 {
+			return err
+		}
+	}
+}
+
+func (m *making) putNode(ctx context.Context, change wire.NodeChange) error {
+	now, known, err := m.nodeOf(ctx, m.journal.MAC)
 	if err != nil {
 		return err
 	}
 	if known && now.Name != "" {
 		_, err = m.c.ChangeNode(ctx, now.Name, change)
-	} else {
-		change.MAC = &j.MAC
-		_, err = m.c.AddNode(ctx, change)
+		return err
 	}
+	change.MAC = &m.journal.MAC
+	_, err = m.c.AddNode(ctx, change)
 	return err
 }
 
