@@ -126,7 +126,10 @@ func (m *making) join(ctx context.Context) error {
 			return err
 		}
 		if err := m.restart(ctx, ""); err != nil {
-			return fmt.Errorf("restart it: %w", err)
+			// The end of the command may have been lost with the machine. One that still obeys has not restarted.
+			if _, e := m.probe(ctx); e == nil {
+				return fmt.Errorf("restart it: %w", err)
+			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTime)

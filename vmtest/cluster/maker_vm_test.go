@@ -14,8 +14,7 @@ import (
 )
 
 // TestVMMasterMaker makes a blank machine, which boots from the network, the second head of a cluster, with a serial cable
-// between the two; its power is cut in the middle of the copy. Then the new head starts again, from its own disk, with what
-// it was given.
+// between the two. Then the new head starts again, from its own disk, with what it was given.
 func TestVMMasterMaker(t *testing.T) {
 	t.Parallel()
 	c := start(t, 2, vmtest.Config{
@@ -58,6 +57,9 @@ func TestVMMasterMaker(t *testing.T) {
 			t.Fatalf("exit status %s", out[2])
 		}
 		c.isHead(t)
+		if out := c.mustSh(t, "head1", "masthead cluster show"); !contains(out, "head1: {serial: [{device: /dev/ttyS1}]}", "head2: {serial: [{device: /dev/ttyS1}]}") {
+			t.Errorf("the serial cable is not in the configuration:\n%s", out)
+		}
 	})
 	t.Run("starts again", func(t *testing.T) {
 		must(t, c.PowerCut("b"))
