@@ -20,6 +20,7 @@ import (
 func (m *making) cloneSteps() []maker.Step {
 	return []maker.Step{
 		{Name: "install", What: "copies this head's ISO onto its disk, with slots, state and boot loader", Do: m.install},
+		{Name: "overlay", What: "copies what was written over this head's root, without what is this machine's own", Do: m.copyOverlay},
 		{Name: "identity", What: "leaves on it who it is, and a token to join with", Do: m.identity, Undo: m.forgetToken},
 		{Name: "join", What: "restarts it from its own disk, and waits until it has joined", Do: m.join, Final: true},
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"masthead/node/wire"
@@ -15,10 +16,10 @@ const keptWords = 8 << 10
 
 // commandLines has a machine do something and calls line with each line that it prints, as it comes. What it says on
 // standard error is the error's: its last "error:" and "try:", as this program writes them.
-func commandLines(ctx context.Context, c *wire.Client, node string, command wire.Command, input []byte, line func([]byte)) error {
+func commandLines(ctx context.Context, c *wire.Client, node string, command wire.Command, input io.Reader, line func([]byte)) error {
 	var rest, said []byte
 	var result *wire.CommandResult
-	err := c.Command(ctx, wire.CommandRequest{Nodes: node, Command: command}, bytes.NewReader(input), func(e wire.CommandEvent) error {
+	err := c.Command(ctx, wire.CommandRequest{Nodes: node, Command: command}, input, func(e wire.CommandEvent) error {
 		rest = append(rest, e.Stdout...)
 		for {
 			whole, after, found := bytes.Cut(rest, []byte{'\n'})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -232,5 +233,5 @@ func (m *making) order(ctx context.Context, what string, in any, line func([]byt
 	}
 	return commandLines(ctx, m.c, m.journal.Name, wire.Command{
 		Kind: wire.CommandExec, Argv: []string{images.RunBinary, "maker", what}, Timeout: wire.MaxCommandTimeout.Seconds(), Output: 1 << 30,
-	}, data, line)
+	}, bytes.NewReader(data), line)
 }

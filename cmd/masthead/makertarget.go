@@ -43,6 +43,8 @@ func (a *app) makerCommand() *cobra.Command {
 	cmd.AddCommand(probe,
 		&cobra.Command{Use: "install", Short: "Install this machine, from the ISO of its head", Args: exactArgs(0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.makerInstall(cmd.Context()) }},
+		&cobra.Command{Use: "overlay DISK IMAGE", Short: "Write over the root of the installed disk what comes on standard input", Args: exactArgs(2),
+			RunE: func(cmd *cobra.Command, args []string) error { return a.makerOverlay(cmd.Context(), args[0], args[1]) }},
 		&cobra.Command{Use: "kexec", Short: "Start a kernel that comes on standard input", Args: exactArgs(0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.makerKexec(cmd.Context()) }},
 		&cobra.Command{Use: "identity", Short: "Leave on the installed disk who this machine is, and which cluster it joins", Args: exactArgs(0),
@@ -202,11 +204,16 @@ func (a *app) makerIdentity() error {
 	if err := json.NewDecoder(io.LimitReader(a.in, maxOrder)).Decode(&id); err != nil {
 		return fmt.Errorf("read who this machine is: %w", err)
 	}
+	return onInstalledState(id.Disk, id.leave)
+}
+
+// onInstalledState mounts the state of a disk that was installed here for as long as fn runs.
+func onInstalledState(path string, fn func(dir string) error) error {
 	all, err := blockdev.List("/sys", "/dev")
 	if err != nil {
 		return err
 	}
-	whole, table, err := installedDisk(all, id.Disk)
+	whole, table, err := installedDisk(all, path)
 	if err != nil {
 		return err
 	}
@@ -218,7 +225,7 @@ func (a *app) makerIdentity() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(id.leave(dir), unmount())
+	return errors.Join(fn(dir), unmount())
 }
 
 // installedDisk finds the disk that an installation was made on, and its table.

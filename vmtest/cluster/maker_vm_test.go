@@ -46,6 +46,7 @@ func TestVMMasterMaker(t *testing.T) {
 		}
 	})
 	t.Run("a blank machine", func(t *testing.T) {
+		c.mustSh(t, "head1", "echo cloned > /etc/cloned; rm /etc/mark")
 		began := time.Now()
 		must(t, c.Machine("head1").Console.Type(command+" --yes; echo ma\"de-$?-\"\n"))
 		must(t, c.PowerOn(t.Context(), "b"))
@@ -90,8 +91,8 @@ func (c *trial) isHead(t *testing.T) {
 		t.Errorf("the node head2: %+v", n)
 	}
 	eventually(t, replyTime, "head2 obeys", func(ctx context.Context) error {
-		out, err := Shell(ctx, c.head, "head2", "cat /proc/cmdline; ls "+images.StateDir+"/credentials; masthead slot list; mount", nil, replyTime)
-		if err == nil && (!contains(out, "masthead.slot=a", "masthead.name=head2", "masthead.ip=10.77.0.2/24", "overlay/a/upper") || !regexp.MustCompile(`a +runs, starts +small`).MatchString(out) || contains(out, images.CredentialJoin+"\n")) {
+		out, err := Shell(ctx, c.head, "head2", "cat /proc/cmdline; cat /etc/cloned /etc/mark /etc/hostname; ls "+images.StateDir+"/credentials; masthead slot list; mount", nil, replyTime)
+		if err == nil && (!contains(out, "masthead.slot=a", "masthead.name=head2", "masthead.ip=10.77.0.2/24", "overlay/a/upper", "cloned\n", "head2\n", "/etc/mark: no such file") || !regexp.MustCompile(`a +runs, starts +small`).MatchString(out) || contains(out, images.CredentialJoin+"\n")) {
 			err = errors.New(out)
 		}
 		return err
