@@ -166,9 +166,20 @@ func (a *app) handOver(ctx context.Context, c *wire.Client, to string, limit tim
 func (a *app) awaitUpgrade(ctx context.Context, c *wire.Client, name string, image images.Digest, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	said := ""
 	for {
 		rows, err := headSlots(ctx, c, name)
 		done, verdict := upgraded(rows, image)
+		if !done {
+			now := verdict.Error()
+			if err != nil {
+				now = "is not reached"
+			}
+			if now != said {
+				said = now
+				fmt.Fprintf(a.err, "%s: %s\n", name, now)
+			}
+		}
 		if err == nil && done {
 			if verdict == nil {
 				fmt.Fprintf(a.err, "%s: runs image %s, and is healthy\n", name, image.Short())
