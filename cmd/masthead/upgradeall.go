@@ -125,7 +125,7 @@ func (a *app) upgradeOther(ctx context.Context, c *wire.Client, name string, iso
 		return err
 	}
 	fmt.Fprint(a.out, said)
-	if _, err := onHead(ctx, c, name, wire.Command{Kind: wire.CommandExec, Argv: []string{images.RunBinary, "reboot"}}, nil); err != nil {
+	if _, err := onHead(ctx, c, name, wire.Command{Kind: wire.CommandExec, Argv: []string{images.RunBinary, "reboot"}}, nil); err != nil && !errors.Is(err, errLost) {
 		return fmt.Errorf("restart: %w", err)
 	}
 	fmt.Fprintf(a.err, "%s: restarts\n", name)
@@ -166,9 +166,20 @@ func (a *app) handOver(ctx context.Context, c *wire.Client, to string, limit tim
 func (a *app) awaitUpgrade(ctx context.Context, c *wire.Client, name string, image images.Digest, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	said := ""
 	for {
 		rows, err := headSlots(ctx, c, name)
 		done, verdict := upgraded(rows, image)
+		if !done {
+			now := verdict.Error()
+			if err != nil {
+				now = "is not reached"
+			}
+			if now != said {
+				said = now
+				fmt.Fprintf(a.err, "%s: %s\n", name, now)
+			}
+		}
 		if err == nil && done {
 			if verdict == nil {
 				fmt.Fprintf(a.err, "%s: runs image %s, and is healthy\n", name, image.Short())
@@ -196,6 +207,9 @@ func headSlots(ctx context.Context, c *wire.Client, name string) ([]slotRow, err
 	return rows, nil
 }
 
+// errLost is a head that was lost while it did something. One that was told to restart is to be waited for.
+var errLost = errors.New(wire.CommandLost)
+
 // onHead has another head do something, and gives what it printed. What it said on standard error is the error's.
 func onHead(ctx context.Context, c *wire.Client, name string, command wire.Command, input io.Reader) (string, error) {
 	if command.Timeout == 0 {
@@ -217,6 +231,8 @@ func onHead(ctx context.Context, c *wire.Client, name string, command wire.Comma
 		return "", err
 	case result == nil:
 		return "", errors.New("no head reaches it")
+	case result.Error == wire.CommandLost:
+		return "", &hint{errLost, result.Try}
 	case result.Error != "":
 		return "", &hint{errors.New(result.Error), result.Try}
 	case result.Exit != 0:
