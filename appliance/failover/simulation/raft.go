@@ -37,6 +37,7 @@ type raftNode struct {
 	grant      failover.Epoch
 	held       failover.Epoch
 	until      failover.Instant
+	sent       failover.Instant // of the newest round with which it was renewed
 }
 
 // The times of package arbiter.
@@ -207,7 +208,7 @@ func (w *World) raftRound(i int) bool {
 	}
 	n.most, n.known, n.owner, n.solo = w.heads[i].machineTime(w.now), c.epoch, c.owner, c.solo
 	if holds {
-		n.held, n.until = n.want, w.instant(i)+lease(t)-t.Margin
+		n.held, n.until, n.sent = n.want, w.instant(i)+lease(t)-t.Margin, w.instant(i)
 	}
 	return true
 }
@@ -221,7 +222,7 @@ func (w *World) raftRenew(i int) {
 	}
 	if n.wantTerm && n.grant == 0 {
 		c.epoch = max(c.epoch, w.heads[i].disk.record.Epoch).Next(i)
-		c.owner, c.solo = i, time.Time{}
+		c.owner = i
 		n.grant = c.epoch
 		w.raftRound(i)
 		w.in(0, evPoke, i, w.heads[i].loopGen)
@@ -255,6 +256,16 @@ func (w *World) raftWant(i int, d *failover.Decision) {
 			w.in(0, evPoke, i, w.heads[i].loopGen)
 		}
 	}
+}
+
+// soloKnown is when the newest round was sent that renewed the lease, if it is committed since when the owner owns alone: see
+// arbiter.Raft.SoloKnown.
+func (c *consensus) soloKnown(w *World, i int) failover.Instant {
+	n, solo := &c.node[i], w.heads[i].disk.record.SoloSince
+	if solo.IsZero() || n.held == 0 || n.held != n.want || c.epoch != n.want || c.owner != i || !c.solo.Equal(solo) {
+		return 0
+	}
+	return n.sent
 }
 
 func (w *World) raftSays(i int, a *failover.Authority, now failover.Instant) {
