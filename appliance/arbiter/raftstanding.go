@@ -28,7 +28,7 @@ func (r *Raft) Authority() failover.Authority {
 	a.Quorum = r.quorum(n, now)
 	if a.Quorum == failover.Up {
 		// A majority answers, and knows all that was ever committed.
-		a.Vouches, a.Owned, a.Solo = true, o.Epoch, o.Solo
+		a.Vouches, a.Owned, a.Solo = true, o.Told, o.Solo
 	}
 	if leader, until := n.trans.promisedUntil(); now < until && leader == o.Owner {
 		a.Owner = leader

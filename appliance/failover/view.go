@@ -148,7 +148,8 @@ type Authority struct {
 	// Vouches: the voters that answer remember the last owner, so a head that has booted may claim from them.
 	Vouches bool
 	// Owned is the last epoch that acted, and Solo since when its owner has owned without the other head, as the voters
-	// remember. Known may be higher: a claim that came to nothing.
+	// remember. Known may be higher: a claim that came to nothing. For Raft, an owner that never said that it is alone does
+	// not count: it has written nothing that the other copy lacks.
 	Owned   Epoch
 	Solo    time.Time
 	Refused string // why the last asking was refused, in words; empty: it was not

@@ -44,6 +44,10 @@ func TestFound(t *testing.T) {
 			{What: Switch, At: 215423912, For: 13413442, A: 0},
 			{What: StopFails, For: 500 * time.Millisecond, A: 0},
 		}},
+		{"of three heads, the last owner's own claim made its data older than what it had said itself", "raft, 3 heads, data", 1795344450036218573, []Fault{
+			{What: PowerCut, At: 354353783, For: 38606663, A: 2},
+			{What: Flapping, At: 439617960, For: 1700 * time.Millisecond, A: 0, X: 640},
+		}},
 	} {
 		sc := all[slices.IndexFunc(all, func(s Scenario) bool { return s.Name == tt.scenario })]
 		s := Schedule{N: len(tt.faults)}

@@ -13,7 +13,8 @@ import (
 type consensus struct {
 	node  [maxHeads]raftNode
 	epoch failover.Epoch // of the last claim that was committed
-	solo  time.Time      // since when its owner owns alone, as far as that was committed
+	solo  time.Time      // since when an owner owns alone, as far as that was committed
+	told  failover.Epoch // under which it said so
 	owner int            // whose it was; -1: nobody's
 }
 
@@ -28,7 +29,8 @@ type raftNode struct {
 	abstains time.Duration // machine time
 	most     time.Duration // machine time at which a majority answered it as the leader
 	known    failover.Epoch
-	solo     time.Time // of its owner
+	solo     time.Time
+	told     failover.Epoch
 	owner    int
 
 	// As Decide uses it.
@@ -190,7 +192,7 @@ func (w *World) raftRound(i int) bool {
 		now := w.heads[j].machineTime(w.now)
 		if j != i {
 			o.term, o.leader, o.lead, o.contact = n.term, false, i, now
-			o.known, o.owner, o.solo = c.epoch, c.owner, c.solo
+			o.known, o.owner, o.solo, o.told = c.epoch, c.owner, c.solo, c.told
 		}
 		if holds {
 			if !w.free(j, i) {
@@ -203,10 +205,10 @@ func (w *World) raftRound(i int) bool {
 	if answered <= w.sc.Heads/2 {
 		return false
 	}
-	if holds {
-		c.solo = w.heads[i].disk.record.SoloSince
+	if solo := w.heads[i].disk.record.SoloSince; holds && !c.solo.Equal(solo) {
+		c.solo, c.told = solo, n.want
 	}
-	n.most, n.known, n.owner, n.solo = w.heads[i].machineTime(w.now), c.epoch, c.owner, c.solo
+	n.most, n.known, n.owner, n.solo, n.told = w.heads[i].machineTime(w.now), c.epoch, c.owner, c.solo, c.told
 	if holds {
 		n.held, n.until, n.sent = n.want, w.instant(i)+lease(t)-t.Margin, w.instant(i)
 	}
@@ -282,7 +284,7 @@ func (w *World) raftSays(i int, a *failover.Authority, now failover.Instant) {
 	}
 	a.Quorum = failover.Down
 	if n.leader && clock-n.most < promise(t) || !n.leader && n.lead >= 0 && clock-n.contact < promise(t) {
-		a.Quorum, a.Vouches, a.Owned, a.Solo = failover.Up, true, n.known, n.solo
+		a.Quorum, a.Vouches, a.Owned, a.Solo = failover.Up, true, n.told, n.solo
 	}
 	if clock < n.promised && n.to >= 0 && n.to == n.owner {
 		a.Owner = headNames[n.to]
