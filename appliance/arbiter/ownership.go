@@ -18,7 +18,9 @@ type Ownership struct {
 	Owner    string         `json:"owner,omitempty"`
 	Solo     time.Time      `json:"solo,omitzero"`
 	DataUUID string         `json:"data_uuid,omitempty"`
-	Voters   uint32         `json:"voters,omitempty"` // version of the list of heads
+	// Told is the epoch whose owner said Solo and DataUUID: a claim alone says nothing of the data.
+	Told   failover.Epoch `json:"told,omitempty"`
+	Voters uint32         `json:"voters,omitempty"` // version of the list of heads
 }
 
 // command is an entry of raft's log. One of the fields is set.
@@ -53,11 +55,12 @@ func (o Ownership) after(c command) Ownership {
 	switch {
 	case c.Seed != nil && o.Epoch == 0:
 		o = *c.Seed
+		o.Told = o.Epoch
 	case c.Claim != nil && c.Claim.ID >= 0 && c.Claim.ID < failover.MaxHeads:
 		o.Epoch = max(o.Epoch, c.Claim.Above).Next(c.Claim.ID)
 		o.Owner = c.Claim.Owner
 	case c.Facts != nil && c.Facts.Epoch == o.Epoch:
-		o.Solo, o.DataUUID = c.Facts.Solo, c.Facts.DataUUID
+		o.Solo, o.DataUUID, o.Told = c.Facts.Solo, c.Facts.DataUUID, o.Epoch
 	}
 	o.Voters = max(o.Voters, c.Voters)
 	return o

@@ -16,16 +16,16 @@ import (
 
 func TestOwnershipAfter(t *testing.T) {
 	solo := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	o := Ownership{Epoch: 5*16 + 1, Owner: "b", Solo: solo, DataUUID: "u", Voters: 2}
+	o := Ownership{Epoch: 5*16 + 1, Owner: "b", Solo: solo, DataUUID: "u", Told: 65, Voters: 2}
 	for _, tt := range []struct {
 		name, command string
 		want          Ownership
 	}{
-		{"a claim", `{"claim":{"owner":"a","id":0,"above":0}}`, Ownership{Epoch: 6 * 16, Owner: "a", Solo: solo, DataUUID: "u", Voters: 2}},
-		{"a claim above what was seen elsewhere", `{"claim":{"owner":"a","id":0,"above":145}}`, Ownership{Epoch: 10 * 16, Owner: "a", Solo: solo, DataUUID: "u", Voters: 2}},
-		{"facts", `{"facts":{"epoch":81,"data_uuid":"v"}}`, Ownership{Epoch: 81, Owner: "b", DataUUID: "v", Voters: 2}},
+		{"a claim, which says nothing of the data", `{"claim":{"owner":"a","id":0,"above":0}}`, Ownership{Epoch: 6 * 16, Owner: "a", Solo: solo, DataUUID: "u", Told: 65, Voters: 2}},
+		{"a claim above what was seen elsewhere", `{"claim":{"owner":"a","id":0,"above":145}}`, Ownership{Epoch: 10 * 16, Owner: "a", Solo: solo, DataUUID: "u", Told: 65, Voters: 2}},
+		{"facts", `{"facts":{"epoch":81,"data_uuid":"v"}}`, Ownership{Epoch: 81, Owner: "b", DataUUID: "v", Told: 81, Voters: 2}},
 		{"facts, late", `{"facts":{"epoch":65,"data_uuid":"v"}}`, o},
-		{"a list", `{"voters":3}`, Ownership{Epoch: 81, Owner: "b", Solo: solo, DataUUID: "u", Voters: 3}},
+		{"a list", `{"voters":3}`, Ownership{Epoch: 81, Owner: "b", Solo: solo, DataUUID: "u", Told: 65, Voters: 3}},
 		{"an old list", `{"voters":1}`, o},
 		{"a seed, late", `{"seed":{"epoch":7}}`, o},
 		{"of a head that cannot be", `{"claim":{"owner":"x","id":16}}`, o},

@@ -38,8 +38,14 @@ func TestRaftTakeover(t *testing.T) {
 		got := l.heads["b"].Authority()
 		return got.Owner == "a" && got.Known == 8*failover.MaxHeads && got.Solo.Equal(time.Unix(5, 0))
 	})
+	since := l.now()
+	l.until("it is committed that a is alone", time.Second, func() bool { return a.SoloKnown() > since })
+	if got := l.heads["b"].SoloKnown(); got != 0 {
+		t.Errorf("alone, and no owner: %v", got)
+	}
 	l.heads["b"].own() // it waits
 	l.part(true, "a")
+	cut := l.now()
 	took := l.until("b owns", 3*time.Second, l.holds("b"))
 	t.Logf("cut off to new owner: %v", took)
 	if took > 1200*time.Millisecond {
@@ -47,6 +53,9 @@ func TestRaftTakeover(t *testing.T) {
 	}
 	if got := l.heads["b"].Authority(); got.Held != 9*failover.MaxHeads+1 {
 		t.Errorf("second owner: %+v", got)
+	}
+	if got := a.SoloKnown(); got > cut {
+		t.Errorf("cut off at %v, and the majority acknowledged at %v", cut, got)
 	}
 	l.part(false, "a")
 	l.until("a follows", 2*time.Second, func() bool { return a.Authority().Owner == "b" })

@@ -11,15 +11,16 @@ import (
 
 // Authority is how the lease stands now.
 func (r *Raft) Authority() failover.Authority {
-	o := r.machine.ownership()
 	now := r.config.Now()
 	r.mu.Lock()
 	n, w, gone := r.node, r.want, r.gone
-	a := failover.Authority{Kind: failover.Raft, Known: o.Epoch, Grant: r.grant}
+	a := failover.Authority{Kind: failover.Raft, Grant: r.grant}
 	if r.epoch != 0 && r.until > now {
 		a.Held, a.Until = r.epoch, r.until
 	}
 	r.mu.Unlock()
+	o := r.machine.ownership() // after the grant: whoever is granted a term knows what was committed before
+	a.Known = o.Epoch
 	if n == nil {
 		a.Refused = "has just started and abstains, or does not run"
 		return a
@@ -27,7 +28,7 @@ func (r *Raft) Authority() failover.Authority {
 	a.Quorum = r.quorum(n, now)
 	if a.Quorum == failover.Up {
 		// A majority answers, and knows all that was ever committed.
-		a.Vouches, a.Owned, a.Solo = true, o.Epoch, o.Solo
+		a.Vouches, a.Owned, a.Solo = true, o.Told, o.Solo
 	}
 	if leader, until := n.trans.promisedUntil(); now < until && leader == o.Owner {
 		a.Owner = leader

@@ -48,3 +48,16 @@ func (p *Panel) SoloKnown(boots map[string]uint64) failover.Instant {
 	defer p.mu.Unlock()
 	return p.lease.SoloKnown(boots)
 }
+
+// SoloKnown is when the newest renewal of the lease was sent, if it is committed since when this head owns alone; 0: it is
+// not. Whoever is granted a later term knows it.
+func (r *Raft) SoloKnown() failover.Instant {
+	o := r.machine.ownership()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.want
+	if w.solo.IsZero() || w.epoch == 0 || r.epoch != w.epoch || o.Epoch != w.epoch || o.Owner != r.config.Self || !o.Solo.Equal(w.solo) {
+		return 0
+	}
+	return max(0, r.until-r.config.lease()+r.config.Timing.Margin)
+}

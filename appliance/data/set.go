@@ -141,10 +141,9 @@ func (s *Set) See(v View, lost failover.Instant) {
 
 // Standing is how the copies of this head stand together, for the decision who owns.
 type Standing struct {
-	Data    failover.Data
-	Primary bool             // all are written to here
-	Lost    failover.Instant // since when the last of them is not connected
-	UUID    string
+	Data failover.Data
+	Lost failover.Instant // since when the last of them is not connected
+	UUID string
 	// Ill says why this head should not own though its copies may be written to; empty: nothing.
 	Ill string
 	// Connected: all of them are.
@@ -159,7 +158,7 @@ type Standing struct {
 func (s *Set) Standing(v View) Standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := Standing{Primary: true, Connected: true, Mirrored: failover.Up}
+	out := Standing{Connected: true, Mirrored: failover.Up}
 	var all []failover.Data
 	var uuids []string
 	for _, one := range s.volumes {
@@ -169,7 +168,7 @@ func (s *Set) Standing(v View) Standing {
 		}
 		all = append(all, r)
 		c := one.look.Copy
-		out.Primary = out.Primary && c.Role == primary
+
 		out.Connected = out.Connected && c.Connected()
 		out.Frozen = out.Frozen || c.Frozen()
 		if !c.Connected() || c.PeerDisk != upToDate {

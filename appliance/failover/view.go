@@ -27,8 +27,6 @@ type View struct {
 	Mirrored Reading
 	// DataLost is since when this head's copy has no connection to the other one; it counts while Data is DataAlone.
 	DataLost Instant
-	// DataPrimary: this head's copy is the one that is written to already.
-	DataPrimary bool
 	// DataWaits: writes to it wait for the word (Decision.Word).
 	DataWaits bool
 	Services  Services
@@ -150,13 +148,14 @@ type Authority struct {
 	// Vouches: the voters that answer remember the last owner, so a head that has booted may claim from them.
 	Vouches bool
 	// Owned is the last epoch that acted, and Solo since when its owner has owned without the other head, as the voters
-	// remember. Known may be higher: a claim that came to nothing.
+	// remember. Known may be higher: a claim that came to nothing. For Raft, an owner that never said that it is alone does
+	// not count: it has written nothing that the other copy lacks.
 	Owned   Epoch
 	Solo    time.Time
 	Refused string // why the last asking was refused, in words; empty: it was not
-	// SoloKnown is when the newest renewal was sent with which a quorum acknowledged the owner's SoloSince of now, counting
-	// only witnesses that were there while the other copy of the data was last connected, and that have not restarted since:
-	// those that have may have forgotten who owned meanwhile. 0: there is none.
+	// SoloKnown is when the newest renewal was sent with which a quorum acknowledged the owner's SoloSince of now. Of a panel
+	// only those witnesses count that were there while the other copy of the data was last connected, and that have not
+	// restarted since: those that have may have forgotten who owned meanwhile. For Raft it is committed. 0: there is none.
 	SoloKnown Instant
 }
 

@@ -56,11 +56,8 @@ func (d *decider) word(services Wish) Word {
 func (d *decider) soloKnown() string {
 	a, r := &d.v.Authority, &d.v.Record
 	switch {
-	case a.Kind == Panel && !d.m.own && !r.SoloSince.IsZero() && a.SoloKnown > d.v.DataLost:
+	case a.Kind >= Panel && !d.m.own && !r.SoloSince.IsZero() && a.SoloKnown > d.v.DataLost:
 		return "the voters know that it owns alone"
-	case a.Kind == Raft && !d.m.own && !d.v.DataPrimary:
-		// Its copy followed the last owner, and no other head is granted a term before it knows of this one.
-		return "the majority has granted the lease"
 	case d.m.word:
 		return "a person has promoted it"
 	}

@@ -21,7 +21,7 @@ func TestWord(t *testing.T) {
 		v := View{
 			Policy: Policy{Timing: Normal(), Loss: Safe}, Self: Self{Name: "head1", ID: 1, BootID: "boot"},
 			Record: Record{Epoch: mine, Owner: "head1", BootID: "boot", SoloSince: solo}, Uplink: Up, Services: ServicesStarted,
-			Data: DataAlone, DataPrimary: true, DataLost: lost, Authority: Authority{Kind: kind},
+			Data: DataAlone, DataLost: lost, Authority: Authority{Kind: kind},
 			Peers: []Peer{{Name: "head2", ID: 2, Said: Said{BootID: 1, For: -1}, Links: []Link{{Name: "nic0", Heard: lost - time.Second}}}},
 		}
 		if kind >= Panel {
@@ -74,21 +74,24 @@ func TestWord(t *testing.T) {
 
 		{"pair: it is silent, and has no copy", Pair, func(v *View) { v.Peers[0].NoCopy = true }, Word{Go: true}},
 		{"pair: a person has forced it, and its copy is older", Pair, func(v *View) {
-			v.Memory.Phase, v.Memory.forced, v.Services, v.DataPrimary, v.Data = Promote, true, ServicesStarting, false, DataOutdated
+			v.Memory.Phase, v.Memory.forced, v.Services, v.Data = Promote, true, ServicesStarting, DataOutdated
 		}, Word{Go: true, Forced: true}},
 		{"pair: a person has forced it, and its copy was up to date", Pair, func(v *View) {
-			v.Memory.Phase, v.Memory.forced, v.Services, v.DataPrimary, v.Data = Promote, true, ServicesStarting, false, DataUpToDate
+			v.Memory.Phase, v.Memory.forced, v.Services, v.Data = Promote, true, ServicesStarting, DataUpToDate
 		}, Word{}},
 		{"pair: its copy is older, and nobody has forced it", Pair, func(v *View) {
-			v.Memory.Phase, v.Services, v.DataPrimary, v.Data = Promote, ServicesStarting, false, DataOutdated
+			v.Memory.Phase, v.Services, v.Data = Promote, ServicesStarting, DataOutdated
 		}, Word{}},
 		{"pair: forced, and both have written", Pair, func(v *View) {
-			v.Memory.Phase, v.Memory.forced, v.Services, v.DataPrimary, v.Data = Promote, true, ServicesStarting, false, DataDiverged
+			v.Memory.Phase, v.Memory.forced, v.Services, v.Data = Promote, true, ServicesStarting, DataDiverged
 		}, Word{}},
 		{"pair: forced, and owns already", Pair, func(v *View) { v.Memory.forced, v.Data = true, DataOutdated }, Word{}},
 
-		{"raft: the majority has granted it, and nobody has written yet", Raft, func(v *View) { v.DataPrimary, v.Memory.Phase, v.Services = false, Promote, ServicesStarting }, Word{Go: true}},
-		{"raft: it wrote already: the majority does not know that it goes on alone", Raft, nil, Word{}},
+		{"raft: the majority has granted it, and does not know that the copies were parted", Raft, func(v *View) { v.Memory.Phase, v.Services = Promote, ServicesStarting }, Word{}},
+		{"raft: the majority knows since", Raft, func(v *View) {
+			v.Memory.Phase, v.Services, v.Authority.SoloKnown = Promote, ServicesStarting, lost+time.Millisecond
+		}, Word{Go: true}},
+		{"raft: it wrote already, and the majority does not know that it goes on alone", Raft, nil, Word{}},
 
 		{"not alone", Pair, func(v *View) { v.Data = DataUpToDate; v.Operator.ConfirmDead = "head2" }, Word{}},
 		{"follows itself", Pair, func(v *View) { v.Memory.Phase = Standby; v.Operator.ConfirmDead = "head2" }, Word{}},
@@ -143,7 +146,7 @@ func TestWritesWait(t *testing.T) {
 	l.run(2 * time.Second)
 	h1, h2 := l.heads[0], l.heads[1]
 	h2.powerOff()
-	h1.Data, h1.DataPrimary, h1.DataWaits, h1.DataLost = DataAlone, true, true, l.now
+	h1.Data, h1.DataWaits, h1.DataLost = DataAlone, true, l.now
 	l.run(5 * time.Second)
 	if w := h1.last.Word; w.Go || h1.phase() != Active || h1.last.Fence != "" {
 		t.Fatalf("the voters have not said that they know: %+v %s", w, l)

@@ -127,7 +127,7 @@ type dataState struct {
 	lost  failover.Instant  // of the view that the last decision was made for
 }
 
-// witnesses is a judge that can tell who was there, and what they know.
+// witnesses is a judge that can tell who was there, and what the voters know.
 type witnesses interface {
 	Boots() map[string]uint64
 	SoloKnown(boots map[string]uint64) failover.Instant
@@ -147,7 +147,7 @@ func (d *Daemon) viewData(v *failover.View) {
 		return
 	}
 	at := p.it.Standing(d.copyView(v))
-	v.Data, v.DataPrimary, v.DataLost, v.Self.DataUUID = at.Data, at.Primary, at.Lost, at.UUID
+	v.Data, v.DataLost, v.Self.DataUUID = at.Data, at.Lost, at.UUID
 	v.Mirrored, v.DataWaits = at.Mirrored, at.Frozen
 	if at.Ill != "" && v.Self.Unhealthy == "" {
 		v.Self.Unhealthy = at.Ill

@@ -18,6 +18,11 @@ func (r consensus) want(d failover.Decision) {
 	r.Want(d.Want, d.Record.SoloSince, d.Record.DataUUID, d.WantTerm, d.Record.Epoch)
 }
 
+// Boots is nobody's: what is committed is not forgotten.
+func (r consensus) Boots() map[string]uint64 { return nil }
+
+func (r consensus) SoloKnown(map[string]uint64) failover.Instant { return r.Raft.SoloKnown() }
+
 func (r consensus) setVoters(roster arbiter.Roster) error { return r.SetVoters(raftVoters(roster)) }
 
 func raftVoters(roster arbiter.Roster) arbiter.RaftVoters {

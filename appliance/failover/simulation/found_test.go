@@ -38,6 +38,16 @@ func TestFound(t *testing.T) {
 			{What: PowerCut, At: 135505803, For: 12500 * time.Microsecond, A: 0},
 			{What: Switch, At: 86930777, For: 12500 * time.Microsecond, A: 0},
 		}},
+		{"of three heads, one that was granted a term and cut off wrote alone until its lease ended, and the next one's copy had not noticed", "raft, 3 heads, data", 1795343779264416338, []Fault{
+			{What: LANCut, At: 1459797548, For: time.Second, A: 1, X: 3},
+			{What: Killed, At: 848310611, For: 11318832, A: 0, X: 218},
+			{What: Switch, At: 215423912, For: 13413442, A: 0},
+			{What: StopFails, For: 500 * time.Millisecond, A: 0},
+		}},
+		{"of three heads, the last owner's own claim made its data older than what it had said itself", "raft, 3 heads, data", 1795344450036218573, []Fault{
+			{What: PowerCut, At: 354353783, For: 38606663, A: 2},
+			{What: Flapping, At: 439617960, For: 1700 * time.Millisecond, A: 0, X: 640},
+		}},
 	} {
 		sc := all[slices.IndexFunc(all, func(s Scenario) bool { return s.Name == tt.scenario })]
 		s := Schedule{N: len(tt.faults)}

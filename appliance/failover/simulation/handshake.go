@@ -138,17 +138,11 @@ func (w *World) performStep(i int, step data.Step) (done, pending bool) {
 		w.lose(i)
 		c.Connection = standAlone
 	case data.Promote:
-		if done, pending = w.promote(i); pending || !done {
+		if done, pending = w.promote(i, false); pending || !done {
 			return done, pending
 		}
 	case data.Force:
-		if c.Connection == connected || s.asks.on {
-			return false, false
-		}
-		if c.Disk != upToDate {
-			c.Disk, s.disk = upToDate, upToDate
-		}
-		if done, pending = w.promote(i); pending || !done {
+		if done, pending = w.promote(i, true); pending || !done {
 			return done, pending
 		}
 	case data.Demote:

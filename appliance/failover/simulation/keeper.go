@@ -110,7 +110,7 @@ func (w *World) viewData(i int) {
 	}
 	k := &w.data.side[i].keeper
 	c := &k.look.Copy
-	v.DataPrimary, v.DataLost, v.DataWaits = c.Role == primary, k.look.Lost, c.Frozen()
+	v.DataLost, v.DataWaits = k.look.Lost, c.Frozen()
 	v.Mirrored = failover.Up
 	switch {
 	case !k.ready:
@@ -124,6 +124,9 @@ func (w *World) viewData(i int) {
 			k.boots = p.present(w, i)
 		}
 		v.Authority.SoloKnown = p.soloKnown(w, &k.boots)
+	}
+	if w.sc.Kind == failover.Raft {
+		v.Authority.SoloKnown = w.raft.soloKnown(w, i)
 	}
 	k.viewed = v.DataLost
 }

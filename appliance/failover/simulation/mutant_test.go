@@ -54,11 +54,13 @@ var mutants = []struct {
 	})},
 	{"writes go on though the lease has ended", "data", "I2 R5", seeing(func(v *failover.View, now failover.Instant) {
 		if a := &v.Authority; v.Data == failover.DataAlone && v.Memory.Phase == failover.Active && a.Kind >= failover.Panel {
-			a.Held, a.Until, a.SoloKnown, v.DataPrimary = v.Memory.Epoch, now+v.Policy.Timing.TTL, now, false
+			a.Held, a.Until, a.SoloKnown = v.Memory.Epoch, now+v.Policy.Timing.TTL, now
 		}
 	})},
-	{"who does not write yet may write whenever it owns", "raft, 3 heads, data", "I2 R5", seeing(func(v *failover.View, _ failover.Instant) {
-		v.DataPrimary = false
+	{"who has a granted lease may write", "raft, 3 heads, data", "I2 R5", seeing(func(v *failover.View, now failover.Instant) {
+		if v.Authority.Held != 0 && !v.Record.SoloSince.IsZero() {
+			v.Authority.SoloKnown = now
+		}
 	})},
 	{"a peer that is silent is taken for dead", "pair, fencing, data", "I2 R5", saying(func(v *failover.View, d *failover.Decision, _ failover.Instant) {
 		if v.Data == failover.DataAlone && d.Services == failover.Run {

@@ -13,7 +13,8 @@ import (
 type consensus struct {
 	node  [maxHeads]raftNode
 	epoch failover.Epoch // of the last claim that was committed
-	solo  time.Time      // since when its owner owns alone, as far as that was committed
+	solo  time.Time      // since when an owner owns alone, as far as that was committed
+	told  failover.Epoch // under which it said so
 	owner int            // whose it was; -1: nobody's
 }
 
@@ -28,7 +29,8 @@ type raftNode struct {
 	abstains time.Duration // machine time
 	most     time.Duration // machine time at which a majority answered it as the leader
 	known    failover.Epoch
-	solo     time.Time // of its owner
+	solo     time.Time
+	told     failover.Epoch
 	owner    int
 
 	// As Decide uses it.
@@ -37,6 +39,7 @@ type raftNode struct {
 	grant      failover.Epoch
 	held       failover.Epoch
 	until      failover.Instant
+	sent       failover.Instant // of the newest round with which it was renewed
 }
 
 // The times of package arbiter.
@@ -189,7 +192,7 @@ func (w *World) raftRound(i int) bool {
 		now := w.heads[j].machineTime(w.now)
 		if j != i {
 			o.term, o.leader, o.lead, o.contact = n.term, false, i, now
-			o.known, o.owner, o.solo = c.epoch, c.owner, c.solo
+			o.known, o.owner, o.solo, o.told = c.epoch, c.owner, c.solo, c.told
 		}
 		if holds {
 			if !w.free(j, i) {
@@ -202,12 +205,12 @@ func (w *World) raftRound(i int) bool {
 	if answered <= w.sc.Heads/2 {
 		return false
 	}
-	if holds {
-		c.solo = w.heads[i].disk.record.SoloSince
+	if solo := w.heads[i].disk.record.SoloSince; holds && !c.solo.Equal(solo) {
+		c.solo, c.told = solo, n.want
 	}
-	n.most, n.known, n.owner, n.solo = w.heads[i].machineTime(w.now), c.epoch, c.owner, c.solo
+	n.most, n.known, n.owner, n.solo, n.told = w.heads[i].machineTime(w.now), c.epoch, c.owner, c.solo, c.told
 	if holds {
-		n.held, n.until = n.want, w.instant(i)+lease(t)-t.Margin
+		n.held, n.until, n.sent = n.want, w.instant(i)+lease(t)-t.Margin, w.instant(i)
 	}
 	return true
 }
@@ -221,7 +224,7 @@ func (w *World) raftRenew(i int) {
 	}
 	if n.wantTerm && n.grant == 0 {
 		c.epoch = max(c.epoch, w.heads[i].disk.record.Epoch).Next(i)
-		c.owner, c.solo = i, time.Time{}
+		c.owner = i
 		n.grant = c.epoch
 		w.raftRound(i)
 		w.in(0, evPoke, i, w.heads[i].loopGen)
@@ -257,6 +260,16 @@ func (w *World) raftWant(i int, d *failover.Decision) {
 	}
 }
 
+// soloKnown is when the newest round was sent that renewed the lease, if it is committed since when the owner owns alone: see
+// arbiter.Raft.SoloKnown.
+func (c *consensus) soloKnown(w *World, i int) failover.Instant {
+	n, solo := &c.node[i], w.heads[i].disk.record.SoloSince
+	if solo.IsZero() || n.held == 0 || n.held != n.want || c.epoch != n.want || c.owner != i || !c.solo.Equal(solo) {
+		return 0
+	}
+	return n.sent
+}
+
 func (w *World) raftSays(i int, a *failover.Authority, now failover.Instant) {
 	n := &w.raft.node[i]
 	t := &w.policy.Timing
@@ -271,7 +284,7 @@ func (w *World) raftSays(i int, a *failover.Authority, now failover.Instant) {
 	}
 	a.Quorum = failover.Down
 	if n.leader && clock-n.most < promise(t) || !n.leader && n.lead >= 0 && clock-n.contact < promise(t) {
-		a.Quorum, a.Vouches, a.Owned, a.Solo = failover.Up, true, n.known, n.solo
+		a.Quorum, a.Vouches, a.Owned, a.Solo = failover.Up, true, n.told, n.solo
 	}
 	if clock < n.promised && n.to >= 0 && n.to == n.owner {
 		a.Owner = headNames[n.to]

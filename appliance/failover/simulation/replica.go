@@ -63,6 +63,7 @@ type asking struct {
 	gen       uint32
 	losses    int
 	promotion bool // `drbdadm primary` waits for the answer
+	forced    bool // with --force, and does it whatever that is
 }
 
 // freezes tells whether a primary that has lost the other copy waits for a word: see ownership.Config.freezes.
@@ -136,18 +137,19 @@ func (w *World) fencePeer(i int, promotion bool) {
 func (w *World) fencedPeer(i, code int) {
 	s := &w.data.side[i]
 	c, promotion := &s.copy, s.asks.promotion
+	forced := s.asks.forced
 	same := s.losses == s.asks.losses && c.Connection != connected
 	s.asks = asking{gen: s.asks.gen}
 	switch {
 	case !same: // connected meanwhile
-	case code == data.ExitFenced || code == data.ExitOutdated:
+	case code == data.ExitFenced || code == data.ExitOutdated || forced:
 		c.PeerDisk, s.peerOld = outdated, true
 		was := c.Suspended
 		c.Suspended = flowing
 		if w.story != nil {
 			w.tell(i, "the data may be written to without the peer: %s", s.keeper.word.How)
 		}
-		if promotion && c.Disk != inconsistent && c.Disk != outdated {
+		if promotion && (forced || c.Disk != inconsistent && c.Disk != outdated) {
 			c.Disk, s.disk, c.Role = upToDate, upToDate, primary
 			w.stint(i)
 		} else if c.Role == primary && was == frozen {
@@ -162,8 +164,8 @@ func (w *World) fencedPeer(i, code int) {
 	w.changed(i)
 }
 
-// promote is `drbdadm primary`. pending: the answer of the handler decides.
-func (w *World) promote(i int) (done, pending bool) {
+// promote is `drbdadm primary`, or with --force. pending: the answer of the handler decides.
+func (w *World) promote(i int, force bool) (done, pending bool) {
 	s, o := &w.data.side[i], &w.data.side[1-i]
 	c := &s.copy
 	switch {
@@ -176,7 +178,7 @@ func (w *World) promote(i int) (done, pending bool) {
 		}
 		c.Role = primary
 		return true, false
-	case c.Disk == inconsistent || c.Disk == outdated || s.asks.on:
+	case !force && (c.Disk == inconsistent || c.Disk == outdated) || s.asks.on:
 		return false, false
 	case c.Disk == upToDate && (c.PeerDisk == outdated || c.PeerDisk == inconsistent):
 		c.Role = primary
@@ -184,6 +186,7 @@ func (w *World) promote(i int) (done, pending bool) {
 		return true, false
 	}
 	w.fencePeer(i, true)
+	s.asks.forced = force
 	return false, true
 }
 
