@@ -26,8 +26,9 @@ type Journal struct {
 	Disk    string    `json:"disk,omitempty"` // serial number of the one that is written; empty: nothing was yet
 	Began   time.Time `json:"began"`
 	Done    []string  `json:"done,omitempty"` // steps
-	// Was is the node's record before; nil: there was none.
-	Was *wire.Node `json:"was,omitempty"`
+	// Changed: the node's record is not what it was. Was is what it was before that; nil: there was none.
+	Changed bool       `json:"changed,omitempty"`
+	Was     *wire.Node `json:"was,omitempty"`
 	// Keys are its SSH host keys, by the names of their files: between its old system and its new disk they are nowhere else.
 	Keys map[string][]byte `json:"keys,omitempty"`
 }

@@ -63,12 +63,8 @@ func (m *making) knowNode(n wire.Node) error {
 	if err := m.ask(); err != nil {
 		return err
 	}
-	if m.journal.MAC == "" {
-		m.journal.MAC = n.MAC
-		if n.Name != "" {
-			m.journal.Was = &n
-		}
-	}
+	m.journal.MAC = n.MAC
+	m.noteWas(n)
 	address, err := maker.CheckNames(m.master, *w, m.journal.MAC)
 	if err != nil {
 		return err
@@ -77,8 +73,20 @@ func (m *making) knowNode(n wire.Node) error {
 	return nil
 }
 
+// noteWas keeps what the node's record is, unless an earlier run has changed it.
+func (m *making) noteWas(n wire.Node) {
+	if m.journal.Changed {
+		return
+	}
+	m.journal.Was = nil
+	if n.Name != "" {
+		m.journal.Was = &n
+	}
+}
+
 // makeClone writes the node's record: its name and address are those of the head to be.
 func (m *making) makeClone(ctx context.Context) error {
+	m.journal.Changed = true
 	j := m.journal
 	if err := j.Write(m.dir); err != nil { // what was there before, first
 		return err
@@ -120,18 +128,23 @@ const roleAttr = "role"
 // unmakeClone makes the node's record what it was.
 func (m *making) unmakeClone(ctx context.Context) error {
 	now, known, err := m.nodeOf(ctx, m.journal.MAC)
-	if err != nil || !known || now.Name == "" || slices.Contains(m.headNames(ctx), now.Name) {
-		return err
+	if err == nil && known && now.Name != "" && !slices.Contains(m.headNames(ctx), now.Name) {
+		err = m.restoreNode(ctx, now.Name)
 	}
+	m.journal.Changed = err != nil
+	return err
+}
+
+func (m *making) restoreNode(ctx context.Context, name string) error {
 	was := m.journal.Was
 	if was == nil {
-		return m.c.RemoveNode(ctx, now.Name)
+		return m.c.RemoveNode(ctx, name)
 	}
 	address := ""
 	if was.Address.IsValid() {
 		address = was.Address.String()
 	}
-	_, err = m.c.ChangeNode(ctx, now.Name, wire.NodeChange{Name: &was.Name, Address: &address, Approved: &was.Approved, Root: &was.Root,
+	_, err := m.c.ChangeNode(ctx, name, wire.NodeChange{Name: &was.Name, Address: &address, Approved: &was.Approved, Root: &was.Root,
 		Image: &was.Image, Attrs: map[string]string{roleAttr: was.Attrs[roleAttr]}})
 	return err
 }
@@ -187,7 +200,10 @@ func (m *making) awaitClone(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return &hint{errors.Join(fmt.Errorf("%s does not run this head's image: %w", m.f.wishes.Host, context.Cause(ctx)), said), "masthead node why " + m.journal.Name}
+			if said == nil {
+				said = ctx.Err()
+			}
+			return &hint{fmt.Errorf("%s does not run this head's image after %v: %w", m.f.wishes.Host, m.f.wait, said), "masthead node why " + m.journal.Name}
 		case <-time.After(cloneLook):
 		}
 	}

@@ -119,16 +119,12 @@ func (m *making) checkSSH(ctx context.Context) error {
 	if err := m.check(ctx); err != nil || m.f.dryRun {
 		return err
 	}
-	if m.journal.MAC == "" {
-		m.journal.MAC = m.target.MAC
-		was, known, err := m.nodeOf(ctx, m.target.MAC)
-		if err != nil {
-			return err
-		}
-		if known && was.Name != "" {
-			m.journal.Was = &was
-		}
+	was, _, err := m.nodeOf(ctx, m.target.MAC)
+	if err != nil {
+		return err
 	}
+	m.journal.MAC = m.target.MAC
+	m.noteWas(was)
 	// After the kexec they are nowhere but here, until they are on the new disk.
 	m.journal.Keys = m.keys
 	return m.journal.Write(m.dir)

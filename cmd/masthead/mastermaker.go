@@ -43,7 +43,7 @@ func (a *app) masterMakerCommand() *cobra.Command {
 		Example: "  masthead master-maker serverb.example.org\n" +
 			"  masthead master-maker 10.77.0.2 --dry-run\n" +
 			"  masthead master-maker 52:54:00:12:34:56 --name head2 --address 10.77.0.2/24 --yes",
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.wishes.Host = args[0]
 			return a.masterMaker(cmd.Context(), f)
