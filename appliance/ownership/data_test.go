@@ -34,3 +34,6 @@ func TestCopyView(t *testing.T) {
 		}
 	}
 }
+
+// Both judges that have voters can say what those know.
+var _ = [...]witnesses{panel{}, consensus{}}

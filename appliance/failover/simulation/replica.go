@@ -194,7 +194,9 @@ func (w *World) promote(i int, force bool) (done, pending bool) {
 func (w *World) stint(i int) {
 	d := &w.data
 	s, o := &d.side[i], &d.side[1-i]
-	if o.content&^s.content != 0 && !w.law.person[i] {
+	// Without fencing the owner of a pair does not wait: whoever says that it is off gives up what it wrote since it was heard.
+	accepted := w.law.person[i] || w.law.word[i] && !w.freezes()
+	if o.content&^s.content != 0 && !accepted {
 		w.fail("R5", headNames[i]+" is written to alone, and lacks writes of "+headNames[1-i]+" that were acknowledged")
 	}
 	s.content |= 1 << (d.stints % 64)
