@@ -170,7 +170,8 @@ func (a *app) makerInstall(ctx context.Context) error {
 		return err
 	}
 	m.open = func() (isoSource, error) {
-		return isoSource{medium, volume.FS(), func() error { return nil }}, nil
+		ahead := wire.NewReadAhead(medium)
+		return isoSource{ahead, volume.FS(), func() error { ahead.Close(); return nil }}, nil
 	}
 	plan, done, err := makerPlan(m, answers)
 	if err != nil || done {

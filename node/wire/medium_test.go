@@ -47,3 +47,21 @@ func TestMedium(t *testing.T) {
 		t.Error("with a token that has run out it was read")
 	}
 }
+
+func TestReadAhead(t *testing.T) {
+	text := bytes.Repeat([]byte("0123456789abcdef"), 1000)
+	a := NewReadAhead(bytes.NewReader(text))
+	defer a.Close()
+	got, err := io.ReadAll(io.NewSectionReader(a, 0, int64(len(text))))
+	if err != nil || !bytes.Equal(got, text) {
+		t.Errorf("in order: %d bytes, %v", len(got), err)
+	}
+	b := make([]byte, 100)
+	for _, at := range []int64{5000, 5100, 0, 100, 15_950, 7} {
+		n, err := a.ReadAt(b, at)
+		want := text[at:min(at+100, int64(len(text)))]
+		if !bytes.Equal(b[:n], want) || (err == io.EOF) != (len(want) < 100) {
+			t.Errorf("at %d: %d bytes, %v", at, n, err)
+		}
+	}
+}

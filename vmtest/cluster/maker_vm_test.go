@@ -51,7 +51,7 @@ func TestVMMasterMaker(t *testing.T) {
 		must(t, c.Machine("head1").Console.Type(command+" --yes; echo ma\"de-$?-\"\n"))
 		must(t, c.PowerOn(t.Context(), "b"))
 		c.expect(t, "b", bootTime, `this machine is being installed as head head2`)
-		c.expect(t, "head1", bootTime, `copy: copy +50 %`)
+		c.expect(t, "b", bootTime, `copy: read back +25 %`)
 		out := c.expect(t, "head1", 2*bootTime, `(?s)^(.*)made-(\d+)-`)
 		t.Logf("%.0f s:\n%s", time.Since(began).Seconds(), out[1])
 		if out[2] != "0" {
