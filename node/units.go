@@ -26,7 +26,7 @@ func units(d duties) []file {
 			"\nRestart=" + restart + "\n" + extra}
 	}
 	if d.install {
-		return []file{unit("masthead-install.service", "masthead installation", installCommand, "no", "StandardOutput=journal+console\nStandardError=journal+console\n")}
+		return []file{unit("masthead-install.service", "masthead installation", installCommand, "no", onConsole)}
 	}
 	all := []file{unit("masthead-agent.service", "masthead agent", "agent", "always", "RestartSec=1\nOOMScoreAdjust=-900\n")}
 	if d.role == images.RoleHead {
@@ -35,10 +35,13 @@ func units(d duties) []file {
 			unit("masthead-owner.service", "masthead owner daemon", "owner run", "always", ownerUnit))
 	}
 	if d.slot {
-		all = append(all, unit("masthead-slot.service", "masthead health check of the slot", slotCommand, "on-failure", "RestartSec=1\nOOMScoreAdjust=-900\n"))
+		all = append(all, unit("masthead-slot.service", "masthead health check of the slot", slotCommand, "on-failure", "RestartSec=1\nOOMScoreAdjust=-900\n"+onConsole))
 	}
 	return all
 }
+
+// onConsole is for what somebody at the machine waits for: an installation, and how the first start of an upgrade goes.
+const onConsole = "StandardOutput=journal+console\nStandardError=journal+console\n"
 
 // What the services run that end by themselves.
 const (
