@@ -99,7 +99,7 @@ func TestVMCapture(t *testing.T) {
 // checkSoft rolls n01 to an image with the same kernel and back. Its kernel goes on, its root is new each time.
 func (c *trial) checkSoft(t *testing.T) {
 	t.Helper()
-	const look = "cat /proc/sys/kernel/random/boot_id; ls /etc/mark; systemctl show -P SoftRebootsCount; pgrep -c masthead-rootd; touch /etc/mark; systemctl is-system-running --wait"
+	const look = "cat /proc/sys/kernel/random/boot_id; ls /etc/mark 2>&1; systemctl show -P SoftRebootsCount; pgrep -c masthead-rootd; touch /etc/mark; systemctl is-system-running --wait"
 	said := func() []string {
 		t.Helper()
 		out, err := masthead(t, c.remote([]string{"node", "exec", "n01", "-n", "--timeout", "3m", "--", look + "; true"})...)
