@@ -43,7 +43,8 @@ type reply struct {
 	Event  *wire.Event      `json:"event,omitempty"`
 }
 
-// listen opens the control socket, in the place of one whose process died. Only root may connect.
+// listen opens the control socket, in the place of one whose process died. Only root may connect. It is not removed in
+// the end: after a soft reboot (package node) it has another name, and at its first one there may be the next server's.
 func listen(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("root device: control socket: %w", err)
@@ -52,6 +53,7 @@ func listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("root device: control socket: %w", err)
 	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("root device: control socket: %w", err)

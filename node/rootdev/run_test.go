@@ -513,3 +513,38 @@ func FuzzControl(f *testing.F) {
 		near.Close()
 	})
 }
+
+// TestControlSocketsChangePlaces holds what a soft reboot does: the next server's socket takes the name of the one before,
+// whose end must not remove it.
+func TestControlSocketsChangePlaces(t *testing.T) {
+	dir := t.TempDir()
+	usual, next := filepath.Join(dir, "rootd.sock"), filepath.Join(dir, "next.sock")
+	var before net.Listener
+	for range 3 {
+		path := next
+		if before == nil {
+			path = usual
+		}
+		l, err := listen(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if before != nil {
+			before.Close()
+			if err := os.Rename(next, usual); err != nil {
+				t.Fatal(err)
+			}
+		}
+		conn, err := net.Dial("unix", usual)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		before = l
+	}
+	before.Close()
+	if _, err := Dial(usual).Status(t.Context()); !Gone(err) {
+		t.Errorf("a server that has ended: %v", err)
+	}
+}
