@@ -53,7 +53,7 @@ golden: ## write the golden files of all tests anew; read the difference before 
 
 .PHONY: vm
 vm: build ## the tests that boot real kernels in QEMU
-	set -o pipefail; MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 40m -v -run 'VM' ./... 2>&1 | grep --line-buffered -vE '^(=== |\?|testing: warning|PASS$$)|no test files|no tests to run'
+	set -o pipefail; MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 80m -v -run 'VM' ./... 2>&1 | grep --line-buffered -vE '^(=== |\?|testing: warning|PASS$$)|no test files|no tests to run'
 
 .PHONY: soak
 soak: ## simulated clusters under random faults, each kind for SOAK=10m; a failure prints its seed

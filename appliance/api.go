@@ -60,7 +60,7 @@ const (
 
 func (a *api) routes() []route {
 	return slices.Concat(a.coreRoutes(), a.groupRoutes(), a.auditRoutes(), a.headRoutes(), a.stateRoutes(), a.fileRoutes(), a.commandRoutes(),
-		a.clusterRoutes(), a.ownerRoutes(), a.dataRoutes(), a.snapshotRoutes())
+		a.clusterRoutes(), a.ownerRoutes(), a.dataRoutes(), a.snapshotRoutes(), a.mediumRoutes())
 }
 
 func (a *api) coreRoutes() []route {

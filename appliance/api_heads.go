@@ -18,6 +18,7 @@ func (a *api) headRoutes() []route {
 		{"GET " + wire.PathHeads, admin, "List the configured heads", nil, []wire.HeadStatus{}, a.heads, nil},
 		{"GET " + wire.PathHeadSelf, admin, "How this head stands to its cluster", nil, wire.Membership{}, a.membership, nil},
 		{"POST " + wire.PathHeadToken, admin, "Make a token with which one machine can join as a head", nil, wire.JoinToken{}, a.headToken, nil},
+		{"DELETE " + wire.PathHeadToken + "/{id}", admin, "Take such a token back, by the id in it", nil, nil, a.forgetHeadToken, nil},
 		{"POST " + wire.PathHeadAccept, anybody, "A machine with a join token asks to be taken in", wire.JoinRequest{}, wire.JoinAnswer{}, a.acceptHead, nil},
 		{"POST " + wire.PathHeadJoin, admin, "Join the cluster of another head", wire.JoinStart{}, wire.Membership{}, a.joinHead, nil},
 		{"POST " + wire.PathHeadLeave, admin, "Leave the cluster", wire.HeadChange{}, wire.HeadChanged{}, a.leaveHead, nil},
@@ -40,6 +41,11 @@ func (a *api) headToken(ctx context.Context, c caller, _ *http.Request) (any, er
 		return nil, err
 	}
 	return a.head.makeJoinToken(ctx, c.origin(), a.now())
+}
+
+func (a *api) forgetHeadToken(ctx context.Context, c caller, r *http.Request) (any, error) {
+	_, err := a.head.store().Apply(ctx, c.origin(), state.Delete(state.KindSecret, joinPrefix+r.PathValue("id")))
+	return nil, err
 }
 
 func (a *api) acceptHead(ctx context.Context, c caller, r *http.Request) (any, error) {

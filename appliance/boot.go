@@ -52,7 +52,18 @@ func (h *Head) target(ctx context.Context, q httpboot.Query) (httpboot.Machine, 
 			return httpboot.Machine{}, &httpboot.Notice{Reason: "this machine was removed just now", Fix: "masthead node list"}
 		}
 	}
+	if rec.Head() {
+		// Its firmware asks the network before the disk; as a worker it would come up beside its own cluster.
+		return httpboot.Machine{Name: rec.Name, MAC: rec.MAC, Local: true}, nil
+	}
 	tag := h.reg.ImageRef(rec)
+	if rec.Clone() {
+		own, err := h.ownImage()
+		if err != nil {
+			return httpboot.Machine{}, &httpboot.Notice{Reason: err.Error(), Fix: "masthead master-maker on a head that was started from an ISO"}
+		}
+		tag = string(own)
+	}
 	if tag == "" {
 		tag = h.defaultImage()
 	}
@@ -80,6 +91,15 @@ func (h *Head) defaultImage() string {
 		return tag
 	}
 	return h.library.defaultImage()
+}
+
+// ownImage is what this head itself was started from. A machine that is being made a head runs it meanwhile, so that the
+// kernel which is going to start from its disk has shown before that it knows the machine's hardware.
+func (h *Head) ownImage() (images.Digest, error) {
+	if h.cfg.Self == nil || h.cfg.Self.Image == "" {
+		return "", errors.New("this head was not started from an image of masthead, so there is none to give on")
+	}
+	return h.cfg.Self.Image, nil
 }
 
 // resolveImage turns what a node's record names into the digest of an image for workers.

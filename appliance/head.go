@@ -167,6 +167,7 @@ func (h *Head) openState() error {
 	conf := registry.Config{
 		Store: h.replica, Log: h.log, Cmdline: checkCmdline,
 		Image: h.resolveImage,
+		Clone: h.ownImage,
 		Taken: h.taken,
 		Head:  h.cfg.Name, HeadAlive: h.headAlive, ApplyAt: h.replica.ApplyAt,
 	}

@@ -161,7 +161,7 @@ func (h *Head) joinCheck(now time.Time) joinCheck {
 		},
 		worker: func(name string) bool {
 			rec, ok := h.reg.Record(name)
-			return ok && rec.Attrs["role"] != string(images.RoleHead)
+			return ok && !rec.Head() && !rec.Clone() // a clone has the name of the head that it becomes
 		},
 	}
 }

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"masthead/appliance/state"
+	"masthead/images"
 	"masthead/node/wire"
 )
 
@@ -65,6 +69,7 @@ func (h *Head) finishJoin(ctx context.Context) error {
 	if err := h.setPhase(memberFile{}); err != nil {
 		return err
 	}
+	h.forgetToken()
 	if rebuilt {
 		h.event("the state of this head is whole again: it was fetched from "+from, false)
 	} else {
@@ -72,6 +77,17 @@ func (h *Head) finishJoin(ctx context.Context) error {
 		h.event("this head has joined the cluster of "+listText(peers), false)
 	}
 	return nil
+}
+
+// forgetToken removes the join token that another head left in the state of this one when it made it. It has been used; this
+// is so that nothing that looks like a key lies about.
+func (h *Head) forgetToken() {
+	for _, name := range []string{images.CredentialJoin, images.CredentialJoinAt} {
+		err := os.Remove(filepath.Join(h.cfg.StateDir, images.SecretsDir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			h.log.Warn("remove the join token", "err", err)
+		}
+	}
 }
 
 // takeShare asks the others for slots, as many as make a fair part. Without any this head is as good as with them, as

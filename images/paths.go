@@ -24,6 +24,10 @@ const (
 	RootLower      = "/run/masthead/root/lower"    // the EROFS mount
 	RootUpperDir   = "/run/masthead/root/overlay"  // tmpfs with upper/ and work/
 
+	// What a soft reboot goes to: where systemd looks for it (systemd-soft-reboot.service(8)), and what of ours goes with it.
+	NextRoot = "/run/nextroot"
+	NextDir  = "/run/masthead/next"
+
 	StateMount = "/run/masthead/state" // the state partition of an installed disk, as a whole
 
 	// On the state partition of an installed disk, beside the head's state.

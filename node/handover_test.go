@@ -138,6 +138,17 @@ func TestInitThere(t *testing.T) {
 
 func TestWithImage(t *testing.T) {
 	d := images.DigestOf([]byte("new"))
+	for _, tt := range []struct{ line, before, next, want string }{
+		{"initrd=i console=ttyS0 quiet masthead.ip=dhcp quiet", "console=ttyS0  quiet", "console=ttyS0 hugepages=4", "initrd=i console=ttyS0 hugepages=4 masthead.ip=dhcp quiet"},
+		{"console=ttyS0 debug quiet", "console=ttyS0 quiet", "x", "console=ttyS0 debug quiet"}, // edited at a prompt
+		{"masthead.ip=dhcp", "", "quiet", "quiet masthead.ip=dhcp"},
+		{"a b", "a b c", "x", "a b"},
+		{"a b", "a b", "", ""},
+	} {
+		if got := withWords(tt.line, tt.before, tt.next); got != tt.want {
+			t.Errorf("withWords(%q, %q, %q) = %q, want %q", tt.line, tt.before, tt.next, got, tt.want)
+		}
+	}
 	got := withImage("quiet masthead.image=sha256:old root=ram masthead.image=x", d)
 	if want := "quiet root=ram masthead.image=" + string(d); got != want {
 		t.Errorf("withImage: %q, want %q", got, want)

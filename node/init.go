@@ -171,18 +171,8 @@ func (in *Init) mounts(context.Context) (string, error) {
 	if err := keepBinary(); err != nil {
 		return "", err
 	}
-	var err error
-	if in.smbios, err = smbios.FromSysfs(); err != nil {
-		in.log.Debug("no SMBIOS", "err", err)
-	}
-	words, credentials := oemStrings(in.smbios)
-	in.credentials = credentials
-	in.cmdline = strings.TrimSpace(line("/proc/cmdline") + " " + strings.Join(words, " "))
+	in.told()
 	in.bootID = line("/proc/sys/kernel/random/boot_id")
-	if in.boot, err = images.ParseBoot(in.cmdline); err != nil {
-		// A word that makes no sense is said and left at its default: a machine that boots can be mended.
-		in.log.Warn("kernel command line", "err", err)
-	}
 	data, err := os.ReadFile(images.InitramfsConfig)
 	if err == nil {
 		err = json.Unmarshal(data, &in.baked)
@@ -195,6 +185,21 @@ func (in *Init) mounts(context.Context) (string, error) {
 	}
 	setPanic(in.boot.PanicDelay)
 	return string(in.boot.Role) + " " + in.baked.Name, saveCredentials(in.credentials)
+}
+
+// told reads what the machine was told by whoever started it: the kernel command line and the SMBIOS OEM strings.
+func (in *Init) told() {
+	var err error
+	if in.smbios, err = smbios.FromSysfs(); err != nil {
+		in.log.Debug("no SMBIOS", "err", err)
+	}
+	words, credentials := oemStrings(in.smbios)
+	in.credentials = credentials
+	in.cmdline = strings.TrimSpace(line("/proc/cmdline") + " " + strings.Join(words, " "))
+	if in.boot, err = images.ParseBoot(in.cmdline); err != nil {
+		// A word that makes no sense is said and left at its default: a machine that boots can be mended.
+		in.log.Warn("kernel command line", "err", err)
+	}
 }
 
 // keepBinary moves the program out of the initramfs into /run, which becomes part of the root.
@@ -345,22 +350,8 @@ func (in *Init) hello(ctx context.Context) (string, error) {
 func (in *Init) handover(ctx context.Context) (string, error) {
 	in.keptCredentials()
 	id := in.identity()
-	all := id.files()
-	key, err := hostKey()
-	if err != nil {
+	if err := in.furnish(newRoot, id); err != nil {
 		return "", err
-	}
-	all = append(all, key)
-	if in.kept {
-		if all, err = keepOwn(newRoot, all); err != nil {
-			return "", err
-		}
-	}
-	if err := writeFiles(newRoot, all); err != nil {
-		return "", err
-	}
-	if err := setPassword(newRoot, in.credentials[images.CredentialPassword]); err != nil {
-		in.log.Warn("root's password", "err", err)
 	}
 	if err := enableUnits(units(in.duties())); err != nil {
 		return "", err
@@ -370,24 +361,50 @@ func (in *Init) handover(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := in.linkBinary(); err != nil {
+	if err := in.linkBinary(newRoot); err != nil {
 		return "", err
 	}
 	if err := unix.Sethostname([]byte(id.Name)); err != nil {
 		return "", fmt.Errorf("set the host name: %w", err)
 	}
-	duties := in.duties()
-	cfg := agent.Config{Slot: duties.slot, Install: duties.install, Role: in.boot.Role, Boot: in.bootID, MAC: in.mac, CA: in.boot.CA, Spec: in.spec, Image: in.image, Net: in.net, Uplink: in.uplink, Device: in.rootd.Device, Root: in.rootMode(),
-		Inventory: inventory("/sys", "/proc", in.smbios)}
-	if err := cfg.Save(images.RunNode); err != nil {
+	if err := in.word().Save(images.RunNode); err != nil {
 		return "", err
 	}
 	return in.initPath(), nil
 }
 
+// furnish lays the machine's own files over the root at dir.
+func (in *Init) furnish(dir string, id identity) error {
+	all := id.files()
+	key, err := hostKey()
+	if err != nil {
+		return err
+	}
+	all = append(all, key)
+	if in.kept {
+		if all, err = keepOwn(dir, all); err != nil {
+			return err
+		}
+	}
+	if err := writeFiles(dir, all); err != nil {
+		return err
+	}
+	if err := setPassword(dir, in.credentials[images.CredentialPassword]); err != nil {
+		in.log.Warn("root's password", "err", err)
+	}
+	return nil
+}
+
+// word is what the agent is told.
+func (in *Init) word() agent.Config {
+	duties := in.duties()
+	return agent.Config{ImageKeys: in.baked.SSHKeys, Slot: duties.slot, Install: duties.install, Role: in.boot.Role, Boot: in.bootID, MAC: in.mac, CA: in.boot.CA, Spec: in.spec, Image: in.image, Net: in.net, Uplink: in.uplink, Device: in.rootd.Device, Root: in.rootMode(),
+		Inventory: inventory("/sys", "/proc", in.smbios)}
+}
+
 // linkBinary lets an administrator on the machine type masthead, and gives PID 1 of a minimal image its name.
-func (in *Init) linkBinary() error {
-	root, err := os.OpenRoot(newRoot)
+func (in *Init) linkBinary(dir string) error {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("prepare the root: %w", err)
 	}
@@ -408,7 +425,7 @@ func (in *Init) linkBinary() error {
 	}
 	// Not found after the switch, this would be a kernel panic that nobody explains. Links are followed inside the root
 	// as the kernel will, from its own /.
-	if err := initThere(newRoot, in.man.Init); err != nil {
+	if err := initThere(dir, in.man.Init); err != nil {
 		return &hint{err, "build the image again with an init in its root"}
 	}
 	return nil

@@ -109,14 +109,17 @@ func processors(proc string) (model string, n int) {
 	return model, n
 }
 
-func memoryMB(proc string) int64 {
+func memoryMB(proc string) int64 { return meminfoMB(proc, "MemTotal:") }
+
+// meminfoMB is one line of /proc/meminfo, in MiB; 0 where it is not known.
+func meminfoMB(proc, line string) int64 {
 	f, err := os.Open(filepath.Join(proc, "meminfo"))
 	if err != nil {
 		return 0
 	}
 	defer f.Close()
 	for sc := bufio.NewScanner(f); sc.Scan(); {
-		if rest, ok := strings.CutPrefix(sc.Text(), "MemTotal:"); ok {
+		if rest, ok := strings.CutPrefix(sc.Text(), line); ok {
 			kb, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
 			return kb / 1024
 		}
@@ -132,4 +135,13 @@ func line(file string) string {
 	}
 	first, _, _ := strings.Cut(string(data), "\n")
 	return strings.TrimSpace(first)
+}
+
+// Inventory describes the machine that runs, whoever started it.
+func Inventory() wire.Inventory {
+	info, err := smbios.FromSysfs()
+	if err != nil {
+		info = nil // a machine without SMBIOS
+	}
+	return inventory("/sys", "/proc", info)
 }

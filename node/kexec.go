@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/u-root/u-root/pkg/boot/kexec"
@@ -42,11 +43,44 @@ func LoadKexec(ctx context.Context, cfg agent.Config) (string, error) {
 	}
 	defer ramfs.Close()
 	// The command line of this boot names the heads, the CA and the NIC.
-	cmdline := withImage(line("/proc/cmdline"), image)
+	cmdline := line("/proc/cmdline")
+	if running, err := runningManifest(); err == nil {
+		cmdline = withWords(cmdline, running.Cmdline, m.Cmdline)
+	}
+	cmdline = withImage(cmdline, image)
 	if err := kexec.FileLoad(kernel, ramfs, cmdline); err != nil {
 		return "", fmt.Errorf("kexec: load kernel %s: %w", m.KernelRelease, err)
 	}
 	return fmt.Sprintf("%s %s, kernel %s", m.Name, image.Short(), m.KernelRelease), nil
+}
+
+// runningManifest is that of the image that this machine runs.
+func runningManifest() (images.Manifest, error) {
+	data, err := os.ReadFile(images.RunManifest)
+	if err != nil {
+		return images.Manifest{}, fmt.Errorf("read what this machine runs: %w", err)
+	}
+	m, err := images.DecodeManifest(data)
+	if err != nil {
+		return images.Manifest{}, fmt.Errorf("read what this machine runs: %w", err)
+	}
+	return m, nil
+}
+
+// withWords is a command line with the arguments of the next image in the place of those of the one before, which stand
+// there together (appliance/httpboot, arguments). Where they do not, as when somebody has edited them at a prompt, nothing
+// is changed.
+func withWords(cmdline, before, next string) string {
+	words, old := strings.Fields(cmdline), strings.Fields(before)
+	if len(old) == 0 {
+		return strings.Join(append(strings.Fields(next), words...), " ")
+	}
+	for i := range words {
+		if i+len(old) <= len(words) && slices.Equal(words[i:i+len(old)], old) {
+			return strings.Join(slices.Concat(words[:i], strings.Fields(next), words[i+len(old):]), " ")
+		}
+	}
+	return cmdline
 }
 
 // withImage is a command line that names another image. The word is replaced, not added: a machine that restarts this
@@ -70,20 +104,31 @@ func kexecSource(ctx context.Context, cfg agent.Config) (images.BlobReader, imag
 	if len(cfg.Spec.Heads) == 0 {
 		return nil, "", errors.New("this machine has neither a medium nor a head to take a kernel from")
 	}
+	spec, head, err := askAgain(ctx, cfg)
+	if err != nil {
+		return nil, "", err
+	}
+	return &headBlobs{ctx, wire.NewClient(head, cfg.CA, spec.Token)}, spec.Image, nil
+}
+
+// askAgain asks the heads what this machine, which runs, is to run when it starts next. It gives the answer of the first
+// that does, and its URL.
+func askAgain(ctx context.Context, cfg agent.Config) (wire.Spec, string, error) {
 	var errs []error
 	for _, h := range cfg.Spec.Heads {
 		c := wire.NewClient(h.URL, cfg.CA, "")
 		spec, err := c.Hello(ctx, cfg.Hello())
+		c.Close()
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		if spec.Verdict != wire.VerdictBoot {
-			return nil, "", fmt.Errorf("%s: %s", spec.Verdict, spec.Reason)
+			return wire.Spec{}, "", fmt.Errorf("%s: %s", spec.Verdict, spec.Reason)
 		}
-		return &headBlobs{ctx, wire.NewClient(h.URL, cfg.CA, spec.Token)}, spec.Image, nil
+		return spec, h.URL, nil
 	}
-	return nil, "", errors.Join(errs...)
+	return wire.Spec{}, "", errors.Join(errs...)
 }
 
 // headBlobs reads blobs from a head.
@@ -121,23 +166,36 @@ func memoryFile(from images.BlobReader, name string, b images.Blob) (_ *os.File,
 	return f, nil
 }
 
-// Restart ends this machine in order and starts it again; with viaKexec into the kernel that LoadKexec loaded. It
-// returns as soon as PID 1 knows.
-func Restart(ctx context.Context, viaKexec bool) error {
-	if line("/proc/1/comm") == "systemd" { // not by /run/systemd, where our own units lie on every machine
-		verb := "reboot"
-		if viaKexec {
-			verb = "kexec"
-		}
-		out, err := exec.CommandContext(ctx, "systemctl", verb).CombinedOutput()
+// Way is how a machine restarts.
+type Way string
+
+const (
+	Firmware Way = "reboot"      // through the firmware
+	Kexec    Way = "kexec"       // into the kernel that LoadKexec loaded
+	Soft     Way = "soft-reboot" // into the root that PrepareSoft put together; the kernel goes on
+)
+
+// systemd reports whether PID 1 is systemd: not by /run/systemd, where our own units lie on every machine.
+func systemd() bool { return line("/proc/1/comm") == "systemd" }
+
+// Restart ends this machine in order and starts it again. It returns as soon as PID 1 knows.
+func Restart(ctx context.Context, way Way) error {
+	if systemd() {
+		cmd := exec.CommandContext(ctx, "systemctl", string(way))
+		// What is mounted at /run/nextroot must not turn a restart into a soft one (systemctl(1)).
+		cmd.Env = append(os.Environ(), "SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT=1")
+		out, err := cmd.CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("systemctl %s: %w: %s", verb, err, out)
+			return fmt.Errorf("systemctl %s: %w: %s", way, err, out)
 		}
 		return nil
 	}
 	sig := signalReboot
-	if viaKexec {
+	switch way {
+	case Kexec:
 		sig = signalKexec
+	case Soft:
+		return errNoSystemd
 	}
 	if err := unix.Kill(1, sig); err != nil {
 		return fmt.Errorf("tell PID 1 to restart: %w", err)

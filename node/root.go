@@ -15,22 +15,45 @@ import (
 	"masthead/node/wire"
 )
 
+// spot is where a root is put together, and what is noted of it.
+type spot struct {
+	root, lower, overlay            string // mounts: the whole, EROFS, tmpfs
+	control, manifest, node, stages string // files: the server's socket, the image's manifest, agent.Config, the stages
+}
+
+// spotOfBoot is that of the root that init leaves for.
+var spotOfBoot = spot{newRoot, images.RootLower, images.RootUpperDir, images.RootdSocket, images.RunManifest, images.RunNode, images.RunStages}
+
 // root attaches the sealed image as a block device and puts the root together: EROFS below, a writable overlay above.
 func (in *Init) root(ctx context.Context) (string, error) {
+	data, err := in.choose(ctx)
+	if err != nil {
+		return "", err
+	}
+	return in.attach(ctx, data, spotOfBoot)
+}
+
+// choose finds out which image the root is, and gives its manifest's bytes.
+func (in *Init) choose(ctx context.Context) ([]byte, error) {
 	in.image = in.boot.Image
 	if in.spec.Image != "" {
 		in.image = in.spec.Image // the head's word at this moment, not that of the boot script
 	}
 	if in.image == "" {
-		return "", &hint{errors.New("neither the kernel command line nor a head names an image"), "add " + images.KeyImage + "=DIGEST"}
+		return nil, &hint{errors.New("neither the kernel command line nor a head names an image"), "add " + images.KeyImage + "=DIGEST"}
 	}
 	data, err := in.manifest(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if in.man, err = images.VerifyManifest(data, in.image); err != nil {
-		return "", err
+		return nil, err
 	}
+	return data, nil
+}
+
+// attach serves the chosen image as a block device and puts the root together at a spot.
+func (in *Init) attach(ctx context.Context, data []byte, at spot) (_ string, err error) {
 	if in.man.Name != in.baked.Name || in.man.KernelRelease != in.baked.KernelRelease {
 		// A kernel without its modules half works, which is worse than a boot that says so.
 		if in.man.KernelRelease != in.baked.KernelRelease {
@@ -38,10 +61,10 @@ func (in *Init) root(ctx context.Context) (string, error) {
 		}
 	}
 	// The agent starts the server of the root again if it should die, and then cannot ask anybody for the manifest.
-	if err := os.WriteFile(images.RunManifest, data, 0o644); err != nil {
+	if err := os.WriteFile(at.manifest, data, 0o644); err != nil {
 		return "", fmt.Errorf("keep the manifest: %w", err)
 	}
-	cfg := rootdev.Config{Image: in.image, Manifest: data, Mode: in.rootMode(), Control: images.RootdSocket, Progress: in.loading}
+	cfg := rootdev.Config{Image: in.image, Manifest: data, Mode: in.rootMode(), Control: at.control, Progress: in.loading}
 	if in.pack != nil {
 		if cfg.Pack, err = os.Open(filepath.Join(images.MediumMount, images.MediumPack)); err != nil {
 			return "", err
@@ -50,11 +73,11 @@ func (in *Init) root(ctx context.Context) (string, error) {
 	} else {
 		cfg.Heads = rootdev.Heads{Heads: in.sources(), CA: in.boot.CA, Token: in.spec.Token}
 	}
-	defer in.tellSlow(ctx)()
+	defer in.tellSlow(ctx, at.control)()
 	if in.rootd, err = rootdev.Start(ctx, images.RunBinary, cfg); err != nil {
 		return "", err
 	}
-	if err := in.mountRoot(ctx, in.rootd.Device); err != nil {
+	if err := in.mountRoot(ctx, in.rootd.Device, at); err != nil {
 		return "", err
 	}
 	r := in.man.Root
@@ -66,7 +89,7 @@ const slowReport = 5 * time.Second
 
 // tellSlow reports how the root stands, again and again, until done is called: loading one whole takes minutes, and the
 // kernel waits for ever for a block that it mounts the root by.
-func (in *Init) tellSlow(ctx context.Context) (done func()) {
+func (in *Init) tellSlow(ctx context.Context, control string) (done func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() { // ends with done
@@ -79,7 +102,7 @@ func (in *Init) tellSlow(ctx context.Context) (done func()) {
 				return
 			case <-tick.C:
 			}
-			if st, err := rootdev.Dial(images.RootdSocket).Status(ctx); err == nil {
+			if st, err := rootdev.Dial(control).Status(ctx); err == nil {
 				_ = in.report(ctx, &st) // a head that does not hear is told the next time
 			}
 		}
@@ -167,17 +190,17 @@ func (in *Init) manifestOf(ctx context.Context, heads []wire.Head) ([]byte, erro
 // manifestTimeout is long enough for a head that restarts to be back, and ample for a hundred kilobytes over a bad line.
 const manifestTimeout = time.Minute
 
-// mountRoot puts the root together at newRoot.
-func (in *Init) mountRoot(ctx context.Context, device string) error {
-	for _, dir := range []string{images.RootLower, images.RootUpperDir, newRoot} {
+// mountRoot puts the root together.
+func (in *Init) mountRoot(ctx context.Context, device string, at spot) error {
+	for _, dir := range []string{at.lower, at.overlay, at.root} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
-	if err := unix.Mount(device, images.RootLower, "erofs", unix.MS_RDONLY, ""); err != nil {
+	if err := unix.Mount(device, at.lower, "erofs", unix.MS_RDONLY, ""); err != nil {
 		return fmt.Errorf("mount %s as erofs: %w", device, err)
 	}
-	dir, err := in.overlay(ctx)
+	dir, err := in.overlay(ctx, at.overlay)
 	if err != nil {
 		return err
 	}
@@ -189,20 +212,21 @@ func (in *Init) mountRoot(ctx context.Context, device string) error {
 	}
 	// The root directory of an overlay has the owner and mode of its upper layer.
 	var st unix.Stat_t
-	if err := unix.Stat(images.RootLower, &st); err == nil {
+	if err := unix.Stat(at.lower, &st); err == nil {
 		if err := errors.Join(os.Chown(upper, int(st.Uid), int(st.Gid)), unix.Chmod(upper, st.Mode&0o7777)); err != nil {
 			return fmt.Errorf("prepare the overlay: %w", err)
 		}
 	}
-	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", images.RootLower, upper, work)
-	if err := unix.Mount("masthead", newRoot, "overlay", 0, opts); err != nil {
+	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at.lower, upper, work)
+	if err := unix.Mount("masthead", at.root, "overlay", 0, opts); err != nil {
 		return fmt.Errorf("mount the overlay (%s): %w", opts, err)
 	}
 	return nil
 }
 
-// overlay gives the folder for what is written to the root: on the disk of an installed head, else in memory.
-func (in *Init) overlay(ctx context.Context) (string, error) {
+// overlay gives the folder for what is written to the root: on the disk of an installed head, else in memory, mounted at
+// the folder memory.
+func (in *Init) overlay(ctx context.Context, memory string) (string, error) {
 	if in.disk != nil {
 		if err := in.openState(ctx); err != nil {
 			return "", err
@@ -221,8 +245,8 @@ func (in *Init) overlay(ctx context.Context) (string, error) {
 			in.log.Warn("zram: the overlay stays in plain memory", "err", err)
 		}
 	}
-	if err := unix.Mount("masthead", images.RootUpperDir, "tmpfs", 0, "mode=0755"); err != nil {
+	if err := unix.Mount("masthead", memory, "tmpfs", 0, "mode=0755"); err != nil {
 		return "", fmt.Errorf("mount the overlay's tmpfs: %w", err)
 	}
-	return images.RootUpperDir, nil
+	return memory, nil
 }

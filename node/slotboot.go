@@ -93,12 +93,13 @@ func (in *Init) guardTrial() error {
 	return slot.StartGuard(images.RunBinary, deadline+slot.GuardGrace)
 }
 
-// keptCredentials adds what the administrator has given at the installation. What a boot brings wins.
+// keptCredentials adds what the administrator has given at the installation, and the cluster that a head which was made of
+// another one is to join. What a boot brings wins.
 func (in *Init) keptCredentials() {
 	if !in.kept {
 		return
 	}
-	for _, name := range []string{images.CredentialSSHKey, images.CredentialPassword, images.CredentialAdminToken} {
+	for _, name := range []string{images.CredentialSSHKey, images.CredentialPassword, images.CredentialAdminToken, images.CredentialJoin, images.CredentialJoinAt} {
 		data, err := os.ReadFile(filepath.Join(images.StateMount, images.SecretsDir, name))
 		if err != nil || in.credentials[name] != "" {
 			continue // it was not given, or is given anew

@@ -10,6 +10,7 @@ type Config struct {
 	Name     string                   `yaml:"name"`
 	Seed     uint64                   `yaml:"seed"`     // of all random faults
 	Capture  bool                     `yaml:"capture"`  // each switch to captures/NAME.pcapng
+	Fresh    bool                     `yaml:"fresh"`    // blank disks are blank again each time that the lab comes up
 	Switches []string                 `yaml:"switches"` // left out: one, named lan
 	Trunks   []Pair                   `yaml:"trunks"`   // between switches
 	Cables   []Pair                   `yaml:"cables"`   // serial, between machines

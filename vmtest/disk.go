@@ -36,6 +36,20 @@ func makeBlank(ctx context.Context, path string, d DiskConfig) error {
 	return nil
 }
 
+// discard removes the machine's blank disks, with what is on them.
+func (m *Machine) discard() error {
+	var errs []error
+	for i, d := range m.Config.Disks {
+		if d.Path != "" {
+			continue
+		}
+		if err := os.Remove(blankPath(m.folder, i)); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // formatExt4 works on a plain file, and needs no root for that.
 func formatExt4(ctx context.Context, path, label string) error {
 	mkfs, err := findMkfs()

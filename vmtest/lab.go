@@ -124,6 +124,11 @@ func (l *Lab) build() error {
 		if l.machines[name], err = l.newMachine(name); err != nil {
 			return err
 		}
+		if l.config.Fresh {
+			if err := l.machines[name].discard(); err != nil {
+				return err
+			}
+		}
 	}
 	for i, pair := range l.config.Cables {
 		if err := l.lay(i, pair); err != nil {

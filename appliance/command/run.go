@@ -104,7 +104,7 @@ func (d *Dispatcher) one(ctx context.Context, t wire.Target, cmd wire.Command, i
 			tell(wire.CommandEvent{Node: t.Name, Stdout: f.Stdout, Stderr: f.Stderr})
 		}
 		if gone {
-			return wire.CommandResult{Error: "the connection to it was lost; the command may go on there until its timeout", Try: "masthead node why " + t.Name}
+			return wire.CommandResult{Error: wire.CommandLost, Try: "masthead node why " + t.Name}
 		}
 		_ = c.send(wire.Frame{Kind: wire.FrameGrant, ID: j.id, Grant: grant}) // what it fails with ends the channel
 	}

@@ -72,6 +72,9 @@ func (h *Handler) GRUB(ctx context.Context, q Query) ([]byte, error) {
 	if err != nil {
 		return grubWait(q.MAC, err), err
 	}
+	if m.Local {
+		return grubLocal(m), nil
+	}
 	parts, err := h.image(m.Image)
 	if err != nil {
 		return grubWait(q.MAC, err), err
@@ -82,6 +85,16 @@ func (h *Handler) GRUB(ctx context.Context, q Query) ([]byte, error) {
 		return grubWait(q.MAC, err), err
 	}
 	return body, nil
+}
+
+// grubLocal starts the loader of an installed head's own disk, which is told by the file that only its EFI partition has.
+// GRUB cannot end with an error, as which firmware would go on with the next boot entry.
+func grubLocal(m Machine) []byte {
+	return []byte("echo " + grubText("masthead: "+m.Name+" starts from its own disk") + `
+search --no-floppy --set=disk --file /grub/grubenv
+if chainloader ($disk)/EFI/BOOT/BOOTX64.EFI; then boot; fi
+exit
+`)
 }
 
 func grubScript(m Machine, own string) ([]byte, error) {

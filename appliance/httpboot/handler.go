@@ -204,6 +204,9 @@ func (h *Handler) scriptFor(r *http.Request, base string, f Fetch) ([]byte, erro
 	if err != nil {
 		return waitFor(base, f.MAC, err), err
 	}
+	if m.Local {
+		return Local(m), nil
+	}
 	parts, err := h.image(m.Image)
 	if err != nil {
 		return waitFor(base, f.MAC, err), err

@@ -18,6 +18,8 @@ type Machine struct {
 	Tag   string
 	// Boot is masthead's part of the command line. Image, and NIC if it is empty, are filled in.
 	Boot images.Boot
+	// Local: it starts from its own disk; all else but Name is of no use then.
+	Local bool
 	// Others are the other heads that can boot it, http URLs without a path, in the order to try when this one fails.
 	Others []string
 	// Cmdline comes after the image's own arguments and masthead's, so that it can change both.
@@ -128,6 +130,14 @@ func again(say func(string, ...any), base, mac string) {
 	say("echo masthead: trying again in %d seconds", retrySeconds)
 	say("sleep %d", retrySeconds)
 	say("chain --autofree --replace --timeout %d %s%s?mac=%s || goto failed", stalled, base, wire.PlainScript, mac)
+}
+
+// Local is the script for a machine that starts from its own disk. UEFI goes on with the next of its boot entries when a
+// loader ends with an error (UEFI 2.10, 3.1.1); what a BIOS does then is its maker's choice, so iPXE starts the first disk
+// itself.
+func Local(m Machine) []byte {
+	return []byte("#!ipxe\necho masthead: " + plain(m.Name) + " starts from its own disk\n" +
+		"iseq ${platform} efi && exit 1 ||\nsanboot --no-describe --drive 0x80 || exit 1\n")
 }
 
 // ask is the script for a loader that did not say which NIC it booted from: it asks again and says so.

@@ -1,6 +1,7 @@
 package httpboot
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"net/netip"
@@ -155,4 +156,23 @@ func FuzzCmdline(f *testing.F) {
 			t.Fatalf("the kernel gets %q of %q and %q", got, own, cmdline)
 		}
 	})
+}
+
+// A head whose firmware asks the network first is sent on to its disk, by either loader.
+func TestLocal(t *testing.T) {
+	m := Machine{Name: "head2", MAC: "52:54:00:aa:bb:02", Local: true}
+	golden(t, "testdata/local.ipxe", Local(m))
+	store, err := images.OpenStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := New(Config{Blobs: store, Target: func(context.Context, Query) (Machine, error) { return m, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := h.GRUB(t.Context(), Query{MAC: m.MAC})
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/local.grub", got)
 }

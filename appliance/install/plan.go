@@ -119,6 +119,23 @@ func chosen(disks []Disk, a Answers) (Disk, error) {
 	return Disk{}, &hint{fmt.Errorf("%d disks are blank: %s", len(fit), listed(fit)), "masthead install --disk " + fit[0].Path}
 }
 
+// CheckDisk tells whether the disk that the answers mean can be installed on at all, before the other answers are there.
+// What is on it is asked about later. Pure.
+func CheckDisk(m Machine, a Answers) error {
+	d, err := chosen(m.Disks, a)
+	if err != nil {
+		return err
+	}
+	if _, err := sizesFor(d, m.Source); err != nil {
+		return err
+	}
+	err = Plan{Disk: d, Source: m.Source, Answers: a}.mayErase()
+	if occupied := (*OccupiedError)(nil); errors.As(err, &occupied) {
+		return nil
+	}
+	return err
+}
+
 func listed(disks []Disk) string {
 	if len(disks) == 0 {
 		return "no disk"
@@ -152,8 +169,7 @@ func (p Plan) mayErase() error {
 	case d.Journal.Interrupted():
 		return nil // nothing is left on it but what we began
 	case d.Journal != nil && d.Journal.Answers == p.digest && d.Journal.Image == p.Source.Image && !p.Answers.Again:
-		return &hint{fmt.Errorf("%s was installed from this ISO with these answers, at %s", d.Path, d.Journal.Finished.UTC().Format("2006-01-02 15:04 MST")),
-			"take the ISO out and restart; or add again: true to the answers"}
+		return &InstalledError{d}
 	case d.Blank():
 		return nil
 	case erase == "":
@@ -175,6 +191,18 @@ func (e *OccupiedError) Error() string {
 // Try is what to type.
 func (e *OccupiedError) Try() string {
 	return fmt.Sprintf("masthead install --disk %s --erase %s", e.Disk.Path, quoted(e.Disk.ID()))
+}
+
+// InstalledError is a disk that was installed from this ISO with these answers: there is nothing to do.
+type InstalledError struct{ Disk Disk }
+
+func (e *InstalledError) Error() string {
+	return fmt.Sprintf("%s was installed from this ISO with these answers, at %s", e.Disk.Path, e.Disk.Journal.Finished.UTC().Format("2006-01-02 15:04 MST"))
+}
+
+// Try is what to do.
+func (e *InstalledError) Try() string {
+	return "take the ISO out and restart; or add again: true to the answers"
 }
 
 // quoted is a word for a shell.
@@ -232,3 +260,6 @@ func answersDigest(a Answers) images.Digest {
 	}
 	return images.DigestOf(data)
 }
+
+// Digest tells apart what installations were asked for, as journals have it.
+func (p Plan) Digest() images.Digest { return p.digest }

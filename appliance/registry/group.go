@@ -176,4 +176,12 @@ func (r *Registry) imageRef(rec Record) string {
 }
 
 // imageOf resolves it. The caller holds no lock.
-func (r *Registry) imageOf(rec Record) (images.Digest, error) { return r.resolve(r.ImageRef(rec)) }
+func (r *Registry) imageOf(rec Record) (images.Digest, error) {
+	if rec.Clone() {
+		if r.conf.Clone == nil {
+			return "", errNoClone
+		}
+		return r.conf.Clone()
+	}
+	return r.resolve(r.ImageRef(rec))
+}

@@ -40,6 +40,18 @@ func (r *Registry) LeaveOutHeads(set string, nodes []wire.Node) (rest []wire.Nod
 
 func isHead(attrs map[string]string) bool { return attrs[roleAttr] == string(images.RoleHead) }
 
+// RoleClone is the role of a node that is being made a head: it runs the head's own image, without being a head, until that
+// is on its disk.
+const RoleClone = "clone"
+
+// Clone reports whether the node is being made a head.
+func (r Record) Clone() bool { return r.Attrs[roleAttr] == RoleClone }
+
+// Head reports whether the node is a head, or has just been installed as one.
+func (r Record) Head() bool { return isHead(r.Attrs) }
+
+var errNoClone = errors.New("this head was not started from an image that could be given on")
+
 // HeadsStay refuses to forget nodes that are configured heads.
 func (r *Registry) HeadsStay(names []string) error {
 	r.mu.RLock()

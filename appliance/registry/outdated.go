@@ -11,7 +11,7 @@ import (
 func (r *Registry) compareImages(nodes []wire.Node, refs []string) {
 	known := map[string]images.Digest{} // thousands of nodes share a few names
 	for i := range nodes {
-		if isHead(nodes[i].Attrs) {
+		if isHead(nodes[i].Attrs) || nodes[i].Attrs[roleAttr] == RoleClone {
 			continue // it runs what it booted from
 		}
 		d, ok := known[refs[i]]
@@ -25,7 +25,7 @@ func (r *Registry) compareImages(nodes []wire.Node, refs []string) {
 
 // outdate notes which image a node is to run.
 func outdate(n *wire.Node, wanted images.Digest) {
-	if isHead(n.Attrs) {
+	if isHead(n.Attrs) || n.Attrs[roleAttr] == RoleClone {
 		return
 	}
 	n.Wanted = wanted

@@ -28,6 +28,8 @@ type Config struct {
 	// Image resolves a tag or a digest, or, when given nothing, names the image of machines for which nobody has decided;
 	// its error is shown to people. It must not call the Registry.
 	Image func(ref string) (images.Digest, error)
+	// Clone is the image of a machine that is being made a head (RoleClone). Nil: there is none. It must not call the Registry.
+	Clone func() (images.Digest, error)
 	// Cmdline checks a node's kernel arguments; nil: all are good.
 	Cmdline func(string) error
 	// Head is the name of this head; empty where there is only one and nobody asks which.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -291,10 +292,22 @@ func (a *app) openStore(dir string) (*images.Store, error) {
 func exactArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usageError{&hint{fmt.Errorf("%s: want %d arguments, got %d", cmd.CommandPath(), n, len(args)), cmd.CommandPath() + " --help"}}
+			return usageError{&hint{fmt.Errorf("%s: want %s, got %d", cmd.CommandPath(), wantedText(cmd, n), len(args)), cmd.CommandPath() + " --help"}}
 		}
 		return nil
 	}
+}
+
+// wantedText is how many arguments a command takes, and their names as its usage has them.
+func wantedText(cmd *cobra.Command, n int) string {
+	_, names, _ := strings.Cut(cmd.Use, " ")
+	switch n {
+	case 0:
+		return "no arguments"
+	case 1:
+		return strings.TrimSpace("1 argument " + names)
+	}
+	return strings.TrimSpace(fmt.Sprintf("%d arguments %s", n, names))
 }
 
 // rangeArgs is exactArgs for a command that takes from to arguments.

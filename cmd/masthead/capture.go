@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"masthead/appliance/configuration"
 	"masthead/builder"
 	"masthead/images"
 	"masthead/node/agent"
@@ -54,6 +56,7 @@ func (a *app) imageCaptureCommand() *cobra.Command {
 	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "path or pattern of paths that stay out besides; may be repeated")
 	cmd.Flags().StringArrayVar(&f.keep, "keep", nil, "path that comes along though it would stay out; may be repeated")
 	a.outputFlag(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("tag", a.completeTags(math.MaxInt, forWorkers))
 	return cmd
 }
 
@@ -66,6 +69,7 @@ type capturing struct {
 	last    *images.Manifest // of the tag; nil: it means nothing yet
 	lastAt  images.Digest
 	runsAt  images.Digest
+	volumes []capture.Rule // of the folders that are on replicated volumes
 }
 
 // captured is what image capture did, for -o json.
@@ -146,6 +150,9 @@ func (a *app) beginCapture(ctx context.Context, f captureFlags) (*capturing, err
 		}
 		c.running, c.runsAt = &m, images.DigestOf(data)
 	}
+	if c.volumes, err = volumeRules(ctx, c.head); err != nil {
+		return nil, err
+	}
 	list, err := c.head.Images(ctx)
 	if err != nil {
 		return nil, err
@@ -201,9 +208,36 @@ func (c *capturing) defaultTag(ctx context.Context, list []wire.Image) (string, 
 // config is how the root is read.
 func (c *capturing) config(before *capture.Root) capture.Config {
 	host, _ := os.Hostname()
-	return capture.Config{Exclude: c.exclude, Keep: c.keep, Before: before, Edits: map[string]func(string) string{
+	return capture.Config{Exclude: c.exclude, Keep: c.keep, Further: c.volumes, Before: before, Edits: map[string]func(string) string{
 		"etc/hosts": func(text string) string { return withoutSelf(agent.WithoutBlock(text), host) },
 	}}
+}
+
+// volumeRules leave out what lies beneath the folders that are on replicated volumes: it was copied onto the volume and
+// stays where it was, as old as that. On a standby nothing is mounted over it.
+func volumeRules(ctx context.Context, c *wire.Client) ([]capture.Rule, error) {
+	cfg, err := c.Cluster(ctx)
+	if err != nil || cfg.Text == "" {
+		return nil, err
+	}
+	doc, err := configuration.Parse("cluster", []byte(cfg.Text))
+	if err != nil {
+		return nil, err
+	}
+	var all []capture.Rule
+	for _, v := range doc.Data {
+		for _, folder := range v.Folders {
+			if folder = strings.Trim(folder, "/"); folder != "" {
+				all = append(all, capture.Rule{Pattern: quotePattern(folder) + "/*", Why: "the replicated volume " + v.Name + " is the heads'"})
+			}
+		}
+	}
+	return all, nil
+}
+
+// quotePattern is a path as a pattern of path.Match that only it matches.
+func quotePattern(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
 // withoutSelf takes the line of a hosts file out by which Debian machines know their own name (hosts(5)).

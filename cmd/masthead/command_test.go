@@ -33,7 +33,7 @@ func TestErrorsSayWhatToType(t *testing.T) {
 		code int
 		want []string // parts of standard error
 	}{
-		{[]string{"build", "iso"}, exitUsage, []string{"error: masthead build iso: want 1 arguments, got 0", "try: masthead build iso --help"}},
+		{[]string{"build", "iso"}, exitUsage, []string{"error: masthead build iso: want 1 argument DEFINITION, got 0", "try: masthead build iso --help"}},
 		{[]string{"frob"}, exitUsage, []string{`masthead has no command "frob"`, "try: masthead --help"}},
 		{[]string{"build", "frob"}, exitUsage, []string{`masthead build has no command "frob"`, "try: masthead build --help"}},
 		{[]string{"status", "--colour"}, exitUsage, []string{"unknown flag: --colour", "try: masthead status --help"}},

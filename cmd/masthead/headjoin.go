@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"masthead/node/wire"
 )
@@ -144,37 +143,11 @@ func (a *app) joinToken(file string) (string, error) {
 		}
 		return strings.TrimSpace(string(data)), nil
 	}
-	tty, ok := a.in.(*os.File)
-	if !ok || !terminalIn(a.in) {
+	if !terminalIn(a.in) {
 		return "", &hint{errors.New("no join token"), "--token-file FILE; masthead head token on a head of the cluster makes one"}
 	}
-	fmt.Fprint(a.err, "Join token, from 'masthead head token' on a head of the cluster (not shown): ")
-	data, err := term.ReadPassword(int(tty.Fd()))
-	fmt.Fprintln(a.err)
-	if err != nil {
-		return "", fmt.Errorf("read the join token: %w", err)
-	}
-	return strings.TrimSpace(string(data)), nil
-}
-
-// askLine asks a person for one line. It reads byte by byte: what follows is for somebody else.
-func (a *app) askLine(prompt string) (string, error) {
-	fmt.Fprint(a.err, prompt)
-	var line []byte
-	var b [1]byte
-	for len(line) < maxToken {
-		n, err := a.in.Read(b[:])
-		if n == 1 && b[0] != '\n' {
-			line = append(line, b[0])
-		}
-		if n == 1 && b[0] == '\n' || err == io.EOF {
-			return strings.TrimSpace(string(line)), nil
-		}
-		if err != nil {
-			return "", fmt.Errorf("read the answer: %w", err)
-		}
-	}
-	return "", errors.New("read the answer: it is too long")
+	token, err := a.askHidden("Join token, from 'masthead head token' on a head of the cluster (not shown): ")
+	return strings.TrimSpace(token), err
 }
 
 // followEvery is how often a change of the heads is looked at: it takes seconds.

@@ -158,7 +158,7 @@ func (a *app) printJSON(v any) error {
 
 func (a *app) imageShowCommand(open openStore) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show IMAGE", Short: "Show one image: what it is made of, and what its tag meant before", Args: exactArgs(1),
+		Use: "show IMAGE", Short: "Show one image: what it is made of, and what its tag meant before", Args: exactArgs(1), ValidArgsFunction: a.completeTags(1, forAnyMachine),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.imagesHead(cmd)
 			if err != nil {
@@ -253,7 +253,7 @@ func (a *app) imageTagCommand(open openStore) *cobra.Command {
 func (a *app) imageRollbackCommand(open openStore) *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use: "rollback NAME", Short: "Make a tag mean what it meant before", Args: exactArgs(1),
+		Use: "rollback NAME", Short: "Make a tag mean what it meant before", Args: exactArgs(1), ValidArgsFunction: a.completeTags(1, forAnyMachine),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.imagesHead(cmd)
 			if err != nil {

@@ -16,7 +16,7 @@ const shortDiff = 12
 
 func (a *app) imageDiffCommand(open openStore) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "diff A B", Short: "Show how image B (a tag or a digest) differs from A: packages, files, what boots it", Args: exactArgs(2),
+		Use: "diff A B", Short: "Show how image B (a tag or a digest) differs from A: packages, files, what boots it", Args: exactArgs(2), ValidArgsFunction: a.completeTags(2, forAnyMachine),
 		Long:    "Shows how image B differs from A, tags or digests: packages, files, kernel and command line. NAME@1 is what the tag NAME\nmeant before, NAME@2 what before that.",
 		Example: "  masthead image diff worker@1 worker\n  masthead image diff worker 398b8a3a8f80… -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {

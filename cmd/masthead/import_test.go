@@ -127,7 +127,7 @@ func TestImport(t *testing.T) {
 		want string
 	}{
 		{[]string{"import", "cluster.conf", conf, "--dry-run"}, exitUsage, "--dry-run is for --set"},
-		{[]string{"import", "cluster.conf"}, exitUsage, "want 1 arguments, got 0"},
+		{[]string{"import", "cluster.conf"}, exitUsage, "want 1 argument FILE, got 0"},
 		{[]string{"import", "heartbeat", "a", "b", "c"}, exitUsage, "want 1 or 2 arguments, got 3"},
 		{[]string{"import", "cluster.conf", filepath.Join(dir, "absent")}, exitFailed, "no such file"},
 		{[]string{"import", "cluster.conf", file}, exitFailed, "import " + file},

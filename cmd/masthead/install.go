@@ -83,7 +83,10 @@ func (a *app) install(ctx context.Context, f installFlags) error {
 			return err
 		}
 	}
-	if err := a.runInstall(ctx, m, plan); err != nil {
+	show := newInstallProgress(a.err)
+	err = runInstall(ctx, m, plan, show.update)
+	show.close()
+	if err != nil {
 		return &hint{err, orElse(tryText(err), "the same command again: it goes on where it was")}
 	}
 	return a.afterInstall(ctx, plan)
@@ -129,7 +132,7 @@ func (a *app) answers(m machine, f installFlags) (_ install.Answers, asked bool,
 		return install.Answers{}, false, usageError{err}
 	}
 	if !f.unattended && terminalIn(a.in) {
-		all, err = a.askAnswers(m, all)
+		all, err = a.askAnswers(m, all, f.dryRun)
 		return all, true, err
 	}
 	if all.Disk == "" || all.Address == "" {
@@ -228,7 +231,7 @@ func (a *app) afterInstall(ctx context.Context, p install.Plan) error {
 	switch p.Answers.After {
 	case install.Restart:
 		fmt.Fprintln(a.err, "restarts; take the ISO out if the machine prefers it to its disk")
-		return node.Restart(ctx, false)
+		return node.Restart(ctx, node.Firmware)
 	case install.PowerOff:
 		fmt.Fprintln(a.err, "switches itself off; take the ISO out before it is switched on")
 		return node.PowerOff(ctx)

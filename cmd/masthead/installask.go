@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
-
-	"golang.org/x/term"
 
 	"masthead/appliance/install"
 )
@@ -25,7 +22,7 @@ type question struct {
 }
 
 // askAnswers asks for what was not given. What makes no sense is asked again.
-func (a *app) askAnswers(m machine, all install.Answers) (install.Answers, error) {
+func (a *app) askAnswers(m machine, all install.Answers, dryRun bool) (install.Answers, error) {
 	if terminal(a.err) {
 		fmt.Fprint(a.err, "\x1b[H\x1b[2J")
 	}
@@ -47,7 +44,7 @@ func (a *app) askAnswers(m machine, all install.Answers) (install.Answers, error
 			return all, err
 		}
 	}
-	if all.Password == "" && all.PasswordHash == "" && len(all.SSHKeys) == 0 && m.Mkfs {
+	if all.Password == "" && all.PasswordHash == "" && len(all.SSHKeys) == 0 && m.Mkfs && !dryRun {
 		return all, a.askSecret(&all)
 	}
 	return all, nil
@@ -70,7 +67,7 @@ func questions(m machine) []question {
 					s = m.Disks[n-1].Path
 				}
 				r.Disk = s
-				return nil
+				return install.CheckDisk(m.Machine, *r)
 			}, "disk"},
 		{"Address of this head, ADDRESS/PREFIX, or dhcp", func(r install.Answers) bool { return r.Address != "" }, func() string { return defaultAddress(m.NICs) },
 			func(r *install.Answers, s string) error { r.Address = s; return nil }, "address"},
@@ -78,15 +75,18 @@ func questions(m machine) []question {
 			func(r *install.Answers, s string) error { r.Gateway = strings.TrimPrefix(s, "-"); return nil }, "gateway"},
 		{"Virtual address of the cluster, ADDRESS/PREFIX (- for none yet)", func(r install.Answers) bool { return r.VIP.IsValid() || !m.Mkfs }, func() string { return "-" },
 			func(r *install.Answers, s string) (err error) {
-				if r.VIP = (netip.Prefix{}); s != "-" {
-					r.VIP, err = netip.ParsePrefix(s)
+				if r.VIP = (netip.Prefix{}); s == "-" {
+					return nil
 				}
-				return err
+				if r.VIP, err = netip.ParsePrefix(s); err != nil {
+					return fmt.Errorf("%q: want ADDRESS/PREFIX, such as 10.77.0.100/24, or -", s)
+				}
+				return nil
 			}, "vip"},
-		{"Mail address that is told when something is wrong (- for none)", func(r install.Answers) bool { return len(r.Mail) > 0 || !m.Mkfs }, func() string { return "-" },
+		{"Mail addresses that are told when something is wrong (- for none)", func(r install.Answers) bool { return len(r.Mail) > 0 || !m.Mkfs }, func() string { return "-" },
 			func(r *install.Answers, s string) error {
 				if r.Mail = nil; s != "-" {
-					r.Mail = []string{s}
+					r.Mail = strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' })
 				}
 				return nil
 			}, "mail"},
@@ -137,6 +137,7 @@ func (a *app) askOne(q question, all *install.Answers) error {
 			text = preset
 		}
 		if text == "" {
+			fmt.Fprintln(a.err, "  this one needs an answer")
 			continue
 		}
 		err = q.set(all, text)
@@ -152,19 +153,15 @@ func (a *app) askOne(q question, all *install.Answers) error {
 
 // askSecret asks for root's password, or for a key where there is to be none. Without either, nobody could log in.
 func (a *app) askSecret(all *install.Answers) error {
-	tty, ok := a.in.(*os.File)
-	if !ok {
-		return nil
-	}
 	for {
-		first, err := a.askHidden(tty, "Password for root (not shown; empty to give a key instead): ")
+		first, err := a.askHidden("Password for root (not shown; empty to give a key instead): ")
 		if err != nil {
 			return err
 		}
 		if first == "" {
 			break
 		}
-		again, err := a.askHidden(tty, "The same again: ")
+		again, err := a.askHidden("The same again: ")
 		if err != nil {
 			return err
 		}
@@ -185,16 +182,6 @@ func (a *app) askSecret(all *install.Answers) error {
 		}
 		fmt.Fprintf(a.err, "  %v\n", err)
 	}
-}
-
-func (a *app) askHidden(tty *os.File, prompt string) (string, error) {
-	fmt.Fprint(a.err, prompt)
-	data, err := term.ReadPassword(int(tty.Fd()))
-	fmt.Fprintln(a.err)
-	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
-	}
-	return string(data), nil
 }
 
 // askErase lets somebody type the serial number of a disk that is not blank. refused is why it was not planned.

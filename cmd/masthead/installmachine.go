@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -20,65 +21,53 @@ import (
 // machine is this machine as an installation sees it, and the ISO that it was started from.
 type machine struct {
 	install.Machine
-	medium string // device
-	mkfs   string // program
+	open func() (isoSource, error)
+	mkfs string // program
+}
+
+// isoSource is the ISO that is installed, open.
+type isoSource struct {
+	iso    io.ReaderAt
+	loader fs.FS // the medium's files, among them those of the loader
+	close  func() error
 }
 
 func (a *app) lookMachine() (machine, error) {
-	medium, err := mediumDevice("/proc/self/mountinfo")
+	medium, err := install.MediumDevice("/proc/self/mountinfo")
 	if err != nil {
 		return machine{}, &hint{err, "start this machine from an ISO: masthead build iso images/head.yaml"}
 	}
-	m := machine{medium: medium, mkfs: programPath("mkfs.ext4")}
-	m.Mkfs = m.mkfs != ""
-	f, v, err := openISO(medium)
+	f, v, err := install.OpenISO(medium)
 	if err != nil {
 		return machine{}, err
 	}
 	defer f.Close()
+	m, err := lookAround(v, medium)
+	m.open = func() (isoSource, error) {
+		f, err := os.Open(medium)
+		if err != nil {
+			return isoSource{}, fmt.Errorf("open the ISO: %w", err)
+		}
+		return isoSource{f, os.DirFS(images.MediumMount), f.Close}, nil
+	}
+	return m, err
+}
+
+// lookAround is all that is known of this machine, for an installation of v. medium is the device that it was started from.
+func lookAround(v *install.Volume, medium string) (machine, error) {
+	m := machine{mkfs: programPath("mkfs.ext4")}
+	m.Mkfs = m.mkfs != ""
+	var err error
 	if m.Source, _, err = v.Head(); err != nil {
-		return machine{}, fmt.Errorf("%s: %w", medium, err)
+		return m, fmt.Errorf("the ISO to install: %w", err)
 	}
 	if m.Disks, err = install.Look("/sys", "/proc", "/dev", medium); err != nil {
-		return machine{}, err
+		return m, err
 	}
 	if m.NICs, err = install.LookNICs("/sys"); err != nil {
-		return machine{}, fmt.Errorf("list network cards: %w", err)
+		return m, fmt.Errorf("list network cards: %w", err)
 	}
 	return m, nil
-}
-
-// mediumDevice is the device that is mounted where init mounts what it boots from.
-func mediumDevice(mountinfo string) (string, error) {
-	data, err := os.ReadFile(mountinfo)
-	if err != nil {
-		return "", fmt.Errorf("find the boot medium: %w", err)
-	}
-	for line := range strings.Lines(string(data)) {
-		before, after, ok := strings.Cut(line, " - ")
-		at, from := strings.Fields(before), strings.Fields(after)
-		if ok && len(at) > 4 && at[4] == images.MediumMount && len(from) > 1 {
-			return from[1], nil
-		}
-	}
-	return "", errors.New("this machine was not started from an ISO of masthead")
-}
-
-// openISO opens an ISO in a file, on a device or in a slot.
-func openISO(path string) (*os.File, *install.Volume, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open the ISO: %w", err)
-	}
-	size, err := f.Seek(0, io.SeekEnd)
-	if err == nil {
-		var v *install.Volume
-		if v, err = install.OpenVolume(f, size); err == nil {
-			return f, v, nil
-		}
-	}
-	f.Close()
-	return nil, nil, fmt.Errorf("%s: %w", path, err)
 }
 
 // programPath finds a program that only root has in its PATH.
@@ -92,19 +81,19 @@ func programPath(name string) string {
 }
 
 // runInstall does what was planned.
-func (a *app) runInstall(ctx context.Context, m machine, p install.Plan) error {
+func runInstall(ctx context.Context, m machine, p install.Plan, progress install.Progress) error {
 	if os.Geteuid() != 0 {
 		return &hint{errors.New("a disk can be written by root only"), "sudo masthead install"}
 	}
-	loader, err := disk.ReadLoader(os.DirFS(images.MediumMount))
+	source, err := m.open()
 	if err != nil {
 		return err
 	}
-	iso, err := os.Open(m.medium)
+	defer source.close()
+	loader, err := disk.ReadLoader(source.loader)
 	if err != nil {
-		return fmt.Errorf("open the ISO: %w", err)
+		return err
 	}
-	defer iso.Close()
 	// O_EXCL: the kernel refuses where somebody has mounted a part of the disk (open(2), block devices). It cannot be kept:
 	// the state's partition is formatted and mounted meanwhile.
 	free, err := os.OpenFile(p.Disk.Path, os.O_RDWR|unix.O_EXCL, 0)
@@ -119,10 +108,8 @@ func (a *app) runInstall(ctx context.Context, m machine, p install.Plan) error {
 		return fmt.Errorf("open the disk: %w", err)
 	}
 	defer target.Close()
-	show := newInstallProgress(a.err)
-	defer show.close()
 	return install.Run(ctx, &install.Job{
-		Plan: p, Disk: target, Source: iso, Loader: loader, Progress: show.update, Now: time.Now,
+		Plan: p, Disk: target, Source: source.iso, Loader: loader, Progress: progress, Now: time.Now,
 		Partition: func(ctx context.Context, number int) (string, error) {
 			return install.Await(ctx, "/sys", "/dev", p.Disk.Device, number)
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,7 +26,7 @@ const takeoverLab = "vmtest/takeover.yaml"
 
 func (a *app) labTestCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "test", Short: "Put a cluster through faults, and judge what became of it"}
-	cmd.AddCommand(a.labTestTakeoverCommand())
+	cmd.AddCommand(a.labTestTakeoverCommand(), a.labTestJourneyCommand())
 	return cmd
 }
 
@@ -222,14 +223,9 @@ func watched(ctx context.Context, c *cluster.Cluster) (*cluster.Takeover, error)
 	if err != nil {
 		return nil, err
 	}
-	// The mail server is there only when the address to watch is known; any one makes the text whole.
-	text = strings.NewReplacer(cluster.ProberName, cluster.ProberAddress.String(), cluster.MailName, "127.0.0.1:25").Replace(text)
-	document, err := configuration.Parse("cluster of the lab file", []byte(text))
+	address, err := labVIP(text)
 	if err != nil {
 		return nil, err
-	}
-	if len(document.VIPs) == 0 {
-		return nil, &hint{errors.New("the lab's configuration of the cluster has no virtual address"), "see cluster: in vmtest/demo.yaml"}
 	}
 	clients := map[string]*wire.Client{}
 	for _, name := range c.Named(images.RoleHead) {
@@ -237,9 +233,23 @@ func watched(ctx context.Context, c *cluster.Cluster) (*cluster.Takeover, error)
 			return nil, err
 		}
 	}
-	t, err := cluster.Watched(ctx, c, cluster.Prepared{VIP: document.VIPs[0].Address.Addr(), Clients: clients})
+	t, err := cluster.Watched(ctx, c, cluster.Prepared{VIP: address, Clients: clients})
 	if err != nil {
 		return nil, err
 	}
 	return t, nil
+}
+
+// labVIP is the virtual address of a lab's configuration of the cluster.
+func labVIP(text string) (netip.Addr, error) {
+	// The mail server is there only when the address to watch is known; any one makes the text whole.
+	text = strings.NewReplacer(cluster.ProberName, cluster.ProberAddress.String(), cluster.MailName, "127.0.0.1:25").Replace(text)
+	document, err := configuration.Parse("cluster of the lab file", []byte(text))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if len(document.VIPs) == 0 {
+		return netip.Addr{}, &hint{errors.New("the lab's configuration of the cluster has no virtual address"), "see cluster: in vmtest/demo.yaml"}
+	}
+	return document.VIPs[0].Address.Addr(), nil
 }

@@ -32,6 +32,7 @@ var layers = map[string][]string{
 	// Disks: what there is, and the slots of an installed one.
 	"node/blockdev": {"images"},
 	"node/slot":     {"images", "node/wire", "node/blockdev"},
+	"node/serial":   {},
 	// The agent is what the leaves are for once the root's init runs; no leaf imports it.
 	"node/agent": {"images", "node/wire", "node/stages", "node/netif", "node/rootdev", "node/witness"},
 	"node":       {"images", "node"},
@@ -66,7 +67,9 @@ var layers = map[string][]string{
 	"appliance/foreign":             {"images", "node/wire", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
 	"appliance/ownership":           {"images", "node", "appliance/pki", "appliance/failover", "appliance/heartbeat", "appliance/arbiter", "appliance/vip", "appliance/watchdog", "appliance/data", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
 	"appliance/install":             {"images", "node/wire", "node/blockdev", "node/slot", "node/rootdev/chunks"},
-	"appliance":                     {"images", "node", "appliance"},
+	// It decides on disks by the installer's own plan.
+	"appliance/maker": {"images", "node/wire", "appliance/install"},
+	"appliance":       {"images", "node", "appliance"},
 
 	"vmtest":             {"images", "node/wire"},
 	"vmtest/prober":      {},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -104,6 +105,9 @@ func (a *app) agentCommand() *cobra.Command {
 		Args:   exactArgs(0),
 		Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := node.Arrive(cmd.Context(), a.log); err != nil {
+				return err
+			}
 			cfg, err := agent.LoadConfig(images.RunNode)
 			if err != nil {
 				return &hint{err, "the agent runs on machines that masthead booted"}
@@ -112,6 +116,7 @@ func (a *app) agentCommand() *cobra.Command {
 			if err != nil {
 				a.log.Warn("stages of this boot", "err", err)
 			}
+			rec.Uptime = func() time.Duration { return stages.Uptime() - cfg.Began }
 			var root agent.Root
 			if _, err := os.Stat(images.RootdSocket); err == nil {
 				root = rootdev.Dial(images.RootdSocket)

@@ -109,7 +109,7 @@ func ago(t time.Time) string {
 
 func (a *app) nodeShowCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "show NODE", Short: "Show all that is known of a node", Args: exactArgs(1),
+		Use: "show NODE", Short: "Show all that is known of a node", Args: exactArgs(1), ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()
 			if err != nil {
@@ -126,7 +126,7 @@ func (a *app) nodeShowCommand() *cobra.Command {
 
 func (a *app) nodeWhyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "why NODE", Short: "Explain how a node's last boot went: each stage, its time, and what to do about a failure", Args: exactArgs(1),
+		Use: "why NODE", Short: "Explain how a node's last boot went: each stage, its time, and what to do about a failure", Args: exactArgs(1), ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()
 			if err != nil {
@@ -249,7 +249,7 @@ func (a *app) nodeSetCommand() *cobra.Command {
 	var f changeFlags
 	var name string
 	cmd := &cobra.Command{
-		Use: "set NODESET", Short: "Change nodes", Long: "Changes nodes.\n\n" + nodeSetHelp, Args: exactArgs(1),
+		Use: "set NODESET", Short: "Change nodes", Long: "Changes nodes.\n\n" + nodeSetHelp, Args: exactArgs(1), ValidArgsFunction: a.completeNodes,
 		Example: "  masthead node set n[01-20] --image worker --dry-run",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ch := f.change(cmd)
@@ -349,7 +349,7 @@ func (a *app) sayDiff(name, verb string, diff []wire.Difference, applied bool) {
 func (a *app) nodeRemoveCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use: "rm NODESET", Short: "Forget nodes", Long: "Forgets nodes. One that boots again is discovered anew.\n\n" + nodeSetHelp, Args: exactArgs(1),
+		Use: "rm NODESET", Short: "Forget nodes", Long: "Forgets nodes. One that boots again is discovered anew.\n\n" + nodeSetHelp, Args: exactArgs(1), ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -29,9 +30,11 @@ start again by themselves and are waited for.
 
 `
 
-// rollMethods are the ways to restart a node. What cannot load a kernel falls back to the firmware with auto.
+// rollMethods are the ways to restart a node. With auto the quickest that it can counts: softly, where kernel and initramfs
+// stay the same and systemd is new enough; by kexec, where a kernel can be loaded; through the firmware.
 var rollMethods = map[string][]string{
-	"auto":   {images.RunBinary + " reboot --kexec || " + images.RunBinary + " reboot"},
+	"auto":   {images.RunBinary + " reboot --soft || " + images.RunBinary + " reboot --kexec || " + images.RunBinary + " reboot"},
+	"soft":   {images.RunBinary, "reboot", "--soft"},
 	"kexec":  {images.RunBinary, "reboot", "--kexec"},
 	"reboot": {images.RunBinary, "reboot"},
 }
@@ -52,13 +55,16 @@ func (a *app) nodeRollCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "roll NODESET", Short: "Restart nodes into the image that they are to run, wave by wave, and stop where it goes wrong", Long: nodeRollHelp + nodeSetHelp,
 		Example: "  masthead node roll needs-reboot=true --dry-run\n  masthead node roll @rack1 --wave 4 --check 'systemctl is-active slurmd'\n  masthead node roll --back @rack1",
-		Args:    exactArgs(1),
+		Args:    exactArgs(1), ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if rollMethods[f.method] == nil {
-				return usageError{&hint{fmt.Errorf("--method %s: want auto, kexec or reboot", f.method), cmd.CommandPath() + " --help"}}
+				return usageError{&hint{fmt.Errorf("--method %s: want auto, soft, kexec or reboot", f.method), cmd.CommandPath() + " --help"}}
 			}
 			if f.maxFailed < 0 {
 				return usageError{fmt.Errorf("--max-failed %d: want 0 or more", f.maxFailed)}
+			}
+			if _, err := roll.ParseWave(f.wave, 1); err != nil {
+				return usageError{fmt.Errorf("--wave: %w", err)}
 			}
 			c, err := a.remote.client()
 			if err != nil {
@@ -74,13 +80,15 @@ func (a *app) nodeRollCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.wave, "wave", roll.DefaultWave, "nodes at once: a number, or a part of them")
 	cmd.Flags().IntVar(&f.maxFailed, "max-failed", 0, "bad nodes that the roll bears, all waves together")
-	cmd.Flags().StringVar(&f.method, "method", "auto", "kexec: past the firmware; reboot: through it; auto: kexec where a kernel can be loaded")
+	cmd.Flags().StringVar(&f.method, "method", "auto", "soft: keep the kernel, change the root; kexec: past the firmware; reboot: through it; auto: the first of these that can be done")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", rollTimeout, "time for a wave to be up")
 	cmd.Flags().StringVar(&f.check, "check", "", "line for the shell of each node that must end with 0 before the wave is good")
 	cmd.Flags().BoolVar(&f.back, "back", false, "go back to the image before, and roll to that")
 	cmd.Flags().StringVar(&f.tag, "tag", "", "with --back: the tag to take back, where the nodes run several")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "show the waves, and restart nothing")
 	a.outputFlag(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("method", cobra.FixedCompletions([]string{"auto", "soft", "kexec", "reboot"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("tag", a.completeTags(math.MaxInt, forWorkers))
 	return cmd
 }
 

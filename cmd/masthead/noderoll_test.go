@@ -124,6 +124,8 @@ func (h *rollHead) command(req wire.CommandRequest, tell func(wire.CommandEvent)
 			h.cause[name] = "the root has no init"
 			done.Error = "the connection to the node was lost"
 		default:
+			tell(wire.CommandEvent{Node: name, Stderr: []byte("error: soft reboot: the image has another kernel\ntry: masthead reboot --kexec\n")})
+			tell(wire.CommandEvent{Node: name, Stdout: []byte("restarting by kexec into worker, kernel 6.1\n")})
 			h.nodes[i].Boot, h.nodes[i].Running = h.nodes[i].Boot+"+", h.wanted()
 		}
 		tell(wire.CommandEvent{Node: name, Done: &done})
@@ -153,7 +155,7 @@ func TestRoll(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s%s", err, out, said)
 	}
-	for _, want := range []string{"skipped n02: up with the image already", "skipped n04: off or silent", "wave 1: restarting n[01,03]", "n03 is up with " + rollNew.Short(), "wave 2: restarting n05", "done: 3 of 3"} {
+	for _, want := range []string{"skipped n02: up with the image already", "skipped n04: off or silent", "wave 1: restarting n[01,03]", "  n01: restarting by kexec into worker, kernel 6.1\n", "n03 is up with " + rollNew.Short(), "wave 2: restarting n05", "done: 3 of 3"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it does not say %q:\n%s", want, out)
 		}

@@ -122,8 +122,14 @@ func (r *rolling) tell(ctx context.Context, names []string) map[string]string {
 	}
 	answers := r.execute(ctx, names, c)
 	for _, name := range names {
-		if s := answers[name]; s != nil && s.done != nil && s.done.Exit != 0 && s.done.Error == "" {
+		s := answers[name]
+		if s == nil {
+			continue
+		}
+		if s.done != nil && s.done.Exit != 0 && s.done.Error == "" {
 			bad[name] = "it does not restart: " + cmp.Or(s.text(), fmt.Sprintf("exit status %d", s.done.Exit))
+		} else if how := s.how(); how != "" {
+			r.say("  %s: %s", name, how)
 		}
 	}
 	return bad
@@ -139,6 +145,16 @@ type answer struct {
 func (s *answer) text() string {
 	line, _, _ := strings.Cut(strings.TrimSpace(string(s.out)), "\n")
 	return line
+}
+
+// how is the line in which masthead reboot says how the machine restarts, after what it could not do.
+func (s *answer) how() string {
+	for line := range strings.Lines(string(s.out)) {
+		if strings.HasPrefix(line, "restarting ") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
 }
 
 // execute runs a command on nodes. One that nothing was heard of has no result.

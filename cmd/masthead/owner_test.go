@@ -110,7 +110,7 @@ program: /usr/sbin/fence_apc
 		{"cluster secret list", 0, "\n Secret  Kept  Used\n ------  ----  ----\n bmc     yes   yes\n mail    no    yes\n old     yes   no\n", nil},
 		{"cluster secret rm old --dry-run", 0, "secret old would be removed\n", nil},
 		{"cluster secret rm old", 0, "secret old is removed\n", nil},
-		{"cluster secret rm", exitUsage, "", []string{"want 1 arguments, got 0", "try: masthead cluster secret rm --help"}},
+		{"cluster secret rm", exitUsage, "", []string{"want 1 argument NAME, got 0", "try: masthead cluster secret rm --help"}},
 		{"__complete cluster secret rm ", 0, "old\n:4\n", nil},
 		{"__complete head switch --to ", 0, "vapp1\nvapp2\n:4\n", nil},
 		{"__complete fence test ", 0, "vapp1\nvapp2\n:4\n", nil},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -12,9 +13,13 @@ import (
 
 // powerCommand restarts the machine that it runs on.
 func (a *app) powerCommand() *cobra.Command {
-	var viaKexec, dryRun bool
+	var viaKexec, soft, dryRun bool
 	cmd := &cobra.Command{
-		Use: "reboot", Short: "Restart this machine in order; with --kexec straight into the kernel, past the firmware", Args: exactArgs(0),
+		Use: "reboot", Short: "Restart this machine in order: through the firmware, with --kexec past it, with --soft without the kernel", Args: exactArgs(0),
+		Long: "Restarts this machine in order, into the image that its head wants it to run now.\n\n" +
+			"--kexec goes straight into the image's kernel, past the firmware. --soft keeps the kernel that runs and changes the root\n" +
+			"alone, which takes seconds (systemd 254 and later); it is refused where the image has another kernel, initramfs or\n" +
+			"kernel command line.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := agent.LoadConfig(images.RunNode)
 			if err != nil {
@@ -24,17 +29,33 @@ func (a *app) powerCommand() *cobra.Command {
 				fmt.Fprintln(a.out, "would restart this machine")
 				return nil
 			}
-			if viaKexec {
-				what, err := node.LoadKexec(cmd.Context(), cfg)
+			ctx := cmd.Context()
+			switch {
+			case soft:
+				what, err := node.PrepareSoft(ctx, cfg, a.log)
+				if err != nil {
+					return &hint{err, "masthead reboot --kexec"}
+				}
+				fmt.Fprintln(a.out, "restarting softly into", what)
+				if err := node.Restart(ctx, node.Soft); err != nil {
+					return errors.Join(err, node.DropSoft(ctx))
+				}
+				return nil
+			case viaKexec:
+				what, err := node.LoadKexec(ctx, cfg)
 				if err != nil {
 					return &hint{err, "masthead reboot"}
 				}
-				fmt.Fprintln(a.out, "restarting into", what)
+				fmt.Fprintln(a.out, "restarting by kexec into", what)
+				return node.Restart(ctx, node.Kexec)
 			}
-			return node.Restart(cmd.Context(), viaKexec)
+			fmt.Fprintln(a.out, "restarting through the firmware")
+			return node.Restart(ctx, node.Firmware)
 		},
 	}
 	cmd.Flags().BoolVar(&viaKexec, "kexec", false, "load kernel and initramfs of the node's image and go straight into them")
+	cmd.Flags().BoolVar(&soft, "soft", false, "keep the kernel and change the root to the node's image alone")
+	cmd.MarkFlagsMutuallyExclusive("kexec", "soft")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and restart nothing")
 	return cmd
 }

@@ -20,6 +20,7 @@ var version = "dev"
 type app struct {
 	in       io.Reader
 	out, err io.Writer
+	ended    <-chan struct{} // closed when somebody ends the command: a question is answered no more
 	log      *slog.Logger
 	output   string // text or json
 	verbose  bool
@@ -28,7 +29,7 @@ type app struct {
 
 // run is the whole program as a command.
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) error {
-	a := &app{in: in, out: out, err: errw}
+	a := &app{in: in, out: out, err: errw, ended: ctx.Done()}
 	root := a.command()
 	root.SetArgs(args)
 	root.SetIn(in)
@@ -66,7 +67,7 @@ func (a *app) command() *cobra.Command {
 	root.Args = noSuchCommand
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	root.AddCommand(a.buildCommand(), a.imageCommand(), a.fileCommand(), a.headCommand(), a.ownerCommand(), a.nodeCommand(), a.statusCommand(), a.serviceCommand(), a.fenceCommand(), a.dataCommand(), a.snapshotCommand(), a.drbdHandlerCommand(), a.promoteCommand(), a.clusterCommand(), a.importCommand(),
-		a.installCommand(), a.slotCommand(), a.upgradeCommand(), a.labCommand(), a.agentCommand(), a.powerCommand(), a.stateCommand(), a.manCommand(), a.auditCommand())
+		a.installCommand(), a.masterMakerCommand(), a.makerCommand(), a.serialCommand(), a.slotCommand(), a.upgradeCommand(), a.labCommand(), a.agentCommand(), a.powerCommand(), a.stateCommand(), a.manCommand(), a.auditCommand())
 	for _, group := range root.Commands() {
 		if group.HasSubCommands() {
 			group.Args = noSuchCommand

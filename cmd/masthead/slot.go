@@ -93,7 +93,7 @@ func slotRowOf(s disk.Slot, m slot.Machine, env disk.Env, r slot.Record) slotRow
 		row.Note = err.Error()
 		return row
 	}
-	f, v, err := openISO(dev.Path)
+	f, v, err := install.OpenISO(dev.Path)
 	if err != nil {
 		if r.Slots[s].Name == "" {
 			row.State = strings.TrimPrefix(row.State+", empty", ", ")
@@ -169,7 +169,7 @@ func (a *app) slotRollbackCommand() *cobra.Command {
 				fmt.Fprintln(a.out, "it starts with the next restart: masthead reboot")
 				return nil
 			}
-			return node.Restart(cmd.Context(), false)
+			return node.Restart(cmd.Context(), node.Firmware)
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it without asking")

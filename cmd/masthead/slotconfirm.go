@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"masthead/images"
+	"masthead/images/disk"
 	"masthead/node"
 	"masthead/node/slot"
 	"masthead/node/wire"
@@ -25,17 +26,25 @@ func (a *app) slotConfirmCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := &trial{machine: m, state: images.StateDir, say: func(text string) { fmt.Fprintln(a.err, "masthead slot: "+text) },
-				look: observe, restart: func(ctx context.Context) error { return node.Restart(ctx, false) }, uptime: uptime}
+			t := &trial{running: m.Running, env: m.Environment(), tell: slot.TellGuard, state: images.StateDir, say: func(text string) { fmt.Fprintln(a.err, "masthead slot: "+text) },
+				look: observe, restart: func(ctx context.Context) error { return node.Restart(ctx, node.Firmware) }, uptime: uptime}
 			return t.run(cmd.Context())
 		},
 	}
 }
 
+// grubEnvironment is where GRUB reads which slot starts.
+type grubEnvironment interface {
+	Read() (disk.Env, error)
+	Write(disk.Env) error
+}
+
 // trial is the first start of a new image.
 type trial struct {
-	machine slot.Machine
-	state   string // folder
+	running disk.Slot
+	env     grubEnvironment
+	tell    func() error // the guard, that all is well
+	state   string       // folder
 	say     func(string)
 	look    func(context.Context) slot.Observation
 	restart func(context.Context) error
@@ -48,12 +57,11 @@ const healthLook = 2 * time.Second
 // run ends when the slot is good, also one that is not on trial. When the deadline has passed it restarts the machine, and
 // GRUB, which tries a slot once, starts the other one.
 func (t *trial) run(ctx context.Context) error {
-	e := t.machine.Environment()
-	env, err := e.Read()
+	env, err := t.env.Read()
 	if err != nil {
 		return err
 	}
-	if slot.Judge(env, t.machine.Running) != slot.OnTrial {
+	if slot.Judge(env, t.running) != slot.OnTrial {
 		return nil
 	}
 	r, err := slot.ReadRecord(t.state)
@@ -64,11 +72,11 @@ func (t *trial) run(ctx context.Context) error {
 	if r.Trial != nil && r.Trial.Deadline > 0 {
 		deadline = r.Trial.Deadline
 	}
-	t.say(fmt.Sprintf("slot %s is on trial, until %v after the start", t.machine.Running, deadline))
+	t.say(fmt.Sprintf("slot %s is on trial, until %v after the start", t.running, deadline))
 	for {
 		lacks := slot.Lacks(t.look(ctx))
 		if len(lacks) == 0 {
-			return t.good(e)
+			return t.good()
 		}
 		reason := strings.Join(lacks, "; ")
 		if err := t.note(&r, reason); err != nil {
@@ -101,11 +109,11 @@ func (t *trial) note(r *slot.Record, reason string) error {
 }
 
 // good makes the slot the one that starts from now on.
-func (t *trial) good(e slot.Environment) error {
-	if err := e.Write(slot.MarkGood(t.machine.Running)); err != nil {
+func (t *trial) good() error {
+	if err := t.env.Write(slot.MarkGood(t.running)); err != nil {
 		return err
 	}
-	if err := slot.TellGuard(); err != nil {
+	if err := t.tell(); err != nil {
 		return err
 	}
 	r, err := slot.ReadRecord(t.state)
@@ -113,7 +121,7 @@ func (t *trial) good(e slot.Environment) error {
 		r.Trial, r.Failed = nil, nil
 		err = r.Write(t.state)
 	}
-	t.say(fmt.Sprintf("slot %s is healthy, after %.0f s, and starts from now on", t.machine.Running, t.uptime().Seconds()))
+	t.say(fmt.Sprintf("slot %s is healthy, after %.0f s, and starts from now on", t.running, t.uptime().Seconds()))
 	return err
 }
 

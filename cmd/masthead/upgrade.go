@@ -66,7 +66,7 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 		return err
 	}
 	defer func() { _ = remove() }() // it lies on the state partition, and the next upgrade writes over it
-	iso, volume, err := openISO(path)
+	iso, volume, err := install.OpenISO(path)
 	if err != nil {
 		return &hint{err, "masthead upgrade ISO, with a file that masthead build iso has made"}
 	}
@@ -107,7 +107,7 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 		return nil
 	}
 	fmt.Fprintf(a.out, "restarts into slot %s; masthead slot list tells how it went\n", plan.Slot)
-	return node.Restart(ctx, false)
+	return node.Restart(ctx, node.Firmware)
 }
 
 // thisTarget is what there is to know of this machine.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"masthead/appliance/install"
 	"masthead/images"
 	"masthead/images/disk"
 	"masthead/node/wire"
@@ -43,6 +44,34 @@ func TestUpgradeOrder(t *testing.T) {
 		}
 		if d := cmp.Diff(tt.want, got); err == nil && d != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, d)
+		}
+	}
+}
+
+// One that stopped half way is typed again, and goes on with the heads that do not run the image yet.
+func TestUpgradeAllGoesOn(t *testing.T) {
+	image := images.DigestOf([]byte("new"))
+	head := func(name string, image images.Digest) wire.HeadStatus {
+		return wire.HeadStatus{Name: name, HeadRecord: wire.HeadRecord{Software: wire.Software{Image: string(image)}}}
+	}
+	old := images.DigestOf([]byte("old"))
+	for _, tt := range []struct {
+		name  string
+		heads []wire.HeadStatus
+		force bool
+		want  string
+	}{
+		{"none has it", []wire.HeadStatus{head("h1", old), head("h3", old), head("h2", old)}, false, "h2; then h3; then h2 owns; then h1"},
+		{"one has it", []wire.HeadStatus{head("h1", old), head("h2", image), head("h3", old)}, false, "h3; then h2 owns; then h1"},
+		{"this one is left", []wire.HeadStatus{head("h1", old), head("h2", image), head("h3", image)}, false, "h2 owns; then h1"},
+		{"another one is left", []wire.HeadStatus{head("h1", image), head("h2", image), head("h3", old)}, false, "h3"},
+		{"all have it", []wire.HeadStatus{head("h1", image), head("h2", image), head("h3", image)}, false, ""},
+		{"all have it, by force", []wire.HeadStatus{head("h1", image), head("h2", image), head("h3", image)}, true, "h2; then h3; then h2 owns; then h1"},
+		{"alone", []wire.HeadStatus{head("h1", old)}, false, "h1"},
+	} {
+		left, here := stillToUpgrade(tt.heads, []string{"h2", "h3"}[:len(tt.heads)-1], "h1", image, tt.force)
+		if got := allSteps(left, here, tt.heads, "h1"); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }
@@ -139,13 +168,13 @@ func TestMediumDevice(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := mediumDevice(file); got != "/dev/sr0" || err != nil {
+	if got, err := install.MediumDevice(file); got != "/dev/sr0" || err != nil {
 		t.Errorf("got %s, %v", got, err)
 	}
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mediumDevice(file); err == nil {
+	if _, err := install.MediumDevice(file); err == nil {
 		t.Error("a machine without a medium")
 	}
 }

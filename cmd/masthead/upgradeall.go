@@ -1,13 +1,14 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,33 +24,6 @@ const (
 	upgradeCopy    = 30 * time.Minute // of an ISO to another head, and of writing it to a slot
 	upgradeRestart = 5 * time.Minute  // of firmware, before the kernel whose deadline counts
 )
-
-// upgradeOrder is in which order heads are upgraded: the owner, which is self, comes last, when another one can take over.
-// Pure.
-func upgradeOrder(heads []wire.HeadStatus, owner string) (others []string, self string, err error) {
-	for _, h := range heads {
-		switch {
-		case !h.Alive:
-			return nil, "", &hint{fmt.Errorf("head %s does not answer, and all heads are to be upgraded", h.Name), "masthead head list"}
-		case !h.Self && !h.Equal:
-			return nil, "", &hint{fmt.Errorf("the state of head %s is not the same yet", h.Name), "masthead state verify"}
-		case h.Software.Slot == "":
-			return nil, "", &hint{fmt.Errorf("head %s does not run from an installed disk", h.Name), "masthead head list -l"}
-		case h.Self:
-			self = h.Name
-		default:
-			others = append(others, h.Name)
-		}
-	}
-	if self == "" {
-		return nil, "", errors.New("this head is none of the cluster")
-	}
-	if len(others) > 0 && owner != self {
-		return nil, "", &hint{fmt.Errorf("%s owns the cluster, and is upgraded last", orElse(owner, "nobody")), "the same on " + orElse(owner, "the owner") + ", as root"}
-	}
-	slices.Sort(others)
-	return others, self, nil
-}
 
 // upgradeAll upgrades all heads: the others, a planned switch, this one.
 func (a *app) upgradeAll(ctx context.Context, path string, f upgradeFlags) error {
@@ -74,7 +48,7 @@ func (a *app) upgradeAll(ctx context.Context, path string, f upgradeFlags) error
 		return err
 	}
 	defer func() { _ = remove() }()
-	iso, volume, err := openISO(path)
+	iso, volume, err := install.OpenISO(path)
 	if err != nil {
 		return err
 	}
@@ -83,41 +57,59 @@ func (a *app) upgradeAll(ctx context.Context, path string, f upgradeFlags) error
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "image %s %s, kernel %s, to %s; then %s owns; then to %s\n", source.Name, source.Image.Short(), source.Kernel,
-		orDash(strings.Join(others, ", ")), orDash(strings.Join(others[:min(1, len(others))], "")), self)
+	others, here := stillToUpgrade(heads, others, self, source.Image, f.force)
+	if len(others) == 0 && !here {
+		return &hint{fmt.Errorf("image %s runs on all heads already", source.Image.Short()), "masthead head list -l; or the same with --force"}
+	}
+	if a.output != "json" {
+		fmt.Fprintf(a.out, "image %s %s, kernel %s: %s\n", source.Name, source.Image.Short(), source.Kernel, allSteps(others, here, heads, self))
+	}
 	if !f.dryRun {
 		if err := a.confirmName("Type yes to go on: ", "yes", f.yes, "masthead upgrade "+path+" --all --yes"); err != nil {
 			return err
 		}
 		for _, name := range others {
-			if err := a.upgradeOther(ctx, c, name, path, source, f); err != nil {
+			if err := a.upgradeOther(ctx, c, name, iso, source, f); err != nil {
 				return fmt.Errorf("head %s: %w; %s is as it was", name, err, self)
 			}
 		}
-		if len(others) > 0 {
-			answer, err := c.Switch(ctx, wire.SwitchRequest{To: others[0], Why: "upgrade of all heads"})
-			if err == nil {
-				err = a.saySwitch(ctx, c, answer, false)
-			}
-			if err != nil {
-				return fmt.Errorf("hand over to %s: %w", others[0], err)
-			}
+	}
+	if !here {
+		return nil
+	}
+	if to := heir(heads, self); to != "" && !f.dryRun {
+		if err := a.handOver(ctx, c, to, f.deadline); err != nil {
+			return fmt.Errorf("hand over to %s: %w; %s is as it was", to, err, self)
 		}
 	}
 	f.yes = true // it was asked above
 	return a.upgradeThis(ctx, path, f)
 }
 
+// isoArchive is the ISO as a tar archive of one file. It must be closed. The ISO may be a device, which is larger.
+func isoArchive(iso io.ReaderAt, size int64, name string) io.ReadCloser {
+	r, w := io.Pipe()
+	go func() { // ends with the archive, or when r is closed
+		out := tar.NewWriter(w)
+		err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o600, Format: tar.FormatPAX})
+		if err == nil {
+			_, err = io.Copy(out, io.NewSectionReader(iso, 0, size))
+		}
+		if err == nil {
+			err = out.Close()
+		}
+		w.CloseWithError(err)
+	}()
+	return r
+}
+
 // upgradeOther upgrades another head, and returns when that has been found healthy.
-func (a *app) upgradeOther(ctx context.Context, c *wire.Client, name, path string, source install.Source, f upgradeFlags) error {
+func (a *app) upgradeOther(ctx context.Context, c *wire.Client, name string, iso io.ReaderAt, source install.Source, f upgradeFlags) error {
 	fmt.Fprintf(a.err, "%s: copies the ISO\n", name)
-	tree, err := listTree(path, upgradeFile)
-	if err != nil {
-		return err
-	}
-	archive := tree.archive()
+	dir, file := filepath.Split(upgradeFile)
+	archive := isoArchive(iso, source.Size, file)
 	defer archive.Close()
-	if _, err := onHead(ctx, c, name, wire.Command{Kind: wire.CommandCopy, Dest: tree.dest}, archive); err != nil {
+	if _, err := onHead(ctx, c, name, wire.Command{Kind: wire.CommandCopy, Dest: filepath.Clean(dir)}, archive); err != nil {
 		return fmt.Errorf("copy the ISO: %w", err)
 	}
 	args := []string{images.RunBinary, "upgrade", upgradeFile, "--yes", "--no-restart", "--deadline", f.deadline.String()}
@@ -133,20 +125,61 @@ func (a *app) upgradeOther(ctx context.Context, c *wire.Client, name, path strin
 		return err
 	}
 	fmt.Fprint(a.out, said)
-	if _, err := onHead(ctx, c, name, wire.Command{Kind: wire.CommandExec, Argv: []string{images.RunBinary, "reboot"}}, nil); err != nil {
+	if _, err := onHead(ctx, c, name, wire.Command{Kind: wire.CommandExec, Argv: []string{images.RunBinary, "reboot"}}, nil); err != nil && !errors.Is(err, errLost) {
 		return fmt.Errorf("restart: %w", err)
 	}
 	fmt.Fprintf(a.err, "%s: restarts\n", name)
 	return a.awaitUpgrade(ctx, c, name, source.Image, f.deadline+upgradeRestart)
 }
 
+// handOver lets another head own the cluster, once it can: it has just come back, and its data may not be up to date yet.
+func (a *app) handOver(ctx context.Context, c *wire.Client, to string, limit time.Duration) error {
+	req := wire.SwitchRequest{To: to, Why: "upgrade of all heads", DryRun: true}
+	until, said := time.Now().Add(limit), ""
+	for {
+		_, err := c.Switch(ctx, req)
+		if err == nil {
+			break
+		}
+		if time.Now().After(until) {
+			return err
+		}
+		if said != err.Error() {
+			said = err.Error()
+			fmt.Fprintf(a.err, "waits: %s\n", said)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(watchEvery):
+		}
+	}
+	req.DryRun = false
+	answer, err := c.Switch(ctx, req)
+	if err != nil {
+		return err
+	}
+	return a.saySwitch(ctx, c, answer, false)
+}
+
 // awaitUpgrade waits until a head runs an image from a slot that was found good, or has fallen back.
 func (a *app) awaitUpgrade(ctx context.Context, c *wire.Client, name string, image images.Digest, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	said := ""
 	for {
 		rows, err := headSlots(ctx, c, name)
 		done, verdict := upgraded(rows, image)
+		if !done {
+			now := verdict.Error()
+			if err != nil {
+				now = "is not reached"
+			}
+			if now != said {
+				said = now
+				fmt.Fprintf(a.err, "%s: %s\n", name, now)
+			}
+		}
 		if err == nil && done {
 			if verdict == nil {
 				fmt.Fprintf(a.err, "%s: runs image %s, and is healthy\n", name, image.Short())
@@ -161,23 +194,6 @@ func (a *app) awaitUpgrade(ctx context.Context, c *wire.Client, name string, ima
 	}
 }
 
-// upgraded judges the slots of a head that was told to try an image: done with no error is good. Pure.
-func upgraded(rows []slotRow, image images.Digest) (done bool, err error) {
-	for _, r := range rows {
-		if r.Image != image {
-			continue
-		}
-		switch words := strings.Split(r.State, ", "); {
-		case slices.Contains(words, "runs") && slices.Contains(words, "starts"):
-			return true, nil
-		case strings.HasPrefix(r.Note, "did not come up healthy"), slices.Contains(words, "was tried and fell back"):
-			return true, &hint{errors.New("the new image " + orElse(r.Note, "fell back")), "masthead slot list, on that head"}
-		}
-		return false, fmt.Errorf("slot %s: %s", r.Slot, r.State)
-	}
-	return false, errors.New("no slot has the new image")
-}
-
 // headSlots are the slots of another head.
 func headSlots(ctx context.Context, c *wire.Client, name string) ([]slotRow, error) {
 	out, err := onHead(ctx, c, name, wire.Command{Kind: wire.CommandExec, Argv: []string{images.RunBinary, "slot", "list", "-o", "json"}, Timeout: 30}, nil)
@@ -190,6 +206,9 @@ func headSlots(ctx context.Context, c *wire.Client, name string) ([]slotRow, err
 	}
 	return rows, nil
 }
+
+// errLost is a head that was lost while it did something. One that was told to restart is to be waited for.
+var errLost = errors.New(wire.CommandLost)
 
 // onHead has another head do something, and gives what it printed. What it said on standard error is the error's.
 func onHead(ctx context.Context, c *wire.Client, name string, command wire.Command, input io.Reader) (string, error) {
@@ -212,6 +231,8 @@ func onHead(ctx context.Context, c *wire.Client, name string, command wire.Comma
 		return "", err
 	case result == nil:
 		return "", errors.New("no head reaches it")
+	case result.Error == wire.CommandLost:
+		return "", &hint{errLost, result.Try}
 	case result.Error != "":
 		return "", &hint{errors.New(result.Error), result.Try}
 	case result.Exit != 0:

@@ -104,6 +104,7 @@ func (c Config) GRUB(t Table) (string, error) {
 	fmt.Fprintf(&b, "  fi\n  echo \"masthead: starting slot $1\"\n  source $from/%s\n"+
 		"  masthead_linux %s %s=$1 %s=$medium $2 $3 $4 $5\n  initrd $from/%s\n}\n",
 		images.MediumCmdline, words, images.KeySlot, images.KeyMedium, images.MediumInitramfs)
+	// Their order is that of fallback, in chooseSlot.
 	fmt.Fprintf(&b, "menuentry 'masthead' --id masthead {\n  start_slot $start\n}\n"+
 		"menuentry 'masthead, slot a' --id slot-a --hotkey=a {\n  start_slot a\n}\n"+
 		"menuentry 'masthead, slot b' --id slot-b --hotkey=b {\n  start_slot b\n}\n"+
@@ -131,6 +132,9 @@ func MediumGRUB(mark string, timeout int) string {
 // chooseSlot reads the environment block (see Env) and sets start, and fallback, which GRUB starts where the kernel of
 // the first cannot be loaded. A slot that is to be tried is started only if that could be noted: otherwise it would be
 // tried for ever.
+//
+// fallback is the place of a menu entry, from 0 on: unlike default it takes no --id (GRUB 2.06 and 2.12,
+// grub-core/normal/menu.c, get_and_remove_first_entry_number).
 const chooseSlot = `regexp --set=1:disk '^([^,]*),' "$root"
 load_env --file $prefix/grubenv slot try tried
 if [ "$try" = a -o "$try" = b ]; then
@@ -144,10 +148,10 @@ if [ -z "$start" ]; then
   set start=$slot
 fi
 if [ "$start" = b ]; then
-  set fallback=slot-a
+  set fallback=1
 else
   set start=a
-  set fallback=slot-b
+  set fallback=2
 fi
 set default=masthead
 `

@@ -92,7 +92,7 @@ type Agent struct {
 // New prepares an agent. root may be nil.
 func New(cfg Config, rec *stages.Recorder, root Root, log *slog.Logger) *Agent {
 	a := &Agent{
-		cfg: cfg, rec: rec, root: root, log: log, uptime: stages.Uptime, random: rand.Float64, every: ReportInterval,
+		cfg: cfg, rec: rec, root: root, log: log, uptime: func() time.Duration { return stages.Uptime() - cfg.Began }, random: rand.Float64, every: ReportInterval,
 		turn: 1, heads: cfg.Spec.Heads, known: cfg.Spec.Heads, token: cfg.Spec.Token, keys: cfg.Spec.SSHKeys,
 		paths: paths{hosts: "/etc/hosts", keys: "/root/.ssh/authorized_keys", node: images.RunNode, scripts: images.RunDir + "/commands"},
 	}

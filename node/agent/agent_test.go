@@ -240,7 +240,7 @@ func TestGone(t *testing.T) {
 		{context.DeadlineExceeded, false}, // slow is not dead: two servers of one root must never be
 	}
 	for _, tt := range tests {
-		if got := gone(tt.err); got != tt.want {
+		if got := rootdev.Gone(tt.err); got != tt.want {
 			t.Errorf("gone(%v) = %v, want %v", tt.err, got, tt.want)
 		}
 	}

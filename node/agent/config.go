@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -27,6 +28,10 @@ type Config struct {
 	Net       *netif.Result   `json:"net,omitempty"`     // nil: no network
 	Slot      bool            `json:"slot,omitempty"`    // it runs from a slot of an installed disk
 	Install   bool            `json:"install,omitempty"` // it is here to be installed, and to do nothing else
+	// ImageKeys are the SSH keys for root that the image's initramfs brought.
+	ImageKeys []string `json:"image_keys,omitempty"`
+	// Began is the kernel's uptime when this boot began: not 0 after a soft reboot, which keeps the kernel.
+	Began time.Duration `json:"began,omitempty"`
 }
 
 // Save writes the configuration for the agent.

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"masthead/images"
@@ -32,7 +31,7 @@ func (a *Agent) revive(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		if _, err := a.root.Status(ctx); !gone(err) {
+		if _, err := a.root.Status(ctx); !rootdev.Gone(err) {
 			continue
 		}
 		a.log.Error("the server of the root has died: starting it again", "device", a.cfg.Device)
@@ -40,11 +39,6 @@ func (a *Agent) revive(ctx context.Context) error {
 			a.log.Error("start the server of the root", "err", err)
 		}
 	}
-}
-
-// gone tells a server that is not there from one that is slow.
-func gone(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
 }
 
 func (a *Agent) restartRoot(ctx context.Context) error {

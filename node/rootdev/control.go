@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"masthead/node/wire"
@@ -239,4 +241,9 @@ func (c Control) dial(ctx context.Context, req request) (net.Conn, error) {
 		return nil, fmt.Errorf("root device: %s: %w", req.Op, err)
 	}
 	return conn, nil
+}
+
+// Gone tells a server that is not there from one that is slow.
+func Gone(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
 }

@@ -101,8 +101,16 @@ func protect() (errs []error) {
 		check("PR_SET_IO_FLUSHER", errno)
 	}
 
+	// Who started it may be a service that ends: systemd waits for all of its processes, and then kills them. At a boot
+	// there are no control groups yet.
+	if err := os.WriteFile(rootGroup, []byte("0"), 0); !errors.Is(err, os.ErrNotExist) {
+		check("leave the service that started it", err)
+	}
 	return errs
 }
+
+// rootGroup lists the processes of no control group; who writes 0 becomes one of them (cgroup-v2.rst, "Processes").
+const rootGroup = "/sys/fs/cgroup/cgroup.procs"
 
 const (
 	gcPercent = 15       // the cache is most of the heap, is never garbage and holds no pointers: collecting is cheap

@@ -140,6 +140,10 @@ type CommandResult struct {
 	Truncated bool    `json:"truncated,omitempty"`
 }
 
+// CommandLost is the Error of a command whose machine was lost while it ran: whether it was done is not known. A restart ends
+// so, if the machine is quick.
+const CommandLost = "the connection to it was lost; the command may go on there until its timeout"
+
 // Failed reports whether the command did not do what it should.
 func (r CommandResult) Failed() bool { return r.Exit != 0 || r.Error != "" }
 

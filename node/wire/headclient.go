@@ -61,6 +61,11 @@ func (c *Client) HeadToken(ctx context.Context) (JoinToken, error) {
 	return ask[JoinToken](ctx, c, http.MethodPost, PathHeadToken, nil)
 }
 
+// ForgetHeadToken takes a token back, by the id in it.
+func (c *Client) ForgetHeadToken(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, PathHeadToken+"/"+url.PathEscape(id), nil, nil)
+}
+
 // Membership is how the head that answers stands to its cluster.
 func (c *Client) Membership(ctx context.Context) (Membership, error) {
 	return ask[Membership](ctx, c, http.MethodGet, PathHeadSelf, nil)

@@ -23,6 +23,8 @@ type Config struct {
 	// Exclude are patterns of paths that stay out besides those of Rules, and Keep are paths that come along whatever Rules
 	// say; both may have a slash in front.
 	Exclude, Keep []string
+	// Further are rules besides those of Rules.
+	Further []Rule
 	// Edits change the text of further files, by their paths without the slash.
 	Edits map[string]func(string) string
 	// Before is an earlier capture whose files changed while they were read: those that differ from what it saw are read
@@ -79,7 +81,7 @@ func (e *notRoot) Try() string   { return "run it as root" }
 func (e *notRoot) Unwrap() error { return e.error }
 
 func (r *Root) read(ctx context.Context, c Config) error {
-	all := slices.Clone(rules)
+	all := append(slices.Clone(rules), c.Further...)
 	c.Keep = slices.Clone(c.Keep)
 	for i, k := range c.Keep {
 		c.Keep[i] = strings.Trim(k, "/")
@@ -107,7 +109,7 @@ func (r *Root) read(ctx context.Context, c Config) error {
 	if err := r.hold(c.Before); err != nil {
 		return err
 	}
-	if err := r.leaveKeys(c); err != nil {
+	if err := r.leaveSecrets(c); err != nil {
 		return err
 	}
 	if err := r.edit(c); err != nil {
@@ -117,9 +119,9 @@ func (r *Root) read(ctx context.Context, c Config) error {
 	return nil
 }
 
-// leaveKeys takes out what holds a private key, wherever somebody has put it.
-func (r *Root) leaveKeys(c Config) error {
-	var found []string
+// leaveSecrets takes out what holds a secret, wherever somebody has put it.
+func (r *Root) leaveSecrets(c Config) error {
+	var found []Left
 	for name, n := range r.Tree.All() {
 		if !n.IsRegular() || !looksInto(name, n.Size) || slices.ContainsFunc(c.Keep, func(k string) bool { return inside(k, name) }) {
 			continue
@@ -131,16 +133,19 @@ func (r *Root) leaveKeys(c Config) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if privateKey.Match(data) {
-			found = append(found, name)
+		for _, s := range secretTexts {
+			if below(s.dirs, name) && s.text.Match(data) {
+				found = append(found, Left{Path: "/" + name, Why: s.why})
+				break
+			}
 		}
 	}
-	for _, name := range found {
-		if err := r.Tree.Remove(name); err != nil {
+	for _, l := range found {
+		if err := r.Tree.Remove(l.Path[1:]); err != nil {
 			return err
 		}
-		r.Left = append(r.Left, Left{Path: "/" + name, Why: "holds a private key"})
 	}
+	r.Left = append(r.Left, found...)
 	return nil
 }
 

@@ -35,6 +35,12 @@ var machineFiles = map[string]string{
 	"etc/ssh/sshd_config":                      "PermitRootLogin yes\n",
 	"etc/ssl/private/server.key":               "key",
 	"etc/hello/client.pem":                     "# a bundle\n-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n-----BEGIN EC PRIVATE KEY-----\nAA==\n",
+	"etc/shadow.masthead":                      "root:$6$half$written:1::::::\n",
+	"etc/htpasswd":                             "me:$2y$05$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZabcdef\n",
+	"root/answers":                             "password_hash: $6$saltsalt$abcdefghijklmnopqrstuvwxyz\n",
+	"root/masthead-install-b.yaml":             "password: secret\n",
+	"home/me/notes":                            "masthead head join with mhj_" + strings.Repeat("Ab3_-", 20) + " soon\n",
+	"etc/hello/admin":                          "mha_" + strings.Repeat("x", 43) + "\n",
 	"etc/hello/ca.pem":                         "-----BEGIN CERTIFICATE-----\nAA==\n",
 	"etc/NetworkManager/system-connections/a":  "psk=secret",
 	"etc/systemd/system/masthead-head.service": "[Unit]\n",
@@ -98,7 +104,7 @@ func TestCapture(t *testing.T) {
 		"etc/hosts": func(text string) string { return strings.ReplaceAll(text, "127.0.1.1\thead1\n", "") },
 	}})
 	want := map[string]string{}
-	for _, name := range []string{"usr/bin/hello", "var/lib/dpkg/status", "etc/hello.conf", "etc/ssh/sshd_config", "etc/hello/ca.pem", "root/.bashrc", "usr/share/doc/openssl/test.key"} {
+	for _, name := range []string{"usr/bin/hello", "var/lib/dpkg/status", "etc/hello.conf", "etc/ssh/sshd_config", "etc/hello/ca.pem", "etc/htpasswd", "root/.bashrc", "usr/share/doc/openssl/test.key"} {
 		want[name] = machineFiles[name]
 	}
 	want["etc/hosts"] = "10.0.0.1 printer\n"
@@ -124,6 +130,10 @@ func TestCapture(t *testing.T) {
 
 func TestCaptureKeepsAndExcludes(t *testing.T) {
 	dir := machineRoot(t)
+	further := read(t, Config{Root: dir, Further: []Rule{{Pattern: "usr/share/*", Why: "of the volume"}}})
+	if got := files(t, further.Tree); got["usr/share/doc/openssl/test.key"] != "" || !slices.Contains(further.Left, Left{Path: "/usr/share/doc", Why: "of the volume"}) {
+		t.Errorf("with a further rule: %v", further.Left)
+	}
 	r := read(t, Config{Root: dir, Keep: []string{"/root/.ssh/config", "/etc/hello/client.pem"}, Exclude: []string{"/etc/hello.*"}})
 	got := files(t, r.Tree)
 	for name, want := range map[string]bool{"root/.ssh/config": true, "root/.ssh/authorized_keys": false, "etc/hello/client.pem": true, "etc/hello.conf": false} {

@@ -13,6 +13,23 @@ const maxKeyFile = 256 << 10
 // OpenPGP, RFC 9580 section 6.2).
 var privateKey = regexp.MustCompile(`(?m)^-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----`)
 
+// secretText is what a file holds that stays out for it, wherever somebody has put it.
+type secretText struct {
+	text *regexp.Regexp
+	dirs []string // below which files are looked into
+	why  string
+}
+
+// secretTexts are searched in order.
+var secretTexts = []secretText{
+	{privateKey, secretDirs, "holds a private key"},
+	// Tokens of appliance/pki: one makes a machine a head, one is the administrator's.
+	{regexp.MustCompile(`\bmh[ja]_[A-Za-z0-9_-]{40,}`), secretDirs, "holds a token of the cluster"},
+	// A password as crypt(5) hashes it: answers for an installation, a copy of /etc/shadow. Elsewhere in /etc a hash belongs
+	// to a program that nodes may need, such as a web server's file of users.
+	{regexp.MustCompile(`\$(1|5|6|y|gy|7|2[abxy])\$[./A-Za-z0-9$,=]{20,}`), []string{"root", "home"}, "holds the hash of a password"},
+}
+
 // edits are the files that come along changed.
 var edits = map[string]edit{
 	"etc/shadow":     {lock, "passwords are locked"},

@@ -40,10 +40,11 @@ const (
 	secrets   = "secrets of a service"
 	leftovers = "of one run of this machine"
 	volume    = "the replicated volume is the heads'"
+	answers   = "answers for an installation, with a password"
 )
 
 // Rules is the table of what a captured root does not have. Passwords in /etc/shadow and /etc/gshadow are locked, and
-// files anywhere in secretDirs that hold a private key stay out as well.
+// files that hold one of secretTexts stay out as well.
 func Rules() []Rule { return append([]Rule(nil), rules...) }
 
 var rules = []Rule{
@@ -84,7 +85,7 @@ var rules = []Rule{
 	{Pattern: "root/.cache", Why: caches}, {Pattern: "home/*/.cache", Why: caches},
 
 	{Pattern: "etc/passwd-", Why: passwords}, {Pattern: "etc/shadow-", Why: passwords}, {Pattern: "etc/group-", Why: passwords},
-	{Pattern: "etc/gshadow-", Why: passwords}, {Pattern: "etc/subuid-", Why: passwords}, {Pattern: "etc/subgid-", Why: passwords},
+	{Pattern: "etc/gshadow-", Why: passwords}, {Pattern: "etc/shadow[._+~]*", Why: passwords}, {Pattern: "etc/gshadow[._+~]*", Why: passwords}, {Pattern: "etc/subuid-", Why: passwords}, {Pattern: "etc/subgid-", Why: passwords},
 	{Pattern: "etc/security/opasswd", Why: passwords}, {Pattern: "etc/.pwd.lock", Why: leftovers},
 	{Pattern: "var/cache/debconf/passwords.dat", Why: passwords},
 
@@ -94,6 +95,8 @@ var rules = []Rule{
 	{Pattern: "var/lib/masthead/*", Why: state}, {Pattern: "etc/masthead/*", Why: state},
 	{Pattern: "etc/systemd/system/masthead-*", Why: units}, {Pattern: "etc/systemd/system/*/masthead-*", Why: units},
 	{Pattern: "usr/local/bin/masthead", Why: units}, {Pattern: "usr/local/sbin/masthead", Why: units},
+	{Pattern: "root/masthead-install*.yaml", Why: answers}, {Pattern: "home/*/masthead-install*.yaml", Why: answers},
+	{Pattern: "root/join-token*", Why: logins}, {Pattern: "home/*/join-token*", Why: logins},
 	{Pattern: "etc/drbd.conf", Why: volume}, {Pattern: "etc/drbd.d/*", Why: volume}, {Pattern: "var/lib/drbd/*", Why: volume},
 	{Pattern: "var/lib/drbd-utils/*", Why: volume}, {Pattern: "cluster/*", Why: volume},
 
@@ -168,7 +171,12 @@ func under(dir, name string) bool { return strings.HasPrefix(name, dir+"/") }
 // inside reports whether name is in dir, or dir itself.
 func inside(dir, name string) bool { return name == dir || under(dir, name) }
 
-// looksInto reports whether a file is looked into for a private key.
+// looksInto reports whether a file is looked into for secrets.
 func looksInto(name string, size int64) bool {
-	return size > 0 && size <= maxKeyFile && slices.ContainsFunc(secretDirs, func(dir string) bool { return under(dir, name) })
+	return size > 0 && size <= maxKeyFile && below(secretDirs, name)
+}
+
+// below reports whether name is in one of the folders.
+func below(dirs []string, name string) bool {
+	return slices.ContainsFunc(dirs, func(dir string) bool { return under(dir, name) })
 }

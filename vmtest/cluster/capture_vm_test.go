@@ -28,20 +28,25 @@ const (
 	capabilityHex = "0000000200200000000000000000000000000000"
 )
 
-// headSecrets are put on the head before it is captured, and looked for on the worker.
+// headSecrets are put on the head before it is captured, and looked for on the worker: secretMarks are in them.
 const headSecrets = `umask 077; mkdir -p /etc/mh-hello /var/lib/mysql
+masthead head token --out /opt/mh-token; cp /var/lib/masthead/pki/admin.token /root/notes
+cp /etc/shadow /etc/shadow.masthead; echo 'password: c2VjcmV0' > /root/masthead-install.yaml
 echo 'rm -rf secret' > /root/.bash_history
 printf -- '-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n' > /etc/mh-hello/tls.pem
 echo rows > /var/lib/mysql/ibdata1
-echo 'root:secret' | chpasswd -e 2>/dev/null || sed -i 's/^root:[^:]*/root:$6$secret$hash/' /etc/shadow
+grep -qF 'root:$6$secret$hash:' /etc/shadow
 echo 'mode = fast' > /etc/mh-hello/mh-hello.conf`
 
 // unneeded is left out of the image so that an emulated processor does not have to pack it.
 const unneeded = " --exclude /usr/share/doc --exclude /usr/share/locale --exclude /usr/share/i18n --exclude /usr/share/man --exclude /usr/share/zoneinfo" +
 	" --exclude '/usr/lib/modules/*/kernel/drivers' --exclude '/usr/lib/modules/*/kernel/net' --exclude '/usr/lib/modules/*/kernel/sound' --exclude /usr/lib/x86_64-linux-gnu/gconv --exclude /usr/lib/udev/hwdb.d"
 
-// TestVMCapture installs a package on a Debian head, publishes the head's root as the workers' image, and rolls a worker
-// to it by kexec. How a roll stops and goes back is TestVMRoll's.
+const secretMarks = `c2Vjcm[V]0|\$6\$secret|mh[ja]_[A-Za-z0-9_-]{40}`
+
+// TestVMCapture installs a package on a Debian head that is installed on a disk, publishes the head's root as the workers'
+// image, and rolls a worker to it by kexec; then to an image with the same kernel, and back, by soft reboots. How a roll
+// stops is TestVMRoll's.
 func TestVMCapture(t *testing.T) {
 	t.Parallel()
 	program(t)
@@ -49,8 +54,9 @@ func TestVMCapture(t *testing.T) {
 	c := start(t, 2, vmtest.Config{
 		Name: "capture",
 		Machines: map[string]vmtest.MachineConfig{
-			"head1": {Role: string(images.RoleHead), Memory: 1024, ISO: iso(t, cloudHead(t)), NICs: []vmtest.NICConfig{{}},
-				Disks:   []vmtest.DiskConfig{{Size: 1 << 30, Label: images.StateLabel}},
+			"head1": {Role: string(images.RoleHead), Memory: 1024, NICs: []vmtest.NICConfig{{}},
+				Disks:   []vmtest.DiskConfig{{Path: rawDisk(t, cloudHead(t), "--size", "4G")}},
+				OEM:     []string{"masthead.credential." + images.CredentialPassword + "=$6$secret$hash"},
 				Forward: map[string]int{HTTPS: 443, sshPort: 22}},
 			"n01": {Role: string(images.RoleWorker), Memory: 768, Firmware: qemu.BIOS},
 		},
@@ -80,11 +86,46 @@ func TestVMCapture(t *testing.T) {
 	}
 
 	began = time.Now()
-	t.Logf("rolled:\n%s(%.1f s)", c.cli(t, "node", "roll", "needs-reboot=true", "--method", "kexec", "--timeout", "4m", "--check", "mh-hello | grep hello"), time.Since(began).Seconds())
+	t.Logf("rolled:\n%s(%.1f s)", c.cli(t, "node", "roll", "needs-reboot=true", "--timeout", "4m", "--check", "mh-hello | grep hello"), time.Since(began).Seconds())
 	if c.running(t, "n01") == before {
 		t.Errorf("n01 still runs %s", before.Short())
 	}
 	c.checkCaptured(t, head)
+	c.checkSoft(t)
+}
+
+// checkSoft rolls n01 to an image with the same kernel and back. Its kernel goes on, its root is new each time.
+func (c *trial) checkSoft(t *testing.T) {
+	t.Helper()
+	const look = "cat /proc/sys/kernel/random/boot_id; ls /etc/mark; systemctl show -P SoftRebootsCount; findmnt -nt erofs -o SOURCE; pgrep -c masthead-rootd; touch /etc/mark; systemctl is-system-running --wait"
+	said := func() []string {
+		t.Helper()
+		out, err := masthead(t, c.remote([]string{"node", "exec", "n01", "-n", "--timeout", "3m", "--", look + "; true"})...)
+		must(t, err)
+		return strings.Split(strings.TrimSpace(out), "\n")
+	}
+	before := said()
+	captured := c.running(t, "n01")
+	next := c.publish(t, "worker", func(m *images.Manifest) { m.Loaders = nil })
+	for i, step := range []struct {
+		args []string
+		want images.Digest
+	}{
+		{[]string{"n01"}, next},
+		{[]string{"--back", "n01", "--method", "soft"}, captured},
+	} {
+		began := time.Now()
+		out := c.cli(t, append([]string{"node", "roll", "--timeout", "3m"}, step.args...)...)
+		t.Logf("rolled softly in %.1f s:\n%s", time.Since(began).Seconds(), out)
+		if !contains(out, "restarting softly into worker "+step.want.Short(), "done: 1 of 1") || c.running(t, "n01") != step.want {
+			t.Errorf("n01 does not run %s", step.want.Short())
+		}
+		now := said()
+		t.Logf("n01 says\n%s", strings.Join(now, "\n"))
+		if now[0] != before[0] || now[1] != "ls: cannot access '/etc/mark': No such file or directory" {
+			t.Errorf("soft reboot %d: n01 says\n%s\nbefore\n%s", i+1, strings.Join(now, "\n"), strings.Join(before, "\n"))
+		}
+	}
 }
 
 // running is the image that a node says it runs.
@@ -107,7 +148,7 @@ func (c *trial) checkCaptured(t *testing.T, head *ssh.Client) {
 		{"mh-hello; hostname", "hello of n01\nn01"},
 		{"cat /etc/mh-hello/mh-hello.conf", "mode = fast"},
 		{getCapability, capabilityHex},
-		{"ls -d /etc/mh-hello/tls.pem /root/.bash_history /var/lib/mysql/ibdata1 /var/lib/masthead/* 2>/dev/null; grep -rl c2VjcmV0 /etc /root", ""},
+		{"ls -d /root/.bash_history /var/lib/mysql/ibdata1 /var/lib/masthead/* /etc/shadow.masthead 2>/dev/null; grep -rlE '" + secretMarks + "' /etc /home /opt /root /srv /usr/local /var", ""},
 		{"grep ^root: /etc/shadow | cut -d: -f2", "*"},
 		{"systemctl is-system-running --wait; systemctl --failed --no-legend --plain", "running"},
 	}

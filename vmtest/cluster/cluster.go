@@ -40,7 +40,8 @@ type Cluster struct {
 }
 
 // Prepare gives every head of a lab an administrator's token (through SMBIOS, as a machine's owner would), its name,
-// and the names of its NICs. Secrets are files in folder, not words on QEMU's command line.
+// and the names of its NICs. Secrets are files in folder, not words on QEMU's command line. A head that the lab file has off
+// is a blank machine, which somebody makes a head of: nothing tells it its name and address.
 func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error) {
 	config, err := config.Prepare()
 	if err != nil {
@@ -68,7 +69,10 @@ func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error)
 	config.Machines = maps.Clone(config.Machines)
 	for i, name := range named(config, images.RoleHead) {
 		m := config.Machines[name]
-		m.OEM = append([]string{images.KeyName + "=" + name}, m.OEM...)
+		blank := m.Off
+		if !blank {
+			m.OEM = append([]string{images.KeyName + "=" + name}, m.OEM...)
+		}
 		if len(m.NICs) > 0 {
 			m.OEM = append(m.OEM, images.KeyNIC+"="+m.NICs[0].MAC)
 		}
@@ -76,7 +80,7 @@ func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error)
 			m.OEM = append(m.OEM, images.KeyUplink+"="+qemu.ForwardMAC(name))
 		}
 		m.OEMFiles = append(slices.Clone(m.OEMFiles), oem, key)
-		if i > 0 && !ownAddress(m) {
+		if i > 0 && !blank && !ownAddress(m) {
 			// The image gives its own address to one head; the others get the next ones, and are switched on when there is a
 			// cluster to join.
 			m.OEM = append(m.OEM, fmt.Sprintf("%s=10.77.0.%d/24", images.KeyIP, i+1))

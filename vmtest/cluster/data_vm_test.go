@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -28,25 +29,8 @@ services:
   - name: db
     resources:
       - {name: volume, data: {volume: data}}
-      - {name: mariadb, unit: {name: lab-db}}
+      - {name: mariadb, unit: {name: ` + DatabaseUnit + `}}
 `
-
-// labDB is MariaDB as a unit that only the cluster starts. Anybody may write, from outside too, on whichever head it runs:
-// so a head that should not write any more is found out.
-const labDB = `mkdir -p /etc/systemd/system
-cat > /etc/systemd/system/lab-db.service <<'E'
-[Service]
-Type=notify
-ExecStartPre=/usr/bin/install -d -m 755 -o mysql -g root /run/mysqld
-ExecStart=/usr/sbin/mariadbd --user=mysql --bind-address=0.0.0.0 --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=1 --skip-name-resolve
-TimeoutStartSec=300
-OOMScoreAdjust=-500
-E
-masthead file add /etc/systemd/system/lab-db.service`
-
-// labTable is what is written to.
-const labTable = `mariadb -e "create database if not exists lab; create table if not exists lab.w (id bigint primary key) engine=innodb;
-create user if not exists writer@'%' identified by ''; grant all on lab.* to writer@'%'"`
 
 // dataFaults are what befalls the owner, drawn from a seed.
 var dataFaults = []struct {
@@ -68,22 +52,23 @@ func TestVMData(t *testing.T) {
 	config := pairOf("data", vmtest.MachineConfig{
 		Role: string(images.RoleHead), Memory: 1024, ISO: iso(t, definition), Watchdog: qemu.WatchdogReset,
 		Disks:   []vmtest.DiskConfig{{Size: headDisk, Label: images.StateLabel}, {Size: 384 << 20}},
-		Forward: map[string]int{HTTPS: 443, plainHTTP: 80, "mysql": 3306},
+		Forward: map[string]int{HTTPS: 443, plainHTTP: 80, MySQLPort: 3306},
 	})
 	config.Cluster = replicatedPair
 	s := startSeveral(t, 2, config)
-	s.shell(t, "head1", labDB)
+	db := Database{s.Cluster}
+	must(t, db.Define(t.Context(), s.clients["head1"], "head1"))
 	s.equal(t, "head1", afterHeal)
 	over := s.watched(t)
 	s.inSync(t, over, "the volume is made, and both copies are the same")
 	owner := s.serves(t, over)
-	s.shell(t, owner, labTable)
+	must(t, db.Create(t.Context(), s.clients[owner], owner))
 	for _, folder := range []string{"/cluster", "/srv", "/var/lib/mysql"} {
 		s.shell(t, owner, "findmnt -n -o SOURCE --mountpoint "+folder)
 	}
 
-	w := &writer{cluster: s.Cluster}
-	stop := w.start(t)
+	w := &Writer{}
+	stop := s.writes(t, w)
 	defer stop()
 	seed, faults := dataSeed(t)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -110,7 +95,7 @@ func TestVMData(t *testing.T) {
 	owner = s.serves(t, over)
 	s.nothingLost(t, owner, w)
 	s.fsck(t, over, owner)
-	t.Logf("%d faults from seed %d: %d writes acknowledged, %d tried, none lost", faults, seed, len(w.acknowledged()), w.tried())
+	t.Logf("%d faults from seed %d: %d writes acknowledged, %d tried, none lost", faults, seed, len(w.Acknowledged()), w.Tried())
 	if !t.Failed() && faults <= len(dataFaults) { // a long run is about faults
 		t.Run("snapshots", func(t *testing.T) { s.snapshots(t, s.serves(t, over)) })
 		t.Run("both were written to", func(t *testing.T) { s.divergence(t, over) })
@@ -200,10 +185,10 @@ func dataSeed(t *testing.T) (seed uint64, faults int) {
 }
 
 // dataFault injects one, and waits until both heads are whole again, and both copies up to date.
-func (s *several) dataFault(t *testing.T, over *Takeover, w *writer, name string, inject func(context.Context, *Takeover, string, string) error, random *rand.Rand) dataRow {
+func (s *several) dataFault(t *testing.T, over *Takeover, w *Writer, name string, inject func(context.Context, *Takeover, string, string) error, random *rand.Rand) dataRow {
 	owner, _, err := over.AwaitWhole(t.Context(), bootTime)
 	must(t, err)
-	w.await(t, owner, 5) // it is in the middle of writing
+	must(t, w.Await(t.Context(), bootTime, owner, 5)) // it is in the middle of writing
 	must(t, hold(t.Context(), time.Duration(random.IntN(2000))*time.Millisecond))
 	standby := over.Other(owner)
 	began, from := time.Now(), over.Record.Now()
@@ -212,13 +197,13 @@ func (s *several) dataFault(t *testing.T, over *Takeover, w *writer, name string
 	must(t, over.AwaitTaken(t.Context(), standby, takenIn))
 	row.taken = time.Since(began)
 	row.silent, row.twoOwners = over.Silence(from)
-	w.await(t, standby, 3)
+	must(t, w.Await(t.Context(), bootTime, standby, 3))
 	row.writes = time.Since(began)
 	_, _, _, err = over.whole(t.Context())
 	must(t, err)
 	s.inSync(t, over, "both copies are up to date")
 	row.inSync = time.Since(began)
-	row.acknowledged, row.lost = len(w.acknowledged()), s.nothingLost(t, standby, w)
+	row.acknowledged, row.lost = len(w.Acknowledged()), s.nothingLost(t, standby, w)
 	t.Logf("%s: %s → %s: taken over in %.1f s, written to in %.1f s, in sync in %.1f s, %d acknowledged", name, owner, standby, row.taken.Seconds(), row.writes.Seconds(), row.inSync.Seconds(), row.acknowledged)
 	return row
 }
@@ -235,21 +220,7 @@ func (s *several) inSync(t *testing.T, over *Takeover, what string) {
 				}
 			}
 		}
-		ctx, cancel := context.WithTimeout(ctx, take)
-		defer cancel()
-		all, err := s.clients["head1"].Data(ctx)
-		if err != nil {
-			return err
-		}
-		for _, v := range all {
-			if v.State != "up to date" || v.Connection != "Connected" || v.Replication != "Established" {
-				return fmt.Errorf("%s: %s, %s, %s %.0f %%: %s%s", v.Head, v.State, v.Connection, v.Replication, v.Done, v.Doing, v.Trouble)
-			}
-		}
-		if len(all) != 2 {
-			return fmt.Errorf("%d copies", len(all))
-		}
-		return nil
+		return InSync(ctx, s.clients["head1"])
 	})
 }
 
@@ -263,20 +234,20 @@ func (s *several) verified(t *testing.T) {
 	}
 }
 
+// writes has w write to the database. stop waits for the end of it, and may be called twice.
+func (s *several) writes(t *testing.T, w *Writer) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() { w.Run(ctx, s.Cluster) })
+	return func() { cancel(); all.Wait() }
+}
+
 // nothingLost looks for every acknowledged write at the owner (I4).
-func (s *several) nothingLost(t *testing.T, owner string, w *writer) (lostWrites int) {
+func (s *several) nothingLost(t *testing.T, owner string, w *Writer) (lostWrites int) {
 	t.Helper()
-	acknowledged := w.acknowledged() // before it is looked
-	there := map[string]bool{}
-	for _, id := range strings.Fields(s.shell(t, owner, "mariadb -N -e 'select id from lab.w'")) {
-		there[id] = true
-	}
-	var lost []int64
-	for _, id := range acknowledged {
-		if !there[strconv.FormatInt(id, 10)] {
-			lost = append(lost, id)
-		}
-	}
+	acknowledged := w.Acknowledged() // before it is looked
+	lost, err := Database{s.Cluster}.Missing(t.Context(), s.clients[owner], owner, acknowledged)
+	must(t, err)
 	if len(lost) > 0 {
 		t.Errorf("%d of %d acknowledged writes are lost on %s, the first are %v", len(lost), len(acknowledged), owner, lost[:min(len(lost), 10)])
 	}

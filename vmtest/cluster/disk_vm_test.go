@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,7 +21,7 @@ import (
 // which is empty: GRUB notes the trial, fails, and starts slot a.
 func TestVMDisk(t *testing.T) {
 	t.Parallel()
-	image := rawDisk(t, "head-minimal")
+	image := rawDisk(t, definition(t, "head-minimal"))
 	table := readTable(t, image)
 	machines := map[string]vmtest.MachineConfig{}
 	for name, firmware := range map[string]qemu.Firmware{"bios": qemu.BIOS, "uefi": qemu.UEFI, "secure": qemu.SecureBoot} {
@@ -55,12 +56,12 @@ func TestVMDisk(t *testing.T) {
 	}
 }
 
-// rawDisk builds the disk image of a shipped definition.
-func rawDisk(t *testing.T, name string) string {
+// rawDisk builds the disk image of a definition.
+func rawDisk(t *testing.T, file string, args ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	mustRun(t, "build", "disk", definition(t, name), "-o", dir)
-	return filepath.Join(dir, name+".img")
+	mustRun(t, append([]string{"build", "disk", file, "-o", dir}, args...)...)
+	return filepath.Join(dir, strings.TrimSuffix(filepath.Base(file), ".yaml")+".img")
 }
 
 func readTable(t *testing.T, file string) disk.Table {

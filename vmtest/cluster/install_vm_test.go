@@ -18,63 +18,6 @@ import (
 	"masthead/vmtest/qemu"
 )
 
-// smallHead writes a definition of a head whose root is masthead with the two programs that an installed head needs of a
-// distribution: mkfs.ext4 and e2fsck, taken from this host with their libraries. It starts in a third of Debian's time. mark
-// is a file in the root by which two images differ; init is its init.
-func smallHead(t *testing.T, name, mark, init string) string {
-	t.Helper()
-	root := filepath.Join(t.TempDir(), "root")
-	for _, dir := range []string{"bin", "dev", "etc", "lib64", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr/sbin", "usr/local/bin", "var/lib", "var/log"} {
-		must(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
-	}
-	for _, tool := range []string{"sh", "ls", "cat", "echo", "mount", "sync", "grep", "dd", "sleep", "head", "umount", "mkdir", "rm", "masthead"} {
-		must(t, os.Symlink("/run/masthead/bin/masthead", filepath.Join(root, "bin", tool)))
-	}
-	must(t, os.WriteFile(filepath.Join(root, "etc/os-release"), []byte("ID=small\nPRETTY_NAME=\"small "+mark+"\"\n"), 0o644))
-	must(t, os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("root:x:0:0:root:/root:/bin/sh\n"), 0o644))
-	must(t, os.WriteFile(filepath.Join(root, "etc/shadow"), []byte("root:*:19000:0:99999:7:::\n"), 0o640))
-	must(t, os.WriteFile(filepath.Join(root, "etc/mark"), []byte(mark+"\n"), 0o644))
-	must(t, os.WriteFile(filepath.Join(root, "sbin/broken"), []byte("#!/none\n"), 0o755))
-	// The build wants an init in the root; masthead's lies in /run, which is mounted over this.
-	must(t, os.MkdirAll(filepath.Join(root, filepath.Dir(smallInit)), 0o755))
-	must(t, os.WriteFile(filepath.Join(root, smallInit), []byte("#!/none\n"), 0o755))
-	for _, program := range []string{"mkfs.ext4", "e2fsck"} {
-		copyHostProgram(t, root, program)
-	}
-	file := filepath.Join(filepath.Dir(root), name+".yaml")
-	text := fmt.Sprintf("name: %s\nrole: head\nroot: {directory: %s}\ninit: %s\nkernel: {package: linux-image-cloud-amd64}\n"+
-		"cmdline: console=tty0 console=ttyS0,115200\nmedium: {ip: \"auto,10.77.0.1/24\"}\n", name, root, init)
-	must(t, os.WriteFile(file, []byte(text), 0o644))
-	return file
-}
-
-// smallInit is masthead's own second init: the root is started as a minimal one is.
-const smallInit = images.RunInit
-
-var libraryPath = regexp.MustCompile(`(/\S+)`)
-
-// copyHostProgram puts a program of this host into a root, with the libraries that ldd(1) names.
-func copyHostProgram(t *testing.T, root, name string) {
-	t.Helper()
-	path := filepath.Join("/usr/sbin", name)
-	out, err := exec.CommandContext(t.Context(), "ldd", path).Output()
-	if err != nil {
-		t.Fatalf("ldd %s: %v; install e2fsprogs", path, err)
-	}
-	files := map[string]string{path: path}
-	for line := range strings.Lines(string(out)) {
-		if m := libraryPath.FindString(line); m != "" {
-			files[m] = m
-		}
-	}
-	for from, to := range files {
-		data, err := os.ReadFile(from)
-		must(t, err)
-		must(t, os.MkdirAll(filepath.Dir(filepath.Join(root, to)), 0o755))
-		must(t, os.WriteFile(filepath.Join(root, to), data, 0o755))
-	}
-}
-
 // installFile leaves answers for an unattended installation where a machine finds them: among its OEM strings.
 func installFile(t *testing.T, answers string) string {
 	t.Helper()
@@ -86,12 +29,12 @@ func installFile(t *testing.T, answers string) string {
 const installAnswers = `{disk: auto, name: head1, address: 10.77.0.1/24, vip: 10.77.0.100/24, mail: [admin@example.org], mail_server: "10.77.0.25", password_hash: $6$salt$hash, after: restart}`
 
 // TestVMInstall installs a blank disk from the ISO without anybody there, with a power cut in the middle; starts from the
-// disk, which keeps what is written; upgrades it, to an image that is good and to one that is not.
+// disk, which keeps what is written; upgrades it, to an image that is broken, which falls back, and to one that is not.
 func TestVMInstall(t *testing.T) {
 	t.Parallel()
 	medium := iso(t, smallHead(t, "small", "one", smallInit))
 	good := iso(t, smallHead(t, "small-two", "two", smallInit))
-	broken := iso(t, smallHead(t, "small-broken", "three", "/sbin/broken"))
+	broken := iso(t, smallHead(t, "small-broken", "three", brokenInit))
 	disk := func(path string) vmtest.DiskConfig {
 		return vmtest.DiskConfig{Path: path, Bus: qemu.Virtio, ReadOnly: true}
 	}
@@ -109,6 +52,7 @@ func TestVMInstall(t *testing.T) {
 		must(t, c.PowerCut("head1"))
 		must(t, c.PowerOn(t.Context(), "head1"))
 		c.expect(t, "head1", bootTime, `an installation was begun here`)
+		c.expect(t, "head1", replyTime, `done +wipe .*\r?\n +done +partition .*\r?\n +will +copy `)
 		c.expect(t, "head1", bootTime, `installed: head head1 on /dev/vda`)
 	})
 	t.Run("from the disk", func(t *testing.T) {
@@ -127,6 +71,23 @@ func TestVMInstall(t *testing.T) {
 			t.Errorf("after a power cut:\n%s", out)
 		}
 	})
+	t.Run("a broken image", func(t *testing.T) {
+		c.begin(t, "head1", "masthead upgrade /dev/vdc --yes")
+		c.expect(t, "head1", bootTime, `slot b standing="on trial"`)
+		c.expect(t, "head1", bootTime, `Kernel panic`)
+		c.expect(t, "head1", bootTime, `slot a standing="fell back"`)
+		c.awaitHead(t, "head1")
+		var out string
+		eventually(t, replyTime, "it says so", func(context.Context) error {
+			out = c.mustSh(t, "head1", "masthead status; masthead slot list; cat /root/kept /etc/mark")
+			if !contains(out, "TROUBLE", "did not come up healthy and fell back to slot a", "kept", "secret") ||
+				!regexp.MustCompile(`a +runs, starts +small `).MatchString(out) || !regexp.MustCompile(`b +\S+ +small-broken .*did not come up healthy`).MatchString(out) {
+				return fmt.Errorf("status:\n%s", out)
+			}
+			return nil
+		})
+		t.Logf("after the fall back:\n%s", out)
+	})
 	t.Run("upgrade", func(t *testing.T) {
 		out := c.mustSh(t, "head1", "echo mine > /etc/mine; masthead upgrade /dev/vdb --dry-run")
 		if !contains(out, "small-two", "slot b", "carried over", "conflict: /etc/mark was changed here and in the new image", "nothing was written") {
@@ -136,26 +97,12 @@ func TestVMInstall(t *testing.T) {
 		c.expect(t, "head1", bootTime, `slot b standing="on trial"`)
 		c.expect(t, "head1", bootTime, `slot b is healthy, after`)
 		c.awaitHead(t, "head1")
-		out = c.mustSh(t, "head1", "cat /etc/os-release /root/kept /etc/mine /etc/mark; masthead slot list; masthead head list -l")
-		if !contains(out, `small two`, "kept", "mine", "secret") || !regexp.MustCompile(`b +runs, starts +small-two`).MatchString(out) {
+		out = c.mustSh(t, "head1", "cat /etc/os-release /root/kept /etc/mine /etc/mark; masthead slot list; masthead head list -l; masthead status")
+		if !contains(out, `small two`, "kept", "mine", "secret") || !regexp.MustCompile(`b +runs, starts +small-two`).MatchString(out) ||
+			contains(out, "did not come up healthy") {
 			t.Errorf("after the upgrade:\n%s", out)
 		}
 		t.Logf("after the upgrade:\n%s", out)
-	})
-	t.Run("a broken image", func(t *testing.T) {
-		c.begin(t, "head1", "masthead upgrade /dev/vdc --yes")
-		c.expect(t, "head1", bootTime, `slot a standing="on trial"`)
-		c.expect(t, "head1", bootTime, `Kernel panic`)
-		c.expect(t, "head1", bootTime, `slot b standing="fell back"`)
-		c.awaitHead(t, "head1")
-		var out string
-		eventually(t, replyTime, "it says so", func(context.Context) error {
-			if out = c.mustSh(t, "head1", "masthead status; masthead slot list; cat /root/kept"); !contains(out, "did not come up healthy and fell back to slot b", "kept") {
-				return fmt.Errorf("status:\n%s", out)
-			}
-			return nil
-		})
-		t.Logf("after the fall back:\n%s", out)
 	})
 }
 

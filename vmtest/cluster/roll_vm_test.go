@@ -12,6 +12,8 @@ import (
 	"masthead/vmtest/qemu"
 )
 
+const minimalTag = "worker-minimal"
+
 // TestVMRoll publishes a good image and rolls the workers to it by kexec, then one that does not boot: the first wave
 // stops the roll, the second worker is never touched, and going back mends the first.
 func TestVMRoll(t *testing.T) {
@@ -50,7 +52,7 @@ func TestVMRoll(t *testing.T) {
 		}
 	}
 
-	good := c.publish(t, func(m *images.Manifest) { m.Cmdline += " good" })
+	good := c.publish(t, minimalTag, func(m *images.Manifest) { m.Cmdline += " good" })
 	if list := c.cli(t, "node", "list", "needs-reboot=true"); strings.Count(list, "needs reboot") != 2 {
 		t.Errorf("nodes that need a reboot:\n%s", list)
 	}
@@ -58,8 +60,11 @@ func TestVMRoll(t *testing.T) {
 		t.Fatalf("to the good image: %v", err)
 	}
 	wants(good, "n01", "n02")
+	if out := c.cli(t, "node", "exec", "@all", "--", "cat /proc/cmdline"); strings.Count(out, " good ") != 2 {
+		t.Errorf("the kernel arguments of the new image:\n%s", out)
+	}
 
-	c.publish(t, func(m *images.Manifest) { m.Init = "/sbin/none" })
+	c.publish(t, minimalTag, func(m *images.Manifest) { m.Init = "/sbin/none" })
 	out, err := roll("@all", "--wave", "1", "--timeout", "4m")
 	if err == nil || !contains(out, "wave 1 (n01) is bad, the roll stops", "the root has no init /sbin/none", "try: masthead node why n01", "masthead node roll --back n01") {
 		t.Errorf("to an image without its init: %v", err)
@@ -74,10 +79,9 @@ func TestVMRoll(t *testing.T) {
 	}
 }
 
-// publish makes the workers' tag mean their image with a change.
-func (c *trial) publish(t *testing.T, change func(*images.Manifest)) images.Digest {
+// publish makes a tag mean its image with a change.
+func (c *trial) publish(t *testing.T, tag string, change func(*images.Manifest)) images.Digest {
 	t.Helper()
-	const tag = "worker-minimal"
 	history, err := c.head.Image(t.Context(), tag)
 	must(t, err)
 	now, _ := history.Now()

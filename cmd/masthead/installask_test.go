@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"masthead/appliance/install"
+	"masthead/images"
+	"masthead/node/blockdev"
+)
+
+// What makes no sense is asked again, with the reason, where it was answered.
+func TestInstallQuestions(t *testing.T) {
+	disk := func(name string, size int64) install.Disk {
+		return install.Disk{Device: blockdev.Device{Name: name, Path: "/dev/" + name, Serial: "S-" + name, Size: size, Sector: 512}}
+	}
+	stick := disk("sdb", 8<<30)
+	stick.Medium = true
+	m := machine{Machine: install.Machine{
+		Disks:  []install.Disk{disk("sda", 20<<30), stick, disk("sdc", 64<<20)},
+		Source: install.Source{Name: "head", Image: images.DigestOf(nil), Kernel: "6.12", Size: 100 << 20},
+		NICs:   []install.NIC{{Addresses: []netip.Prefix{netip.MustParsePrefix("10.77.0.1/24")}}}, Mkfs: true,
+	}}
+	said := strings.Join([]string{
+		"", "9", "2", "3", "1", // disk: needs an answer, is none, the medium, too small
+		"10.77.0.1", "", // address: no prefix; as it is now
+		"10.78.0.1", "-", // router in another network
+		"10.77.0.1/24", "hello", "10.77.0.100/24", // virtual address: its own; none
+		"nobody", "a@example.org, b@example.org", //
+		"",                            // the mail server
+		"one ", "two", "one ", "one ", // the password
+		"left for the next",
+	}, "\n")
+	var screen bytes.Buffer
+	a := &app{in: strings.NewReader(said), err: &screen}
+	got, err := a.askAnswers(m, install.Answers{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := install.Answers{Disk: "/dev/sda", Address: "10.77.0.1/24", VIP: netip.MustParsePrefix("10.77.0.100/24"),
+		Mail: []string{"a@example.org", "b@example.org"}, Server: "mail.example.org:25", Password: "one "}
+	if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+		t.Errorf("answers (-want +got):\n%s", d)
+	}
+	at := 0
+	for _, line := range []string{
+		"this one needs an answer", "there is no disk 9", "/dev/sdb is what this machine was started from", "/dev/sdc: plan the disk: the disk has 64 MiB",
+		`"10.77.0.1" want ADDRESS/PREFIX`, "is not in the network 10.77.0.0/24", "is this head's own address", `"hello": want ADDRESS/PREFIX`,
+		`"nobody" is no mail address`, "they differ",
+	} {
+		i := strings.Index(screen.String()[at:], line)
+		if i < 0 {
+			t.Fatalf("%q is not said, or not in its place:\n%s", line, screen.String())
+		}
+		at += i
+	}
+}
+
+// Ctrl-C at a question ends the command: its signal is caught, so the read that waits does not hear of it.
+func TestQuestionEnds(t *testing.T) {
+	in, keyboard, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer keyboard.Close()
+	ended := make(chan struct{})
+	a := &app{in: in, err: new(bytes.Buffer), ended: ended}
+	done := make(chan error)
+	go func() {
+		_, err := a.askLine("name? ")
+		done <- err
+	}()
+	close(ended)
+	select {
+	case err := <-done:
+		if !errors.Is(err, errEnded) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the question waits for ever")
+	}
+}

@@ -1,0 +1,54 @@
+package serial
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// DefaultBaud is that of heartbeats.
+const DefaultBaud = 115200
+
+// bauds are the speeds of termios(3).
+var bauds = map[int]uint32{
+	9600: unix.B9600, 19200: unix.B19200, 38400: unix.B38400, 57600: unix.B57600, 115200: unix.B115200,
+}
+
+// Open opens a port, raw, 8N1, without flow control and without waiting for a carrier. What waits in it is dropped. Reads
+// end when it is closed.
+func Open(device string, baud int) (*os.File, error) {
+	speed, ok := bauds[baud]
+	if !ok {
+		return nil, fmt.Errorf("%s: %d baud: want 9600, 19200, 38400, 57600 or 115200", device, baud)
+	}
+	// O_NONBLOCK: open(2) would wait for the carrier, and os.File could not end a read (os.File, deadlines).
+	f, err := os.OpenFile(device, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := f.SyscallConn()
+	if err == nil {
+		err = errors.Join(raw.Control(func(fd uintptr) { err = set(int(fd), speed) }), err)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", device, err)
+	}
+	return f, nil
+}
+
+func set(fd int, speed uint32) error {
+	t := unix.Termios{
+		Cflag: unix.CS8 | unix.CREAD | unix.CLOCAL | speed, Ispeed: speed, Ospeed: speed,
+	}
+	t.Cc[unix.VMIN] = 1
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &t); err != nil {
+		return fmt.Errorf("set the line: %w", err)
+	}
+	if err := unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIOFLUSH); err != nil {
+		return fmt.Errorf("empty the line: %w", err)
+	}
+	return nil
+}
