@@ -184,7 +184,7 @@ func (w *World) servicesChanged(i int) {
 		if o.disk.writing {
 			continue // its loop waits for a slow disk, as one that stood still
 		}
-		if w.now-w.law.resumed[i] <= w.policy.Timing.TTL {
+		if w.now-max(w.law.resumed[i], w.law.resumed[j]) <= w.policy.Timing.TTL {
 			continue // the rest of the lease of a machine that was paused
 		}
 		if w.sc.Kind == failover.Pair && w.sc.Loss == failover.Available && !w.sc.Fencing && w.alone(i, j) {
