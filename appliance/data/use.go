@@ -58,6 +58,9 @@ func (s *Set) want(ctx context.Context, name string, want Want, done func(Copy) 
 	return nil
 }
 
+// ErrNotSaid is the answer as long as the kernel has not said how the copies stand: they have just been given to this Set.
+var ErrNotSaid = errors.New("DRBD has not said yet how it stands")
+
 // Primary reports whether a volume is written to here, and what is wrong with it.
 func (s *Set) Primary(name string) (bool, error) {
 	s.mu.Lock()
@@ -67,7 +70,7 @@ func (s *Set) Primary(name string) (bool, error) {
 		return false, fmt.Errorf("data %s: %w", name, ErrNoVolume)
 	}
 	if !s.ready {
-		return false, fmt.Errorf("data %s: DRBD has not said yet how it stands", name)
+		return false, fmt.Errorf("data %s: %w", name, ErrNotSaid)
 	}
 	return v.look.Copy.Role == primary, nil
 }

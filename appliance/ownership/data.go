@@ -3,6 +3,7 @@ package ownership
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -233,7 +234,11 @@ func (v volumes) Primary(volume string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return s.Primary(volume)
+	is, err := s.Primary(volume)
+	if errors.Is(err, data.ErrNotSaid) {
+		err = fmt.Errorf("%w: %w", service.ErrUnclear, err)
+	}
+	return is, err
 }
 
 func (v volumes) Prepare(ctx context.Context, volume string) error {

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -125,11 +126,14 @@ type Data struct {
 	Volume string `yaml:"volume" json:"volume"`
 }
 
+// ErrUnclear: it cannot be told now how a resource stands. One that runs is left to run.
+var ErrUnclear = errors.New("it cannot be told now")
+
 // Volumes are the replicated volumes of a cluster. Its methods block until it is done, or ctx ends.
 type Volumes interface {
 	Promote(ctx context.Context, volume string) error // to be written to here
 	Demote(ctx context.Context, volume string) error
-	Primary(volume string) (bool, error) // whether it is
+	Primary(volume string) (bool, error) // whether it is; ErrUnclear: nobody can tell now
 	// Mounts are the file systems of a volume in their order; Prepare is called when the first is mounted.
 	Mounts(volume string) []Filesystem
 	Prepare(ctx context.Context, volume string) error

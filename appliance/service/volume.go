@@ -66,7 +66,7 @@ func (v volume) check(ctx context.Context) (verdict, error) {
 	}
 	primary, err := v.volumes.Primary(v.name)
 	switch {
-	case err != nil && mounted == 0:
+	case errors.Is(err, ErrUnclear), err != nil && mounted == 0:
 		return unclear, err
 	case err != nil:
 		return bad, err

@@ -15,6 +15,7 @@ type fakeVolumes struct {
 	primary bool
 	said    []string
 	fails   string // the call that fails
+	silent  bool   // nobody can tell how the volume stands
 }
 
 func (f *fakeVolumes) say(what string) error {
@@ -37,7 +38,12 @@ func (f *fakeVolumes) Demote(context.Context, string) error {
 	return err
 }
 
-func (f *fakeVolumes) Primary(string) (bool, error) { return f.primary, nil }
+func (f *fakeVolumes) Primary(string) (bool, error) {
+	if f.silent {
+		return false, ErrUnclear
+	}
+	return f.primary, nil
+}
 
 func (f *fakeVolumes) Prepare(context.Context, string) error {
 	table, err := readMounts()
@@ -69,6 +75,11 @@ func TestVolume(t *testing.T) {
 	if r := do(check); r.verdict != up {
 		t.Errorf("started: %+v", r)
 	}
+	v.silent = true // while another head joins, the copies are given to the kernel's answers anew
+	if r := do(check); r.verdict != unclear {
+		t.Errorf("nobody can tell: %+v", r)
+	}
+	v.silent = false
 	v.primary = false
 	if r := do(check); r.verdict != bad {
 		t.Errorf("mounted, and the copy only follows: %+v", r)
