@@ -52,11 +52,6 @@ var mutants = []struct {
 			v.Authority.SoloKnown = now
 		}
 	})},
-	{"writes go on though the lease has ended", "data", "I2 R5", seeing(func(v *failover.View, now failover.Instant) {
-		if a := &v.Authority; v.Data == failover.DataAlone && v.Memory.Phase == failover.Active && a.Kind >= failover.Panel {
-			a.Held, a.Until, a.SoloKnown = v.Memory.Epoch, now+v.Policy.Timing.TTL, now
-		}
-	})},
 	{"who has a granted lease may write", "raft, 3 heads, data", "I2 R5", seeing(func(v *failover.View, now failover.Instant) {
 		if v.Authority.Held != 0 && !v.Record.SoloSince.IsZero() {
 			v.Authority.SoloKnown = now
