@@ -62,19 +62,6 @@ var mutants = []struct {
 			d.Word = failover.Word{Go: true, How: "silence"}
 		}
 	})},
-	{"unknown data reads as up to date", "data", "R5", seeing(func(v *failover.View, _ failover.Instant) {
-		if v.Data == failover.DataUnknown {
-			v.Data = failover.DataUpToDate
-			if v.Memory.Phase == failover.Promote {
-				v.Data = failover.DataAlone
-			}
-		}
-		for i := range v.Peers {
-			if p := &v.Peers[i].Said; p.Data == failover.DataUnknown {
-				p.Data = failover.DataUpToDate
-			}
-		}
-	})},
 	{"claims with outdated data", "data", "R5", func(v failover.View, now failover.Instant) failover.Decision {
 		v.Authority.Solo = time.Time{}
 		old := v.Data == failover.DataOutdated || v.Data == failover.DataSyncing
