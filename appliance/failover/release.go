@@ -64,7 +64,17 @@ func (d *decider) release() {
 		d.no("the lease is being given back")
 		return
 	}
-	m.released, m.gaveUp = m.Epoch, d.now
+	if v.Data != NoData && v.Mirrored == Down && len(d.peers) > 0 && d.asksPeers() {
+		// The copies were parted before this one was given up: what was written last may be on this head's disk alone. Nobody
+		// is given leave to take over.
+		d.solo()
+		if m.switched {
+			d.out.Done.Switch = "failed: the other copy of the data does not have all that was written"
+		}
+		m.target, m.switched, m.reclaim = -1, false, true
+	} else {
+		m.released, m.gaveUp = m.Epoch, d.now
+	}
 	m.tried = max(m.tried, m.Epoch)
 	m.Epoch, m.own, m.word, m.resumed, m.how = 0, false, false, false, ""
 	d.noteKnown()

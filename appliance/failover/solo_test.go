@@ -113,3 +113,26 @@ func TestSoloEndsWithTheReturn(t *testing.T) {
 		t.Errorf("still alone: %s", l)
 	}
 }
+
+// Copies that are parted while an owner gives up: what was written last may be on its disk alone, so nobody is given leave to
+// take over, and it goes on itself.
+func TestR5PartedWhileGivingUp(t *testing.T) {
+	l := newLab(t, Pair, 2)
+	for _, b := range l.heads {
+		b.Data, b.Mirrored = DataUpToDate, Up
+	}
+	l.settle()
+	h1, h2 := l.heads[0], l.heads[1]
+	h1.Operator.Switch = "head2"
+	l.until("head1", Release, time.Second)
+	h1.Mirrored = Down
+	for range 300 {
+		l.run(10 * time.Millisecond)
+		if h2.phase() == Claim || h2.phase() == Promote || h2.phase() == Active || h1.last.Say.Released != 0 {
+			t.Fatalf("the other head may take over: %+v %s", h1.last.Say, l)
+		}
+	}
+	if h1.phase() != Active || h1.Record.SoloSince.IsZero() {
+		t.Errorf("the one that has all of it does not own, alone: %+v %s", h1.Record, l)
+	}
+}

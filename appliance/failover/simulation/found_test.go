@@ -48,6 +48,10 @@ func TestFound(t *testing.T) {
 			{What: PowerCut, At: 354353783, For: 38606663, A: 2},
 			{What: Flapping, At: 439617960, For: 1700 * time.Millisecond, A: 0, X: 640},
 		}},
+		{"a pair's copies were parted in the middle of a handover, and what was written last was left behind", "pair, safe, data", 1795345735100760093, []Fault{
+			{What: Unhealthy, At: 1200 * time.Millisecond, For: 2 * time.Second, A: 0},
+			{What: Pause, At: 214796536, For: 2 * time.Second, A: 0},
+		}},
 	} {
 		sc := all[slices.IndexFunc(all, func(s Scenario) bool { return s.Name == tt.scenario })]
 		s := Schedule{N: len(tt.faults)}

@@ -83,6 +83,9 @@ func (w *World) seen(i int) {
 	k.ready, k.losses = true, s.losses
 	k.look.Copy = s.copy
 	k.look.Note = k.look.Noted(w.copyView(i))
+	if sv := &h.services; sv.state == failover.ServicesStopped && s.copy.Role == primary && k.look.Want != data.WantPrimary {
+		sv.state = failover.ServicesStarted // a promotion that an earlier daemon began: its services find it
+	}
 	w.answerAsk(i)
 	w.keep(i)
 	w.in(0, evPoke, i, h.loopGen)

@@ -52,11 +52,6 @@ var mutants = []struct {
 			v.Authority.SoloKnown = now
 		}
 	})},
-	{"writes go on though the lease has ended", "data", "I2 R5", seeing(func(v *failover.View, now failover.Instant) {
-		if a := &v.Authority; v.Data == failover.DataAlone && v.Memory.Phase == failover.Active && a.Kind >= failover.Panel {
-			a.Held, a.Until, a.SoloKnown = v.Memory.Epoch, now+v.Policy.Timing.TTL, now
-		}
-	})},
 	{"who has a granted lease may write", "raft, 3 heads, data", "I2 R5", seeing(func(v *failover.View, now failover.Instant) {
 		if v.Authority.Held != 0 && !v.Record.SoloSince.IsZero() {
 			v.Authority.SoloKnown = now
@@ -65,19 +60,6 @@ var mutants = []struct {
 	{"a peer that is silent is taken for dead", "pair, fencing, data", "I2 R5", saying(func(v *failover.View, d *failover.Decision, _ failover.Instant) {
 		if v.Data == failover.DataAlone && d.Services == failover.Run {
 			d.Word = failover.Word{Go: true, How: "silence"}
-		}
-	})},
-	{"unknown data reads as up to date", "data", "R5", seeing(func(v *failover.View, _ failover.Instant) {
-		if v.Data == failover.DataUnknown {
-			v.Data = failover.DataUpToDate
-			if v.Memory.Phase == failover.Promote {
-				v.Data = failover.DataAlone
-			}
-		}
-		for i := range v.Peers {
-			if p := &v.Peers[i].Said; p.Data == failover.DataUnknown {
-				p.Data = failover.DataUpToDate
-			}
 		}
 	})},
 	{"claims with outdated data", "data", "R5", func(v failover.View, now failover.Instant) failover.Decision {

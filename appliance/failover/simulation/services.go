@@ -106,7 +106,9 @@ func (w *World) wantCopy(i int, want data.Want) bool {
 		return true
 	}
 	s, h := &w.data.side[i], &w.heads[i]
-	if is := s.copy.Role == primary; is == (want == data.WantPrimary) {
+	// As the daemon knows it: what came before the change of the role it knows then, too.
+	is, seen := s.copy.Role == primary, s.keeper.look.Copy.Role == primary
+	if is == (want == data.WantPrimary) && !s.keeper.busy && (seen == is || !s.keeper.ready) {
 		if h.thinks() {
 			s.keeper.look.Want = want
 		}
