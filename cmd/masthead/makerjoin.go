@@ -9,6 +9,7 @@ import (
 
 	"masthead/appliance/configuration"
 	"masthead/appliance/maker"
+	"masthead/images"
 	"masthead/node/serial"
 	"masthead/node/wire"
 )
@@ -40,6 +41,9 @@ func (m *making) heartbeat(ctx context.Context) error {
 		m.show.say("heartbeat", "the configuration names a serial cable already")
 		return nil
 	}
+	if err := m.awaitAgent(ctx); err != nil {
+		return err
+	}
 	cables, notes, err := m.findCables(ctx, m.c, name, serialFlags{time: serialTime, baud: serial.DefaultBaud})
 	if err != nil {
 		// No cable is no failure: the heads hear each other by the network.
@@ -68,6 +72,27 @@ func (m *making) heartbeat(ctx context.Context) error {
 		m.notes = append(m.notes, "no serial cable was found between the heads; connect one, then: masthead serial test")
 	}
 	return nil
+}
+
+// agentTime is for the agent of a head that has just joined: it looks for its head anew.
+const agentTime = 3 * time.Minute
+
+// awaitAgent waits until the new head can be told to do something.
+func (m *making) awaitAgent(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, agentTime)
+	defer cancel()
+	for {
+		_, err := onHead(ctx, m.c, m.journal.Name, wire.Command{Kind: wire.CommandExec, Argv: []string{images.RunBinary, "serial", "list"}, Timeout: probeTime.Seconds()}, nil)
+		if err == nil {
+			return nil
+		}
+		m.show.say("heartbeat", "waits until the new head's agent answers")
+		select {
+		case <-ctx.Done():
+			return &hint{fmt.Errorf("%s has joined, and its agent does not answer after %v: %w", m.journal.Name, agentTime, err), "masthead node why " + m.journal.Name}
+		case <-time.After(joinLook):
+		}
+	}
 }
 
 // dataLost is how long an answer about the copies may fail to come: heads restart their daemons.

@@ -90,8 +90,8 @@ func (c *trial) isHead(t *testing.T) {
 	if n.Attrs["role"] != string(images.RoleHead) || n.Address.String() != "10.77.0.2" {
 		t.Errorf("the node head2: %+v", n)
 	}
-	eventually(t, replyTime, "head2 obeys", func(ctx context.Context) error {
-		out, err := Shell(ctx, c.head, "head2", "cat /proc/cmdline; cat /etc/cloned /etc/mark /etc/hostname; ls "+images.StateDir+"/credentials; masthead slot list; mount", nil, replyTime)
+	eventually(t, bootTime, "head2 obeys", func(ctx context.Context) error {
+		out, err := Shell(ctx, c.head, "head2", "hostname; date; cat /proc/cmdline; cat /etc/cloned /etc/mark /etc/hostname; ls "+images.StateDir+"/credentials; masthead slot list; mount", nil, replyTime)
 		if err == nil && (!contains(out, "masthead.slot=a", "masthead.name=head2", "masthead.ip=10.77.0.2/24", "overlay/a/upper", "cloned\n", "head2\n", "/etc/mark: no such file") || !regexp.MustCompile(`a +runs, starts +small`).MatchString(out) || contains(out, images.CredentialJoin+"\n")) {
 			err = errors.New(out)
 		}
