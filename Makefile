@@ -55,6 +55,10 @@ golden: ## write the golden files of all tests anew; read the difference before 
 vm: build ## the tests that boot real kernels in QEMU
 	set -o pipefail; MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 80m -v -run 'VM' ./... 2>&1 | grep --line-buffered -vE '^(=== |\?|testing: warning|PASS$$)|no test files|no tests to run'
 
+.PHONY: long
+long: build ## the same, with those that take too long for every change: master-maker, install to takeover, data under faults, upgrades
+	set -o pipefail; MASTHEAD_LONG=1 MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 3h -v -run 'VM' ./vmtest/cluster 2>&1 | grep --line-buffered -vE '^(=== |\?|testing: warning|PASS$$)'
+
 .PHONY: soak
 soak: ## simulated clusters under random faults, each kind for SOAK=10m; a failure prints its seed
 	MASTHEAD_SOAK=$(or $(SOAK),10m) $(GO) test -count=1 -timeout 0 -run TestSimulation -v ./appliance/failover/simulation
@@ -62,7 +66,7 @@ soak: ## simulated clusters under random faults, each kind for SOAK=10m; a failu
 
 .PHONY: faults
 faults: build ## a database on replicated data, written to without a pause, under FAULTS=50 power cuts, panics, partitions and pauses of its owner; SEED=N draws them again
-	MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) MASTHEAD_DATA_FAULTS=$(or $(FAULTS),50) MASTHEAD_SEED=$(SEED) $(GO) test -count=1 -timeout 6h -v -run 'TestVMData$$' ./vmtest/cluster
+	MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) MASTHEAD_LONG=1 MASTHEAD_DATA_FAULTS=$(or $(FAULTS),50) MASTHEAD_SEED=$(SEED) $(GO) test -count=1 -timeout 6h -v -run 'TestVMData$$' ./vmtest/cluster
 
 .PHONY: bench
 bench: ## performance beside the peers a user would pick, as ratios in one run

@@ -45,6 +45,7 @@ var dataFaults = []struct {
 //
 // MASTHEAD_DATA_FAULTS=50 is a long run: that many faults, and nothing else; 0 has none. MASTHEAD_SEED draws them.
 func TestVMData(t *testing.T) {
+	long(t)
 	t.Parallel()
 	program(t)
 	definition, err := filepath.Abs("../head-data.yaml")

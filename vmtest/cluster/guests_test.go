@@ -57,6 +57,14 @@ func findProgram() (string, error) {
 	return path, err
 }
 
+// long is a test that takes too long for every change: `make long` runs it.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("MASTHEAD_LONG") != "1" {
+		t.Skip("takes long: make long runs it")
+	}
+}
+
 // masthead runs the program and gives what it printed on both of its outputs.
 func masthead(t *testing.T, args ...string) (string, error) {
 	t.Helper()

@@ -130,6 +130,7 @@ func TestVMInstallRefused(t *testing.T) {
 // TestVMInstallDebian: what dpkg has installed on a Debian head that runs from its disk is there after a power cut, and
 // after an upgrade to another image of it.
 func TestVMInstallDebian(t *testing.T) {
+	long(t)
 	t.Parallel()
 	text, err := os.ReadFile(definition(t, "head"))
 	must(t, err)

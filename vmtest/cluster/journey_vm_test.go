@@ -12,6 +12,7 @@ import (
 // TestVMInstallToTakeover goes the whole way of an administrator with two blank machines, as `masthead lab test
 // install-to-takeover` does.
 func TestVMInstallToTakeover(t *testing.T) {
+	long(t)
 	t.Parallel()
 	definition, err := filepath.Abs("../head-data.yaml")
 	must(t, err)

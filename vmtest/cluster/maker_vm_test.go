@@ -16,6 +16,7 @@ import (
 // TestVMMasterMaker makes a blank machine, which boots from the network, the second head of a cluster, with a serial cable
 // between the two. Then the new head starts again, from its own disk, with what it was given.
 func TestVMMasterMaker(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := start(t, 2, vmtest.Config{
 		Name:   "maker",
@@ -102,6 +103,7 @@ func (c *trial) isHead(t *testing.T) {
 // TestVMMasterMakerSSH makes a server that runs some Linux from its disk a head, over SSH and by kexec: what is on its disk is
 // given up only for its serial number, and its SSH host key stays.
 func TestVMMasterMakerSSH(t *testing.T) {
+	long(t)
 	t.Parallel()
 	const password = "open-sesame"
 	linux, fingerprint := linuxISO(t, "10.77.0.9/24", password)

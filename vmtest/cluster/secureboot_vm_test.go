@@ -13,6 +13,7 @@ import (
 // TestVMSecureBoot starts a head from its ISO and a worker from the network on firmware that has Microsoft's keys and
 // Secure Boot on, and the worker once more by kexec, whose kernel is then checked too.
 func TestVMSecureBoot(t *testing.T) {
+	long(t)
 	t.Parallel()
 	c := start(t, 2, vmtest.Config{
 		Name: "secureboot",
