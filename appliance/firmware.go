@@ -141,16 +141,11 @@ func (u *uefiLoaders) last(mac string) string {
 }
 
 // wantsSigned decides for a machine of which a running system has said whether Secure Boot is on ("": never), and whose
-// last loader got it nowhere ("": it did). shim starts both kinds, but takes 5 MB by TFTP; so machines that are known to
-// check nothing go without, until that fails: somebody may have switched it on.
+// last loader got it nowhere ("": it did). A machine that nobody knows gets iPXE itself: through shim and GRUB, which
+// starts both kinds, iPXE finds no network card any more (GRUB has its driver). Firmware with Secure Boot refuses that, and
+// gets shim when it asks again.
 func wantsSigned(secureBoot, stuck string) bool {
-	switch {
-	case secureBoot == wire.SecureBootOn || stuck == loaderUnsigned:
-		return true
-	case stuck == loaderShim:
-		return false
-	}
-	return secureBoot != wire.SecureBootOff
+	return secureBoot == wire.SecureBootOn || stuck == loaderUnsigned
 }
 
 // signedLoader answers dhcp.Config.Signed.

@@ -21,8 +21,8 @@ func TestWantsSigned(t *testing.T) {
 		secureBoot, stuck string
 		want              bool
 	}{
-		{"", "", true},             // shim starts both kinds
-		{"", loaderShim, false},    // but not this one: a firmware that shim or GRUB cannot work with
+		{"", "", false},            // as most machines are
+		{"", loaderShim, false},    // a firmware that shim or GRUB cannot work with
 		{"", loaderUnsigned, true}, // refused it
 		{wire.SecureBootOff, "", false},
 		{wire.SecureBootOff, loaderUnsigned, true}, // switched on since
