@@ -215,7 +215,7 @@ func (c *trial) begin(t *testing.T, machine, command string) {
 
 func (c *trial) finish(t *testing.T, machine string, within time.Duration) (out, status string) {
 	t.Helper()
-	match := c.expect(t, machine, within, `(?s)^(.*?)ended-(\d+)-\r?\n`)
+	match := c.expect(t, machine, within, `(?s)^(.*?)ended-(\d+)-`) // the same here
 	return match[1], match[2]
 }
 
