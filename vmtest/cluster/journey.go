@@ -47,6 +47,9 @@ const (
 	syncWithin    = 6 * time.Minute
 )
 
+// writePause leaves the heads some time for what the journey is about.
+const writePause = 200 * time.Millisecond
+
 var journey = []struct {
 	name, what string
 	do         func(*Journey, context.Context, *Passed) error
@@ -68,7 +71,7 @@ func NewJourney(c *Cluster, vip netip.Addr) (*Journey, error) {
 	if len(heads) != 2 {
 		return nil, fmt.Errorf("the lab has %d heads, want 2", len(heads))
 	}
-	return &Journey{Cluster: c, vip: vip, a: heads[0], b: heads[1], clients: map[string]*wire.Client{}, boots: map[string]string{}}, nil
+	return &Journey{Cluster: c, vip: vip, a: heads[0], b: heads[1], clients: map[string]*wire.Client{}, boots: map[string]string{}, writer: Writer{Pause: writePause}}, nil
 }
 
 // Run goes all the way, and tells of each step when it begins and when it has ended. It stops at the first that fails.

@@ -13,6 +13,9 @@ import (
 // Writer writes ascending numbers from outside of the heads, wherever their database answers, and keeps those that were
 // acknowledged.
 type Writer struct {
+	// Pause is between two writes to a head: without one, they take all of an emulated processor.
+	Pause time.Duration
+
 	mu    sync.Mutex
 	last  int64
 	acked []int64
@@ -50,6 +53,7 @@ func (w *Writer) to(ctx context.Context, head, addr string) {
 			continue
 		}
 		w.acknowledge(head, id)
+		_ = hold(ctx, w.Pause) // ends with ctx
 	}
 	if db != nil {
 		db.close()
