@@ -84,8 +84,8 @@ func Check(volumes []Volume) (all []*Problem) {
 		if v.Size != "" && !sizeForm.MatchString(v.Size) {
 			bad("size", v.Size, "want a number and K, M, G or T")
 		}
-		if v.ResyncRate != "" && !sizeForm.MatchString(v.ResyncRate) {
-			bad("resync_rate", v.ResyncRate, "want a number and K, M or G")
+		if rate := kibi(v.ResyncRate); v.ResyncRate != "" && (!sizeForm.MatchString(v.ResyncRate) || rate == 0 || rate > mostRate) {
+			bad("resync_rate", v.ResyncRate, "want a number and K, M or G, a second, and 4G at most")
 		}
 		if fs := v.filesystem(); fs != Btrfs && fs != Ext4 {
 			bad("filesystem", v.Filesystem, "want btrfs or ext4")

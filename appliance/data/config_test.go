@@ -26,7 +26,7 @@ func TestCheck(t *testing.T) {
 		}},
 		{"ports", []Volume{{Name: "a", Port: 7789}, {Name: "b"}}, []string{"data[1].port: is that of volume a"}},
 		{"values", []Volume{{Name: "a", Device: "vdb", Size: "1 G", Filesystem: "zfs", Options: []string{"a b"}, ResyncRate: "fast"}}, []string{
-			"data[0].device: want a path: /dev/vdb", "data[0].size: want a number and K, M, G or T", "data[0].resync_rate: want a number and K, M or G",
+			"data[0].device: want a path: /dev/vdb", "data[0].size: want a number and K, M, G or T", "data[0].resync_rate: want a number and K, M or G, a second, and 4G at most",
 			"data[0].filesystem: want btrfs or ext4", "data[0].options[0]: is no option of mount",
 		}},
 		{"snapshots", []Volume{{Name: "a", Filesystem: "ext4", Snapshots: []Schedule{{"1h", 24}, {"1s", 2}, {"1h", 0}, {"often", 1}}}}, []string{

@@ -3,6 +3,7 @@ package data
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -50,26 +51,59 @@ const tuning = `	net {
 %s	}
 	disk {
 		on-io-error detach;
-		c-max-rate %s;
+		c-fill-target 1M;
+		%s
 %s%s	}
 `
 
-// diskOptions are what may change while a copy is in use. drbdadm-84 does not take them out of its file for that.
-func (r Resources) diskOptions(v Volume) []string {
-	rate, fencing := v.ResyncRate, "resource-only"
-	if rate == "" {
-		rate = defaultRate
+// rates bound a resync. Beside writes of the services DRBD throttles it to c-min-rate, whose own default of 250 KiB/s would
+// take a day for 20 GiB while the cluster has one copy: a third of what it may have at most is always its own. It begins there
+// too (resync-rate); how much of it is under way is c-fill-target (drbd.conf(5)).
+func (v Volume) rates() []string {
+	most := v.ResyncRate
+	if most == "" {
+		most = defaultRate
 	}
-	if r.Freeze {
-		fencing = "resource-and-stonith"
-	}
-	if r.Major >= 9 {
-		return []string{"--c-max-rate=" + rate}
-	}
-	return []string{"--fencing=" + fencing, "--c-max-rate=" + rate}
+	least := fmt.Sprintf("%dK", max(kibi(most)/3, 1))
+	return []string{"resync-rate " + least, "c-min-rate " + least, "c-max-rate " + most}
 }
 
 const defaultRate = "100M"
+
+// kibi is a rate in KiB/s, 0 for what is none. A number alone is KiB too (drbd.conf(5)).
+func kibi(rate string) int64 {
+	number := strings.TrimRight(rate, "KMG")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || len(rate) > len(number)+1 {
+		return 0
+	}
+	switch rate[len(number):] {
+	case "G":
+		return n << 20
+	case "M":
+		return n << 10
+	}
+	return n
+}
+
+// mostRate is DRBD's own limit, in KiB/s (DRBD_C_MAX_RATE_MAX of linux/drbd_limits.h).
+const mostRate = 4 << 20
+
+// diskOptions are what may change while a copy is in use. drbdadm-84 does not take them out of its file for that.
+func (r Resources) diskOptions(v Volume) []string {
+	var options []string
+	if r.Major < 9 { // later an option of the connection
+		fencing := "resource-only"
+		if r.Freeze {
+			fencing = "resource-and-stonith"
+		}
+		options = append(options, "--fencing="+fencing)
+	}
+	for _, rate := range v.rates() {
+		options = append(options, "--"+strings.Replace(rate, " ", "=", 1))
+	}
+	return options
+}
 
 // Render gives DRBD's configuration file.
 func (r Resources) Render() string {
@@ -80,10 +114,6 @@ func (r Resources) Render() string {
 		fencing = "fencing resource-and-stonith;\n"
 	}
 	for i, v := range r.Volumes {
-		rate := v.ResyncRate
-		if rate == "" {
-			rate = defaultRate
-		}
 		size := ""
 		if v.Size != "" {
 			size = "\t\tsize " + v.Size + ";\n"
@@ -93,7 +123,7 @@ func (r Resources) Render() string {
 			net, disk = disk, ""
 		}
 		fmt.Fprintf(&b, "resource %s {\n", v.Name)
-		fmt.Fprintf(&b, tuning, r.Secret, net, rate, size, disk)
+		fmt.Fprintf(&b, tuning, r.Secret, net, strings.Join(v.rates(), ";\n\t\t")+";", size, disk)
 		for _, h := range r.Hosts {
 			family := "ipv4 "
 			address := h.Address.String()

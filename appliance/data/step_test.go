@@ -93,7 +93,7 @@ func TestTune(t *testing.T) {
 		t.Errorf("giving up comes first: %v", got)
 	}
 	got := Resources{Freeze: true, Major: 8}.diskOptions(Volume{ResyncRate: "10M"})
-	if want := []string{"--fencing=resource-and-stonith", "--c-max-rate=10M"}; !slices.Equal(got, want) {
+	if want := []string{"--fencing=resource-and-stonith", "--resync-rate=3413K", "--c-min-rate=3413K", "--c-max-rate=10M"}; !slices.Equal(got, want) {
 		t.Errorf("options %q, want %q", got, want)
 	}
 }
