@@ -28,7 +28,7 @@ const (
 // tftpFiles opens what firmware and signed GRUB fetch, out of the images as they are now.
 func (h *Head) tftpFiles(name string) (tftp.File, error) {
 	if name == httpboot.GRUBStart {
-		return memoryFile{strings.NewReader(string(httpboot.GRUBConfig(loaderUnsigned)))}, nil
+		return memoryFile{strings.NewReader(string(httpboot.GRUBConfig()))}, nil
 	}
 	if mac, ok := httpboot.GRUBMachine(name); ok {
 		return h.grubScript(mac)
@@ -141,11 +141,16 @@ func (u *uefiLoaders) last(mac string) string {
 }
 
 // wantsSigned decides for a machine of which a running system has said whether Secure Boot is on ("": never), and whose
-// last loader got it nowhere ("": it did). A machine that nobody knows gets iPXE itself: through shim and GRUB, which
-// starts both kinds, iPXE finds no network card any more (GRUB has its driver). Firmware with Secure Boot refuses that, and
-// gets shim when it asks again.
+// last loader got it nowhere ("": it did). Shim and GRUB start every machine. iPXE is faster, but firmware with Secure Boot
+// refuses it and comes to a stand until somebody restarts it, so only a machine that is known to have it off gets that.
 func wantsSigned(secureBoot, stuck string) bool {
-	return secureBoot == wire.SecureBootOn || stuck == loaderUnsigned
+	switch stuck {
+	case loaderUnsigned: // Secure Boot is on by now
+		return true
+	case loaderShim: // a firmware that shim or GRUB cannot work with
+		return secureBoot == wire.SecureBootOn
+	}
+	return secureBoot != wire.SecureBootOff
 }
 
 // signedLoader answers dhcp.Config.Signed.

@@ -21,7 +21,7 @@ func TestWantsSigned(t *testing.T) {
 		secureBoot, stuck string
 		want              bool
 	}{
-		{"", "", false},            // as most machines are
+		{"", "", true},             // starts as well without
 		{"", loaderShim, false},    // a firmware that shim or GRUB cannot work with
 		{"", loaderUnsigned, true}, // refused it
 		{wire.SecureBootOff, "", false},
@@ -46,7 +46,7 @@ func TestUEFILoadersAreRemembered(t *testing.T) {
 	if got := u.last(mac); got != "" {
 		t.Errorf("stuck with %q before it had a loader", got)
 	}
-	u.sent(mac, "/"+loaderShim) // shim, and through it, since Secure Boot is off, iPXE
+	u.sent(mac, "/"+loaderShim)
 	u.sent(mac, loaderUnsigned)
 	if got := u.last(mac); got != loaderUnsigned {
 		t.Errorf("stuck with %q, want %q", got, loaderUnsigned)

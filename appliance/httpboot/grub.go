@@ -21,14 +21,10 @@ const (
 	GRUBSuffix = ".cfg"
 )
 
-// GRUBConfig is GRUBStart, the same for all machines. One whose firmware does not check signatures goes on to iPXE, the
-// same way as without shim and GRUB before it. The other loads its own script until that boots it.
-func GRUBConfig(ipxe string) []byte {
-	return []byte(`if [ "$lockdown" != y ]; then
-  chainloader ($root)/` + ipxe + `
-  boot
-fi
-regexp --set=1:a --set=2:b --set=3:c --set=4:d --set=5:e --set=6:f '^(..):(..):(..):(..):(..):(..)$' "$net_default_mac"
+// GRUBConfig is GRUBStart, the same for all machines: each loads its own script until that boots it. Firmware that checks no
+// signatures boots by it as well. iPXE, which would be faster there, finds no network card when GRUB starts it.
+func GRUBConfig() []byte {
+	return []byte(`regexp --set=1:a --set=2:b --set=3:c --set=4:d --set=5:e --set=6:f '^(..):(..):(..):(..):(..):(..)$' "$net_default_mac"
 while true; do
   set asked=
   source ($root)/` + GRUBPrefix + `$a-$b-$c-$d-$e-$f` + GRUBSuffix + `

@@ -75,7 +75,7 @@ fi
 		t.Errorf("script (-want +got):\n%s", diff)
 	}
 	scriptCheck(t, string(got))
-	scriptCheck(t, string(GRUBConfig("snponly.efi")))
+	scriptCheck(t, string(GRUBConfig()))
 	scriptCheck(t, string(grubWait("52:54:00:00:00:01", &Notice{Reason: "it's not $approved; yet", Fix: "masthead node approve n01"})))
 }
 
