@@ -46,6 +46,21 @@ func TestVMMasterMaker(t *testing.T) {
 			t.Errorf("a refused run has left a node:\n%s", out)
 		}
 	})
+	t.Run("interrupted", func(t *testing.T) {
+		must(t, c.Machine("head1").Console.Type(command+" --yes; echo ma\"de-$?-\"\n"))
+		must(t, c.PowerOn(t.Context(), "b"))
+		c.expect(t, "b", bootTime, `copy: .*[1-9][0-9] %`)
+		must(t, c.PowerCut("b"))
+		began := time.Now()
+		out := c.expect(t, "head1", bootTime, `(?s)^(.*)made-(\d+)-`)
+		t.Logf("%.0f s after the power cut:\n%s", time.Since(began).Seconds(), out[1])
+		if out[2] != "1" || !contains(out[1], "try: masthead master-maker "+mac) {
+			t.Errorf("exit status %s", out[2])
+		}
+		if heads := c.mustSh(t, "head1", "masthead head list"); contains(heads, "head2") {
+			t.Errorf("a half-made head is in the cluster:\n%s", heads)
+		}
+	})
 	t.Run("a blank machine", func(t *testing.T) {
 		c.mustSh(t, "head1", "echo cloned > /etc/cloned; rm /etc/mark")
 		began := time.Now()
