@@ -158,8 +158,29 @@ func (j *Journey) powerCut(ctx context.Context, p *Passed) error {
 			return fmt.Errorf("worker %s started again", name)
 		}
 	}
-	p.Found = "the same rows, workers untouched"
+	s, err := j.clients[j.b].Owner(ctx)
+	if err != nil {
+		return err
+	}
+	p.Found = "the same rows, workers untouched; " + takeoverParts(s, gap)
 	return errors.Join(j.nothingLost(ctx, j.b, p), j.owner(ctx, j.b, p))
+}
+
+// takeoverParts says what the silence of a virtual address that opens last was made of: the times are the new owner's.
+func takeoverParts(s wire.OwnerStatus, gap time.Duration) string {
+	for _, one := range s.Services {
+		if len(one.Resources) == 0 {
+			continue
+		}
+		parts := []string{fmt.Sprintf("owner after %.1f s", (gap - one.Since.Sub(s.Since)).Seconds())}
+		from := s.Since
+		for _, r := range one.Resources {
+			parts = append(parts, fmt.Sprintf("%s %.1f s", r.Name, r.Since.Sub(from).Seconds()))
+			from = r.Since
+		}
+		return strings.Join(parts, ", ")
+	}
+	return "no service"
 }
 
 func (j *Journey) back(ctx context.Context, p *Passed) error {

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"masthead/images"
@@ -50,6 +52,35 @@ func TestVMSecureBoot(t *testing.T) {
 	}
 	why = c.awaitUp(t, "n01", "n01", why.Boot)
 	checkStages(t, why) // none of the firmware's
+}
+
+// TestVMOwnKeys starts a head from an ISO that its owner has signed, on firmware that knows the owner's key alone. An ISO that
+// somebody else has signed, be it Microsoft and the distribution, is not started there.
+func TestVMOwnKeys(t *testing.T) {
+	long(t)
+	t.Parallel()
+	const snakeoil = "/usr/share/ovmf/PkKek-1-snakeoil" // Debian's: its passphrase is its name
+	key := filepath.Join(t.TempDir(), "own.key")
+	if out, err := exec.Command("openssl", "pkey", "-in", snakeoil+".key", "-passin", "pass:snakeoil", "-out", key).CombinedOutput(); err != nil {
+		t.Fatalf("openssl: %v: %s", err, out)
+	}
+	folder := t.TempDir()
+	mustRun(t, "build", "iso", definition(t, "head-minimal"), "--sign-key", key, "--sign-cert", snakeoil+".pem", "-o", folder)
+	head := func(iso string) vmtest.MachineConfig {
+		return vmtest.MachineConfig{Role: string(images.RoleHead), Memory: 448, Firmware: qemu.OwnKeys, Boot: vmtest.Boot{qemu.FromCD}, ISO: iso,
+			Forward: map[string]int{HTTPS: 443, plainHTTP: 80}}
+	}
+	foreign := head(iso(t, definition(t, "head-minimal")))
+	foreign.Off = true
+	c := start(t, 2, vmtest.Config{Name: "ownkeys", Machines: map[string]vmtest.MachineConfig{
+		"head1": head(filepath.Join(folder, "head-minimal.iso")), "foreign": foreign,
+	}})
+	must(t, c.PowerOn(t.Context(), "foreign"))
+	c.awaitHead(t, "head1")
+	if on, said := c.secureBoot(t, "head1"); !on {
+		t.Errorf("head1 runs without Secure Boot:\n%s", said)
+	}
+	c.expect(t, "foreign", bootTime, `Access Denied|Security Violation`)
 }
 
 // secureBoot asks the kernel of a minimal image whether the firmware checked it, and whether it is locked down for that.

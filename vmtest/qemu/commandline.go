@@ -72,7 +72,7 @@ func (c *command) machine(m Machine, h Host) {
 	// graphics=off makes SeaBIOS, and through it iPXE and ISOLINUX, write to the
 	// first serial port; there is no screen to write to.
 	machine := "q35,graphics=off,accel=" + string(h.Accelerator)
-	if m.Firmware == SecureBoot {
+	if m.Firmware.checksSignatures() {
 		machine += ",smm=on"
 	}
 	c.add("-machine", machine)
@@ -80,7 +80,7 @@ func (c *command) machine(m Machine, h Host) {
 	if m.Firmware == BIOS {
 		return
 	}
-	if m.Firmware == SecureBoot { // only SMM code may write the variables
+	if m.Firmware.checksSignatures() { // only SMM code may write the variables
 		c.add("-global", "driver=cfi.pflash01,property=secure,value=on")
 	}
 	c.add("-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(h.Pflash.Code))

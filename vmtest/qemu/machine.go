@@ -34,7 +34,12 @@ const (
 	BIOS       Firmware = "bios"       // SeaBIOS
 	UEFI       Firmware = "uefi"       // OVMF
 	SecureBoot Firmware = "secureboot" // OVMF with Microsoft's keys enrolled
+	// OwnKeys is OVMF that knows no key but Debian's test key (/usr/share/ovmf/PkKek-1-snakeoil.key): that of an owner who signs.
+	OwnKeys Firmware = "own-keys"
 )
+
+// checksSignatures reports whether the firmware starts only what somebody it knows has signed.
+func (f Firmware) checksSignatures() bool { return f == SecureBoot || f == OwnKeys }
 
 // Source is a kind of boot device. Of several disks SeaBIOS tries only the first.
 type Source string
@@ -140,7 +145,7 @@ func (m Machine) Validate() error {
 	if m.CPUs < 1 || m.CPUs > 255 {
 		bad("cpus", "%d: want 1 to 255", m.CPUs)
 	}
-	if err := oneOf(m.Firmware, BIOS, UEFI, SecureBoot); err != nil {
+	if err := oneOf(m.Firmware, BIOS, UEFI, SecureBoot, OwnKeys); err != nil {
 		bad("firmware", "%v", err)
 	}
 	for i, s := range m.Boot {

@@ -14,7 +14,10 @@ type Pflash struct {
 
 // pflashes are where distributions keep OVMF; the first that is there is used.
 func pflashes(f Firmware) []Pflash {
-	if f == SecureBoot {
+	switch f {
+	case OwnKeys:
+		return []Pflash{{"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd"}}
+	case SecureBoot:
 		return []Pflash{
 			{"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"},              // Debian, Ubuntu
 			{"/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"},     // Fedora
