@@ -37,7 +37,7 @@ type Config struct {
 	// second, so that keys are changed while running. While there is none the membership protocol is off.
 	Keys  func() [][]byte
 	Label string     // of the cluster: packets of others are dropped before they are decrypted
-	Bind  netip.Addr // where the membership protocol listens, and the address that it tells; invalid: all addresses
+	Bind  netip.Addr // where the membership protocol listens, and the address that it tells; invalid: it is off
 	Port  uint16     // of it, TCP and UDP
 	Log   *slog.Logger
 	// Event tells people what happened between heads. Nil is nobody. It must not block.

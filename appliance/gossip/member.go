@@ -69,8 +69,13 @@ const (
 	reclaim = time.Second
 )
 
-// run keeps the membership: it starts the protocol when there is a key, changes keys, and joins whoever is missing.
+// run keeps the membership: it starts the protocol when there is a key, changes keys, and joins whoever is missing. A head
+// without an address of its own has nothing to tell the others where it is, and stays by itself.
 func (l *netLink) run(ctx context.Context) error {
+	if bind := l.conf.Bind; !bind.IsValid() || bind.IsUnspecified() {
+		<-ctx.Done()
+		return nil
+	}
 	var joins sync.WaitGroup
 	defer joins.Wait()
 	tick := time.NewTicker(l.conf.Timing.Digest)
@@ -104,10 +109,8 @@ func (l *netLink) run(ctx context.Context) error {
 func (l *netLink) start(ring *memberlist.Keyring) (*memberlist.Memberlist, error) {
 	c := memberlist.DefaultLANConfig()
 	c.Name, c.Label, c.Keyring = l.conf.Name, l.conf.Label, ring
-	c.BindAddr, c.BindPort, c.AdvertisePort = "0.0.0.0", int(l.conf.Port), int(l.conf.Port)
-	if bind := l.conf.Bind; bind.IsValid() && !bind.IsUnspecified() {
-		c.BindAddr, c.AdvertiseAddr = bind.String(), bind.String()
-	}
+	c.BindAddr, c.AdvertiseAddr = l.conf.Bind.String(), l.conf.Bind.String()
+	c.BindPort, c.AdvertisePort = int(l.conf.Port), int(l.conf.Port)
 	c.ProbeInterval, c.ProbeTimeout, c.TCPTimeout = probeInterval, probeTimeout, streamTimeout
 	c.DeadNodeReclaimTime = reclaim
 	c.Delegate, c.Alive = delegate{l}, delegate{l}

@@ -168,6 +168,9 @@ func (a *Agent) hangUp() {
 // report tells the parent how the machine is, again and again. A parent that does not answer goes to the end of the
 // list.
 func (a *Agent) report(ctx context.Context) error {
+	if a.cfg.MAC == "" {
+		return nil // as with attach
+	}
 	pause := time.Duration(0)
 	retry := retryFirst
 	for {

@@ -214,12 +214,29 @@ func (c *trial) sh(t *testing.T, machine, command string) (out, status string) {
 }
 
 // begin starts a command whose end finish waits for. The marks are split where they are typed, so that the echo of the
-// line is not taken for them.
+// line is not taken for them. A shell that has just got its terminal throws away what was typed before, so the first line is
+// typed until there is an answer.
 func (c *trial) begin(t *testing.T, machine, command string) {
 	t.Helper()
-	must(t, c.Machine(machine).Console.Type(`echo be"gun"; `+command+`; echo "en"ded-$?-`+"\n"))
-	c.expect(t, machine, replyTime, `begun`) // the end of the line may come after a line of the log
+	began, console := time.Now(), c.Machine(machine).Console
+	for mark := 1; ; mark++ {
+		must(t, console.Type(fmt.Sprintf("echo li\"stens-%d-\"\n", mark)))
+		ctx, cancel := context.WithTimeout(t.Context(), answerTime)
+		_, err := console.Expect(ctx, fmt.Sprintf(`listens-%d-`, mark)) // the end of the line may come after a line of the log
+		cancel()
+		if err == nil {
+			break
+		}
+		if time.Since(began) > replyTime {
+			t.Fatalf("%s: the shell on the console: %v", machine, err)
+		}
+	}
+	must(t, console.Type(`echo be"gun"; `+command+`; echo "en"ded-$?-`+"\n"))
+	c.expect(t, machine, replyTime, `begun`) // the same here
 }
+
+// answerTime is for a shell that only echoes.
+const answerTime = 15 * time.Second
 
 func (c *trial) finish(t *testing.T, machine string, within time.Duration) (out, status string) {
 	t.Helper()
