@@ -214,15 +214,22 @@ func (c *trial) sh(t *testing.T, machine, command string) (out, status string) {
 }
 
 // begin starts a command whose end finish waits for. The marks are split where they are typed, so that the echo of the
-// line is not taken for them. A shell that has just got its terminal throws away what was typed before, so the first line is
-// typed until there is an answer.
+// line is not taken for them.
 func (c *trial) begin(t *testing.T, machine, command string) {
+	t.Helper()
+	c.enter(t, machine, `echo be"gun"; `+command+`; echo "en"ded-$?-`)
+	c.expect(t, machine, replyTime, `begun`) // the end of the line may come after a line of the log
+}
+
+// enter types a line into the shell on a machine's console. A shell that has just got its terminal throws away what was typed
+// before, so it is asked until it answers.
+func (c *trial) enter(t *testing.T, machine, line string) {
 	t.Helper()
 	began, console := time.Now(), c.Machine(machine).Console
 	for mark := 1; ; mark++ {
 		must(t, console.Type(fmt.Sprintf("echo li\"stens-%d-\"\n", mark)))
 		ctx, cancel := context.WithTimeout(t.Context(), answerTime)
-		_, err := console.Expect(ctx, fmt.Sprintf(`listens-%d-`, mark)) // the end of the line may come after a line of the log
+		_, err := console.Expect(ctx, fmt.Sprintf(`listens-%d-`, mark))
 		cancel()
 		if err == nil {
 			break
@@ -231,8 +238,7 @@ func (c *trial) begin(t *testing.T, machine, command string) {
 			t.Fatalf("%s: the shell on the console: %v", machine, err)
 		}
 	}
-	must(t, console.Type(`echo be"gun"; `+command+`; echo "en"ded-$?-`+"\n"))
-	c.expect(t, machine, replyTime, `begun`) // the same here
+	must(t, console.Type(line+"\n"))
 }
 
 // answerTime is for a shell that only echoes.

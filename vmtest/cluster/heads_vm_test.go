@@ -295,7 +295,7 @@ func (s *several) commands(t *testing.T) {
 
 // rollingRestart ends the heads' daemons one after the other, while a worker reads its root all the time.
 func (s *several) rollingRestart(t *testing.T) {
-	must(t, s.Machine("n02").Console.Type("i=0; while [ $i -lt 6 ]; do echo 3 > /proc/sys/vm/drop_caches; sha256sum /dev/nbd0; i=$((i+1)); done; echo all\"read\"\n"))
+	s.enter(t, "n02", "i=0; while [ $i -lt 6 ]; do echo 3 > /proc/sys/vm/drop_caches; sha256sum /dev/nbd0; i=$((i+1)); done; echo all\"read\"")
 	for _, head := range []string{"head1", "head2"} {
 		before, err := s.clients[head].Status(t.Context())
 		must(t, err)

@@ -47,7 +47,7 @@ func TestVMMasterMaker(t *testing.T) {
 		}
 	})
 	t.Run("interrupted", func(t *testing.T) {
-		must(t, c.Machine("head1").Console.Type(command+" --yes; echo ma\"de-$?-\"\n"))
+		c.enter(t, "head1", command+" --yes; echo ma\"de-$?-\"")
 		must(t, c.PowerOn(t.Context(), "b"))
 		c.expect(t, "b", bootTime, `copy: .*[1-9][0-9] %`)
 		must(t, c.PowerCut("b"))
@@ -64,7 +64,7 @@ func TestVMMasterMaker(t *testing.T) {
 	t.Run("a blank machine", func(t *testing.T) {
 		c.mustSh(t, "head1", "echo cloned > /etc/cloned; rm /etc/mark")
 		began := time.Now()
-		must(t, c.Machine("head1").Console.Type(command+" --yes; echo ma\"de-$?-\"\n"))
+		c.enter(t, "head1", command+" --yes; echo ma\"de-$?-\"")
 		must(t, c.PowerOn(t.Context(), "b"))
 		c.expect(t, "b", bootTime, `this machine is being installed as head head2`)
 		c.expect(t, "b", bootTime, `copy: read back +25 %`)
@@ -149,7 +149,7 @@ func TestVMMasterMakerSSH(t *testing.T) {
 		t.Errorf("what would be done:\n%s", out)
 	}
 	began := time.Now()
-	must(t, c.Machine("head1").Console.Type(command+"--disk vda --erase vda; echo ma\"de-$?-\"\n"))
+	c.enter(t, "head1", command+"--disk vda --erase vda; echo ma\"de-$?-\"")
 	out := c.expect(t, "head1", 2*bootTime, `(?s)^(.*)made-(\d+)-`)
 	t.Logf("%.0f s:\n%s", time.Since(began).Seconds(), out[1])
 	if out[2] != "0" {

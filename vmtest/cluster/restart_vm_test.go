@@ -18,7 +18,7 @@ import (
 // powerOff ends n01 in order, and starts it again with a command line that asks for the rescue shell.
 func (l *life) powerOff(t *testing.T) {
 	began := time.Now()
-	must(t, l.Machine("n01").Console.Type("poweroff\n"))
+	l.enter(t, "n01", "poweroff")
 	ctx, cancel := context.WithTimeout(t.Context(), replyTime)
 	defer cancel()
 	if err := l.Machine("n01").Wait(ctx); err != nil || l.Machine("n01").State(ctx) != vmtest.Off {
@@ -37,7 +37,7 @@ func (l *life) kexec(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
 	defer cancel()
 	console := l.Machine("n02").Console.ReaderFromHere()
-	must(t, l.Machine("n02").Console.Type("masthead reboot --kexec\n"))
+	l.enter(t, "n02", "masthead reboot --kexec")
 	for _, pattern := range []string{`restarting into worker-minimal`, `Linux version`, `head does not answer.*https://` + headAddress} {
 		if _, err := console.Expect(ctx, pattern); err != nil {
 			t.Fatalf("n02: %v", err)
@@ -82,7 +82,7 @@ func (l *life) rescue(t *testing.T) {
 		t.Errorf("in the rescue shell:\n%s", out)
 	}
 	must(t, l.CutLink("n01", 0, vmtest.Both))
-	must(t, l.Machine("n01").Console.Type("exit\n"))
+	l.enter(t, "n01", "exit")
 }
 
 // failedBoot reads what n01 has to say of its cable on its console, and mends it for the head to hear it too.
@@ -114,7 +114,7 @@ func (l *life) damagedChunk(t *testing.T) {
 	l.cli(t, "node", "set", "n01", "--cmdline", "")
 	before, err := l.head.Why(t.Context(), "n01")
 	must(t, err)
-	must(t, l.Machine("n01").Console.Type("exit\n"))
+	l.enter(t, "n01", "exit")
 	l.expect(t, "n01", bootTime, `no source of the root answers: reads wait \(.*damaged`)
 	var why wire.Why
 	eventually(t, replyTime, "why tells of the damage", func(ctx context.Context) (err error) {

@@ -44,7 +44,7 @@ func TestVMSecureBoot(t *testing.T) {
 	secure(t, "n01")
 
 	console := c.Machine("n01").Console.ReaderFromHere()
-	must(t, c.Machine("n01").Console.Type("masthead reboot --kexec\n"))
+	c.enter(t, "n01", "masthead reboot --kexec")
 	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
 	defer cancel()
 	if _, err := console.Expect(ctx, `Linux version`); err != nil {
