@@ -20,11 +20,10 @@ func (h *Head) openBoot() error {
 	h.boot, err = httpboot.New(httpboot.Config{
 		Blobs: h.library, Target: h.target, Fetched: h.fetched,
 		Loader: func(name string) (images.Digest, bool) {
-			files, err := h.loaders(h.library)
+			d, ok, err := h.loader(name)
 			if err != nil {
 				h.log.Error("loaders", "err", err)
 			}
-			d, ok := files[name]
 			return d, ok
 		},
 		Damaged: func(e *httpboot.DamagedError) {
@@ -156,7 +155,7 @@ func (h *Head) fetched(f httpboot.Fetch) {
 }
 
 // loaders are what firmware may ask for first: the loaders of every image, by name. Of two with one name the default
-// image's wins.
+// image's wins. Reading all manifests takes seconds on a slow head, and GRUB alone asks for ten names that nobody has.
 func (h *Head) loaders(from images.BlobReader) (map[string]images.Digest, error) {
 	list, err := h.images()
 	if err != nil {
@@ -176,6 +175,13 @@ func (h *Head) loaders(from images.BlobReader) (map[string]images.Digest, error)
 		}
 	}
 	return all, nil
+}
+
+// loader finds one of them, as they were a moment ago.
+func (h *Head) loader(name string) (images.Digest, bool, error) {
+	files, err := h.first.get(func() (map[string]images.Digest, error) { return h.loaders(h.library) })
+	d, ok := files[name]
+	return d, ok, err
 }
 
 // sizeText is a number of bytes for people.

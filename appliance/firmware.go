@@ -39,11 +39,13 @@ func (h *Head) tftpFiles(name string) (tftp.File, error) {
 	if name == grubShim {
 		name = loaderGRUBNet
 	}
-	files, err := h.loaders(h.library)
+	if askedInVain(name) {
+		return nil, os.ErrNotExist
+	}
+	d, ok, err := h.loader(name)
 	if err != nil {
 		return nil, err
 	}
-	d, ok := files[name]
 	if !ok {
 		return nil, os.ErrNotExist
 	}
@@ -106,8 +108,7 @@ func askedInVain(name string) bool {
 type uefiLoaders struct {
 	mu    sync.Mutex
 	stuck map[string]string // by MAC: the first loader that it has and that has not asked for its script
-	has   bool              // an image here has the signed loaders
-	asked time.Time
+	has   recent[bool]      // an image here has the signed loaders
 }
 
 // maxStuck bounds what is remembered of strangers.
@@ -160,23 +161,17 @@ func (h *Head) signedLoader(mac dhcp.MAC) bool {
 	return h.hasSigned() && wantsSigned(inv.SecureBoot, h.uefi.last(m))
 }
 
-// signedFresh is how long an answer about the images counts: DHCP asks for each packet.
-const signedFresh = 5 * time.Second
-
-// hasSigned reports whether an image that is here brought the signed loaders. Images of earlier versions have none.
+// hasSigned reports whether an image that is here brought the signed loaders. Images of earlier versions have none. DHCP asks
+// for each packet.
 func (h *Head) hasSigned() bool {
-	h.uefi.mu.Lock()
-	defer h.uefi.mu.Unlock()
-	if time.Since(h.uefi.asked) < signedFresh {
-		return h.uefi.has
-	}
-	h.uefi.asked = time.Now()
-	files, err := h.loaders(&h.library.shelf) // asks no other head
+	has, err := h.uefi.has.get(func() (bool, error) {
+		files, err := h.loaders(&h.library.shelf) // asks no other head
+		_, shim := files[loaderShim]
+		_, grub := files[loaderGRUBNet]
+		return shim && grub, err
+	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		h.log.Error("loaders", "err", err)
 	}
-	_, shim := files[loaderShim]
-	_, grub := files[loaderGRUBNet]
-	h.uefi.has = shim && grub
-	return h.uefi.has
+	return has
 }

@@ -49,7 +49,8 @@ type Head struct {
 	boot      *httpboot.Handler
 	dhcpMode  dhcpMode
 	uefi      uefiLoaders
-	told      sync.Map // of broken images
+	first     recent[map[string]images.Digest] // the loaders that firmware may ask for
+	told      sync.Map                         // of broken images
 	commands  *command.Dispatcher
 	peers     peers
 	member    membership

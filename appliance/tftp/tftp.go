@@ -57,6 +57,13 @@ type Server struct {
 	mu     sync.Mutex
 	total  int
 	byHost map[netip.Addr]int
+	asked  map[asking]bool // under way
+}
+
+// asking is a request. It is told from its repetition by the client's port: another transfer comes from another one (RFC 1350, section 4).
+type asking struct {
+	client netip.AddrPort
+	name   string
 }
 
 // New checks the configuration and names all that is wrong with it.
@@ -93,7 +100,7 @@ func New(c Config) (*Server, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return &Server{config: c, byHost: map[netip.Addr]int{}}, nil
+	return &Server{config: c, byHost: map[netip.Addr]int{}, asked: map[asking]bool{}}, nil
 }
 
 // Run listens and serves until ctx ends, and returns nil then. Transfers under way are broken off: one that waits for a

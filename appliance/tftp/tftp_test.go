@@ -289,3 +289,41 @@ func TestRunTellsWhyNot(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+// A client that has waited in vain asks again from the same port, as GRUB does after 0.4 s. It gets one answer; after that
+// transfer it may ask for the same again.
+func TestRepeatedRequest(t *testing.T) {
+	opens, slow := make(chan string, 10), make(chan struct{})
+	files := FromMap(map[string][]byte{"f": []byte("whole")})
+	r := start(t, Config{Files: func(name string) (File, error) {
+		opens <- name
+		<-slow
+		return files(name)
+	}})
+	whole := func(c client) {
+		t.Helper()
+		got, from := c.receive(t)
+		if got != "data whole" {
+			t.Errorf("got %q", got)
+		}
+		c.send(t, from, []byte{0, 4, 0, 1})
+		if e := r.next(t); e.Kind != KindSent {
+			t.Errorf("event %+v", e)
+		}
+	}
+	impatient, other := dial(t), dial(t)
+	for range 3 {
+		impatient.send(t, r.addr, request(1, "f", "octet"))
+	}
+	<-opens
+	other.send(t, r.addr, request(1, "f", "octet")) // read after the repetitions
+	<-opens
+	close(slow)
+	whole(impatient)
+	whole(other)
+	impatient.send(t, r.addr, request(1, "f", "octet"))
+	whole(impatient)
+	if n := len(opens); n != 1 {
+		t.Errorf("%d more requests led to a file, want the last", n)
+	}
+}

@@ -28,6 +28,13 @@ var (
 // tell it already.
 func (s *Server) read(ctx context.Context, asked string, to io.ReaderFrom) (reply error) {
 	e := Event{Time: time.Now(), Kind: KindFailed, Client: peer(to), Name: printable(asked)}
+	// GRUB asks again after 0.4 s. Two transfers to one port confuse it, and the first would fail when nobody acknowledges it.
+	// No packet answers the repetition; its socket is closed when it is collected.
+	again := asking{e.Client, asked}
+	if !s.begin(again) {
+		return nil
+	}
+	defer s.end(again)
 	defer func() {
 		// pin/tftp v3.2.0 writes past its buffer when padded options make the answer longer than the question. One packet
 		// must not end the head.
@@ -114,6 +121,23 @@ func (b *bounded) Read(p []byte) (int, error) {
 		b.failed, err = fmt.Errorf("read: %w", err), errOurs
 	}
 	return n, err
+}
+
+// begin notes a request, unless it is one that is being answered.
+func (s *Server) begin(r asking) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asked[r] {
+		return false
+	}
+	s.asked[r] = true
+	return true
+}
+
+func (s *Server) end(r asking) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.asked, r)
 }
 
 // admit counts a transfer in, unless there are too many.
