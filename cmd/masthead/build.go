@@ -59,7 +59,7 @@ func (a *app) buildISOCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.buildISO(cmd.Context(), args[0], f) },
 	}
 	f.add(cmd, true)
-	cmd.Flags().StringVar(&f.signKey, "sign-key", "", "private key (PEM, RSA) that the firmware knows: sign one UEFI program with kernel and initramfs, instead of starting shim and GRUB")
+	cmd.Flags().StringVar(&f.signKey, "sign-key", "", "private key (PEM, RSA) that the firmware knows: sign one UEFI program, no shim and GRUB")
 	cmd.Flags().StringVar(&f.signCert, "sign-cert", "", "certificate (PEM) of --sign-key")
 	cmd.MarkFlagsRequiredTogether("sign-key", "sign-cert")
 	return cmd

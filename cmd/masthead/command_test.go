@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -161,17 +162,11 @@ func TestImageCommands(t *testing.T) {
 
 // Every command has to be described, and to complete.
 func TestEveryCommandIsDescribed(t *testing.T) {
-	a := &app{}
-	var walk func(*cobra.Command)
-	walk = func(c *cobra.Command) {
+	for _, c := range everyCommand() {
 		if c.Short == "" {
 			t.Errorf("%s has no description", c.CommandPath())
 		}
-		for _, sub := range c.Commands() {
-			walk(sub)
-		}
 	}
-	walk(a.command())
 	if out, _, code := invoke(t, "completion", "bash"); code != 0 || !strings.Contains(out, "masthead") {
 		t.Errorf("completion bash: exit code %d", code)
 	}
@@ -182,6 +177,38 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "masthead-node-why.1")); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestHelpFitsATerminal: no line of any command's help is wider than 120 columns.
+func TestHelpFitsATerminal(t *testing.T) {
+	const width = 120
+	for _, name := range []string{"MASTHEAD_HEAD", "MASTHEAD_CA", "MASTHEAD_TOKEN_FILE", "MASTHEAD_LAB"} {
+		t.Setenv(name, "") // would be told as a default
+	}
+	for _, c := range everyCommand() {
+		var out bytes.Buffer
+		c.SetOut(&out)
+		if err := c.Help(); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
+				t.Errorf("%s --help: %d columns, want %d at the most: %s", c.CommandPath(), n, width, line)
+			}
+		}
+	}
+}
+
+// everyCommand is the root and all below it, with those that cobra adds.
+func everyCommand() []*cobra.Command {
+	root := (&app{}).command()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	all := []*cobra.Command{root}
+	for i := 0; i < len(all); i++ {
+		all = append(all, all[i].Commands()...)
+	}
+	return all
 }
 
 func TestReportCodes(t *testing.T) {

@@ -206,7 +206,8 @@ func (a *app) dataVerifyCommand() *cobra.Command {
 	var dry, background bool
 	cmd := &cobra.Command{
 		Use: "verify [VOLUME]", Short: "Compare the two copies block by block while they are in use", Args: cobra.MaximumNArgs(1),
-		Long: "Compares the two copies of a volume block by block, while they are in use, and waits for the result. Exit code 1: they differ.",
+		Long: "Compares the two copies of a volume block by block, while they are in use, and waits for the result.\n" +
+			"Exit code 1: they differ.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			began := time.Now()
 			volume, err := a.changeData(cmd.Context(), args, wire.DataChange{Action: "verify", DryRun: dry})
