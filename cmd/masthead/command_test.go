@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"mvdan.cc/sh/v3/expand"
+	"mvdan.cc/sh/v3/syntax"
 
 	"masthead/images"
 )
@@ -197,6 +199,48 @@ func TestHelpFitsATerminal(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestExamplesAreUnderstood: what the help shows as an example is a command line of this program.
+func TestExamplesAreUnderstood(t *testing.T) {
+	for _, c := range everyCommand() {
+		for line := range strings.Lines(c.Example) {
+			call, err := syntax.NewParser().Parse(strings.NewReader(line), "example")
+			if err != nil {
+				t.Errorf("%s: %s: %v", c.CommandPath(), line, err)
+				continue
+			}
+			syntax.Walk(call, func(n syntax.Node) bool {
+				call, ok := n.(*syntax.CallExpr)
+				if !ok {
+					return true
+				}
+				words, err := expand.Fields(nil, call.Args...)
+				if err == nil && len(words) > 0 && words[0] == "masthead" {
+					err = understood(words[1:])
+				}
+				if err != nil {
+					t.Errorf("%s: %s: %v", c.CommandPath(), line, err)
+				}
+				return true
+			})
+		}
+	}
+}
+
+// understood says what is wrong with a command line, without running it.
+func understood(words []string) error {
+	c, rest, err := (&app{}).command().Find(words)
+	if err == nil {
+		err = c.ParseFlags(rest)
+	}
+	if err == nil {
+		err = c.ValidateArgs(c.Flags().Args())
+	}
+	if err == nil {
+		err = c.ValidateRequiredFlags()
+	}
+	return err
 }
 
 // everyCommand is the root and all below it, with those that cobra adds.

@@ -140,6 +140,7 @@ func (a *app) slotRollbackCommand() *cobra.Command {
 		Use: "rollback", Short: "Start the image in the other slot again", Args: exactArgs(0),
 		Long: "Starts the image in the other slot, which is what ran before the last upgrade, with what was written over it then. It is\n" +
 			"tried as an upgrade is: if it does not come up healthy, the present one starts again.",
+		Example: "  masthead slot rollback --dry-run\n  masthead slot rollback --yes",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			m, env, record, err := thisSlots()
 			if err != nil {
