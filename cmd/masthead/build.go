@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -126,15 +128,24 @@ func (a *app) buildMedium(ctx context.Context, file, suffix string, f buildFlags
 	return nil
 }
 
+// loadDefinition reads a definition that somebody has named.
+func loadDefinition(file string) (*images.Definition, error) {
+	def, err := images.LoadDefinition(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &hint{err, "ls " + filepath.Join(filepath.Dir(file), "*.yaml") + ", or in masthead's sources ls images/*.yaml"}
+	}
+	return def, err
+}
+
 // loadCarried reads a definition and behind it those that it carries.
 func loadCarried(file string) ([]*images.Definition, error) {
-	def, err := images.LoadDefinition(file)
+	def, err := loadDefinition(file)
 	if err != nil {
 		return nil, err
 	}
 	defs := []*images.Definition{def}
 	for _, c := range def.Carries {
-		d, err := images.LoadDefinition(c)
+		d, err := loadDefinition(c)
 		if err != nil {
 			return nil, fmt.Errorf("%s carries %s: %w", file, c, err)
 		}
@@ -149,7 +160,7 @@ func loadCarried(file string) ([]*images.Definition, error) {
 }
 
 func (a *app) buildNetboot(ctx context.Context, file string, f buildFlags) error {
-	def, err := images.LoadDefinition(file)
+	def, err := loadDefinition(file)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,12 @@ func TestErrorsSayWhatToType(t *testing.T) {
 		{[]string{"lab", "status"}, exitFailed, []string{"no lab named demo is running", "try: masthead lab up"}},
 		{[]string{"image", "show", "nosuch"}, exitFailed, []string{"nosuch", "try: masthead image list"}},
 		{[]string{"build", "netboot", bad}, exitFailed, []string{bad + ":1: name", bad + ":2: role", bad + ":3: root", bad + ":4: kernel"}},
-		{[]string{"build", "netboot", "absent.yaml"}, exitFailed, []string{"absent.yaml: no such file"}},
+		{[]string{"build", "netboot", "absent.yaml"}, exitFailed, []string{"absent.yaml: no such file", "try: ls *.yaml"}},
+		{[]string{"build", "disk", "there/absent.yaml"}, exitFailed, []string{"there/absent.yaml: no such file", "try: ls there/*.yaml"}},
+		{[]string{"image", "build", "absent.yaml"}, exitFailed, []string{"absent.yaml: no such file", "try: ls *.yaml"}},
+		{[]string{"build", "disk", "../../images/head.yaml", "--size", "100M", "--dry-run"}, exitFailed,
+			[]string{"the disk has 100 MiB, the partitions need 2116 MiB, and twice the ISO", "try: masthead build disk ../../images/head.yaml"}},
+		{[]string{"build", "disk", "../../images/head.yaml", "--size", "100M"}, exitFailed, []string{"the disk has 100 MiB, the partitions need 2116 MiB"}},
 		{[]string{"reboot"}, exitFailed, []string{"try: run it on a machine that masthead booted"}},
 	}
 	for _, tt := range tests {

@@ -50,7 +50,7 @@ func (a *app) imageBuildCommand() *cobra.Command {
 		Short: "Build an image into the store and tag it with its name",
 		Args:  exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			def, err := images.LoadDefinition(args[0])
+			def, err := loadDefinition(args[0])
 			if err != nil {
 				return err
 			}
