@@ -115,9 +115,10 @@ type rollReport struct {
 }
 
 type waveReport struct {
-	Nodes []string          `json:"nodes"`
-	Took  float64           `json:"took"` // seconds
-	Bad   map[string]string `json:"bad,omitempty"`
+	Nodes   []string          `json:"nodes"`
+	Took    float64           `json:"took"`              // seconds
+	Methods map[string]string `json:"methods,omitempty"` // of those that restarted: soft, kexec, firmware, or unknown
+	Bad     map[string]string `json:"bad,omitempty"`
 }
 
 // say is progress: lines for people.
