@@ -186,7 +186,7 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 	}
 }
 
-// TestHelpFitsATerminal: no line of any command's help is wider than 120 columns.
+// TestHelpFitsATerminal: no line of any command's help is wider than 120 columns, and none sends its reader to the sources.
 func TestHelpFitsATerminal(t *testing.T) {
 	const width = 120
 	for _, name := range []string{"MASTHEAD_HEAD", "MASTHEAD_CA", "MASTHEAD_TOKEN_FILE", "MASTHEAD_LAB"} {
@@ -201,6 +201,9 @@ func TestHelpFitsATerminal(t *testing.T) {
 		for line := range strings.Lines(out.String()) {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
 				t.Errorf("%s --help: %d columns, want %d at the most: %s", c.CommandPath(), n, width, line)
+			}
+			if strings.Contains(line, "docs/") {
+				t.Errorf("%s --help: no head has docs/: %s", c.CommandPath(), line)
 			}
 		}
 	}

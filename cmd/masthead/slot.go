@@ -19,7 +19,7 @@ func (a *app) slotCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "slot", Short: "The two images that an installed head can start",
 		Long: "An installed head has two slots. It runs from one; an upgrade is written to the other and started once: found healthy it\n" +
-			"is the one that starts from then on, else the old one starts again by itself. docs/upgrade.md explains it.",
+			"is the one that starts from then on, else the old one starts again by itself. masthead upgrade writes it.",
 	}
 	cmd.AddCommand(a.slotListCommand(), a.slotRollbackCommand(), a.slotConfirmCommand())
 	return cmd
