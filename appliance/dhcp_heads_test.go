@@ -20,6 +20,7 @@ import (
 	"masthead/appliance/registry"
 	"masthead/appliance/state"
 	"masthead/node/wire"
+	"masthead/vmtest/prerequisite"
 )
 
 // dhcpLab is heads that serve DHCP, each in a namespace of its own, and clients in another one, all on one bridge. The
@@ -46,24 +47,13 @@ const labClients = 8
 
 func newDHCPLab(t *testing.T, heads int) *dhcpLab {
 	t.Helper()
-	need := func(ok bool, what string) {
-		t.Helper()
-		if !ok && os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatalf("needs %s", what)
-		} else if !ok {
-			t.Skipf("needs %s", what)
-		}
-	}
-	need(os.Geteuid() == 0, "root")
-	for _, tool := range []string{"ip", "busybox", "dhclient"} {
-		_, err := exec.LookPath(tool)
-		need(err == nil, tool)
-	}
+	prerequisite.Root(t)
+	prerequisite.Programs(t, "ip", "busybox", "dhclient")
 	l := &dhcpLab{t: t, id: fmt.Sprintf("mh%x", time.Now().UnixNano()&0xfffffff), whole: make(chan struct{}), clients: labClients}
 	close(l.whole)
 	for _, ns := range []string{"s", "c", "1", "2"} {
 		out, err := exec.Command("ip", "netns", "add", l.id+ns).CombinedOutput()
-		need(err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
+		prerequisite.Have(t, err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
 		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", l.id+ns).Run() })
 	}
 	l.ip("s", "link", "add", "br0", "type", "bridge")

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"masthead/node/wire"
+	"masthead/vmtest/prerequisite"
 )
 
 // standIn makes the test's own binary, which the script installs as the head's program, say what it was told and end.
@@ -31,19 +32,6 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
-}
-
-// tool finds a program that a test needs.
-func tool(t *testing.T, name, debianPackage string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatalf("%s (%s) is missing", name, debianPackage)
-		}
-		t.Skipf("%s (%s) is missing", name, debianPackage)
-	}
-	return path
 }
 
 // script is the installation script as a head serves it.
@@ -84,8 +72,8 @@ func TestInstallScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, check := range [][]string{
-		{tool(t, "dash", "dash"), "-n", file},
-		{tool(t, "shellcheck", "shellcheck"), "--shell=sh", "--severity=style", file},
+		{prerequisite.Program(t, "dash"), "-n", file},
+		{prerequisite.Program(t, "shellcheck"), "--shell=sh", "--severity=style", file},
 	} {
 		if out, err := exec.Command(check[0], check[1:]...).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", filepath.Base(check[0]), err, out)
@@ -96,15 +84,10 @@ func TestInstallScript(t *testing.T) {
 // The whole script, with a real shell and a real curl against a real head; only what would change this machine lies
 // elsewhere.
 func TestInstallScriptRuns(t *testing.T) {
-	tool(t, "curl", "curl")
-	tool(t, "ip", "iproute2")
-	if os.Getuid() != 0 {
-		if os.Getenv("MASTHEAD_REQUIRE") == "1" {
-			t.Fatal("the script wants root")
-		}
-		t.Skip("the script wants root")
-	}
-	sh := tool(t, "dash", "dash")
+	prerequisite.Program(t, "curl")
+	prerequisite.Program(t, "ip")
+	prerequisite.Root(t)
+	sh := prerequisite.Program(t, "dash")
 	one := startHead(t, "head1", 1)
 	get := func() string {
 		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", one.cfg.HTTP, wire.PlainInstall))

@@ -39,7 +39,7 @@ func (h *Head) newKeysSteps() []string {
 		"the administrator's token changes on every head; the new one is in " + filepath.Join(h.cfg.StateDir, keysDir, "admin.token"),
 		"join tokens that were made before are worth nothing",
 		"NOT changed is the CA's key, which machines that run trust: whoever has it can pretend to be a head on the cluster's network",
-		"by hand: keys and certificates among the kept files (masthead file list), SSH keys, and a cluster with a CA of its own if you need it: docs/security.md",
+		"by hand: keys and certificates among the kept files (masthead file list), SSH keys, and a cluster with a CA of its own if you need it: a new head, which the others leave this cluster for",
 	}
 }
 

@@ -49,9 +49,10 @@ func TestRecoveryDisablesInTheCluster(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- h.followOwner(ctx) }()
+	const told = "service web is disabled in the cluster until somebody enables it: x: start: exit code 1" // last of all
 	deadline := time.Now().Add(headPatience)
-	for h.wish("web") != "disabled" && time.Now().Before(deadline) {
-		time.Sleep(time.Millisecond) // the state is another goroutine's
+	for !strings.Contains(eventTexts(h), told) && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond) // the state and the events are another goroutine's
 	}
 	stop()
 	if err := <-done; !errors.Is(err, context.Canceled) {
@@ -60,7 +61,7 @@ func TestRecoveryDisablesInTheCluster(t *testing.T) {
 	if h.wish("web") != "disabled" || h.wish("db") != "enabled" || h.wish("gone") != "" {
 		t.Errorf("web %q, db %q, gone %q", h.wish("web"), h.wish("db"), h.wish("gone"))
 	}
-	if text := eventTexts(h); !strings.Contains(text, "service web is disabled in the cluster until somebody enables it: x: start: exit code 1") {
+	if text := eventTexts(h); !strings.Contains(text, told) {
 		t.Errorf("events:\n%s", text)
 	}
 }

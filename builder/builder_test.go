@@ -19,6 +19,7 @@ import (
 	"masthead/images"
 	"masthead/rootfs"
 	"masthead/rootfs/kernel/kerneltest"
+	"masthead/vmtest/prerequisite"
 )
 
 // staticProgram builds a program that could be an init.
@@ -72,7 +73,7 @@ func buildAll(t *testing.T, binary string) map[string]images.Digest {
 	}
 	built, err := b.Image(t.Context(), def)
 	if err != nil {
-		kerneltest.Missing(t, "cannot build here: %v", err)
+		prerequisite.Missing(t, "what a build takes: %v", err)
 	}
 	dir := t.TempDir()
 	files, err := b.Netboot(t.Context(), built, dir)

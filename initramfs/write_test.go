@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"masthead/rootfs/kernel/kerneltest"
+	"masthead/vmtest/prerequisite"
 
 	"github.com/cavaliergopher/cpio"
 	"github.com/google/go-cmp/cmp"
@@ -70,9 +70,7 @@ func TestWriteForeign(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.program, func(t *testing.T) {
-			if _, err := exec.LookPath(tt.program); err != nil {
-				kerneltest.Missing(t, "%s", tt.program)
-			}
+			prerequisite.Programs(t, tt.program)
 			cmd := exec.Command(tt.program, tt.args...)
 			cmd.Env = append(cmd.Environ(), "LC_ALL=C", "TZ=UTC")
 			cmd.Stdin = bytes.NewReader(data)

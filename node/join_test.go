@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"masthead/vmtest/prerequisite"
 )
 
 func TestJoinAddress(t *testing.T) {
@@ -58,13 +60,7 @@ func TestIsFAT(t *testing.T) {
 	if isFAT(file("empty", 1<<20)) || isFAT(file("short", 100)) || isFAT(filepath.Join(dir, "none")) {
 		t.Error("nothing is taken for FAT")
 	}
-	mkfs, err := exec.LookPath("mkfs.vfat")
-	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal("mkfs.vfat (dosfstools) is missing")
-		}
-		t.Skip("mkfs.vfat (dosfstools) is missing")
-	}
+	mkfs := prerequisite.Program(t, "mkfs.vfat")
 	for bits, size := range map[string]int64{"12": 2 << 20, "16": 32 << 20, "32": 64 << 20} {
 		path := file("fat"+bits, size)
 		if out, err := exec.Command(mkfs, "-F", bits, path).CombinedOutput(); err != nil {

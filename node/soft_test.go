@@ -10,6 +10,7 @@ import (
 
 	"masthead/images"
 	"masthead/node/agent"
+	"masthead/vmtest/prerequisite"
 )
 
 func TestNeedsKernel(t *testing.T) {
@@ -76,12 +77,7 @@ func spotIn(t *testing.T, dir string) spot {
 
 // TestArrive puts what belongs to the next root where that of every root is, broken off in the middle and once more.
 func TestArrive(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal("this takes root")
-		}
-		t.Skip("this takes root")
-	}
+	prerequisite.Root(t)
 	from, to := spotIn(t, t.TempDir()), spotIn(t, t.TempDir())
 	write := func(path, text string) {
 		t.Helper()

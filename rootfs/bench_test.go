@@ -15,7 +15,7 @@ import (
 	"masthead/rootfs"
 	"masthead/rootfs/debian"
 	"masthead/rootfs/directory"
-	"masthead/rootfs/roottest"
+	"masthead/vmtest/prerequisite"
 )
 
 // benchPackages make a root of about 260 MB.
@@ -28,8 +28,8 @@ func benchRoot(b *testing.B) string {
 	b.Helper()
 	file := os.Getenv("MASTHEAD_BENCH_ROOT")
 	if file == "" {
-		_, err := exec.LookPath("mmdebstrap")
-		roottest.Require(b, err == nil, "mmdebstrap")
+		prerequisite.Programs(b, "mmdebstrap")
+		var err error
 		file, err = debian.Archive(b.Context(), debian.Config{Suite: "trixie", Packages: benchPackages, Epoch: epoch, Cache: benchCache(b)})
 		if err != nil {
 			b.Fatal(err)
@@ -82,8 +82,7 @@ func seal(b *testing.B, dir string, opts rootfs.SealOptions) (time.Duration, int
 func tool(b *testing.B, out string, name string, args ...string) (time.Duration, int64) {
 	b.Helper()
 	os.Remove(out)
-	_, err := exec.LookPath(name)
-	roottest.Require(b, err == nil, name)
+	prerequisite.Programs(b, name)
 	start := time.Now()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		b.Fatalf("%s: %v\n%s", name, err, out)

@@ -19,6 +19,7 @@ import (
 	"masthead/rootfs"
 	"masthead/rootfs/directory"
 	"masthead/rootfs/roottest"
+	"masthead/vmtest/prerequisite"
 )
 
 // epoch is before the times of some fixtures and after others.
@@ -169,8 +170,8 @@ func mountImage(t *testing.T, file string) string {
 
 func requireMount(t testing.TB) {
 	t.Helper()
-	roottest.Require(t, os.Geteuid() == 0, "root")
-	roottest.Require(t, exec.Command("modprobe", "-q", "erofs").Run() == nil || hasErofs(), "EROFS in the kernel")
+	prerequisite.Root(t)
+	prerequisite.Have(t, exec.Command("modprobe", "-q", "erofs").Run() == nil || hasErofs(), "EROFS in the kernel")
 }
 
 func hasErofs() bool {
@@ -251,8 +252,7 @@ func TestKernelSeesTheTree(t *testing.T) {
 	}
 
 	t.Run("fsck", func(t *testing.T) {
-		_, err := exec.LookPath("fsck.erofs")
-		roottest.Require(t, err == nil, "fsck.erofs")
+		prerequisite.Programs(t, "fsck.erofs")
 		out, err := exec.Command("fsck.erofs", "-d3", "--extract", file).CombinedOutput()
 		if err != nil || !bytes.Contains(out, []byte("No errors found")) {
 			t.Errorf("fsck.erofs: %v\n%s", err, out)

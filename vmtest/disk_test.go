@@ -5,6 +5,8 @@ import (
 	"os"
 	"syscall"
 	"testing"
+
+	"masthead/vmtest/prerequisite"
 )
 
 func TestMakeBlank(t *testing.T) {
@@ -30,10 +32,7 @@ func TestMakeBlank(t *testing.T) {
 
 func TestMakeBlankWithLabel(t *testing.T) {
 	if _, err := findMkfs(); err != nil {
-		if os.Getenv(envRequire) == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		prerequisite.Missing(t, "mkfs.ext4: %v", err)
 	}
 	path := t.TempDir() + "/disk0.raw"
 	if err := makeBlank(t.Context(), path, DiskConfig{Size: 64 * MiB, Label: "masthead-state"}); err != nil {

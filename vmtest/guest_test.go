@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/cavaliergopher/cpio"
 )
 
@@ -50,7 +52,7 @@ while :; do PS1= setsid sh </dev/ttyS0 >/dev/ttyS0 2>&1; done
 func newGuest(t *testing.T, files map[string]string) guest {
 	t.Helper()
 	needVM(t)
-	Need(t, "busybox", "dpkg-deb")
+	prerequisite.Programs(t, "busybox", "dpkg-deb")
 	kernel := debianKernel(t)
 	version := strings.TrimPrefix(filepath.Base(kernel.image), "vmlinuz-")
 
@@ -76,10 +78,7 @@ func newGuest(t *testing.T, files map[string]string) guest {
 	for _, folder := range []string{"bin", "modules", "tftp"} {
 		add(folder, cpio.TypeDir|0o755, nil)
 	}
-	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		t.Fatal(err)
-	}
+	busybox := prerequisite.Program(t, "busybox")
 	addFile("bin/busybox", busybox)
 	add("bin/sh", cpio.TypeSymlink|0o777, []byte("busybox"))
 	var names []string
@@ -119,12 +118,12 @@ func debianKernel(t *testing.T) unpacked {
 	const meta = "linux-image-cloud-amd64"
 	out, err := exec.CommandContext(t.Context(), "apt-cache", "depends", meta).Output()
 	if err != nil {
-		missing(t, "apt-cache depends %s: %v", meta, err)
+		prerequisite.Missing(t, "apt-cache depends %s: %v", meta, err)
 	}
 	_, after, _ := strings.Cut(string(out), "Depends: ")
 	name, _, _ := strings.Cut(after, "\n")
 	if name = strings.TrimSpace(name); name == "" {
-		missing(t, "package %s is missing: run apt-get update", meta)
+		prerequisite.Missing(t, "package %s: run apt-get update", meta)
 	}
 	folder, err := DefaultFolder("x")
 	if err != nil {
@@ -147,7 +146,7 @@ func unpack(t *testing.T, name, tree string) {
 	command := exec.CommandContext(t.Context(), "apt-get", "download", "-q", name)
 	command.Dir = download
 	if out, err := command.CombinedOutput(); err != nil {
-		missing(t, "apt-get download %s: %v\n%s", name, err, out)
+		prerequisite.Missing(t, "apt-get download %s: %v\n%s", name, err, out)
 	}
 	debs, _ := filepath.Glob(filepath.Join(download, "*.deb"))
 	if len(debs) != 1 {
@@ -171,15 +170,7 @@ func unpack(t *testing.T, name, tree string) {
 func needFile(t *testing.T, path string) string {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
-		missing(t, "%s is missing", path)
+		prerequisite.Missing(t, "%s", path)
 	}
 	return path
-}
-
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv(envRequire) == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }

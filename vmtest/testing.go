@@ -3,12 +3,12 @@ package vmtest
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
 
+	"masthead/vmtest/prerequisite"
 	"masthead/vmtest/qemu"
 )
 
@@ -28,7 +28,6 @@ type TB interface {
 // Names in the environment of tests.
 const (
 	envVM        = "MASTHEAD_VM"        // 1: tests may start virtual machines
-	envRequire   = "MASTHEAD_REQUIRE"   // 1: what is missing fails a test that would be skipped
 	envArtifacts = "MASTHEAD_ARTIFACTS" // folder for what failed tests leave; "" is the temporary folder
 )
 
@@ -83,21 +82,7 @@ func needVM(t TB) {
 	if os.Getenv(envVM) != "1" {
 		t.Skipf("starts virtual machines: set %s=1", envVM)
 	}
-	Need(t, qemu.Program)
-}
-
-// Need skips the test, or fails it with MASTHEAD_REQUIRE=1, when a program is missing.
-func Need(t TB, programs ...string) {
-	t.Helper()
-	for _, program := range programs {
-		if _, err := exec.LookPath(program); err == nil {
-			continue
-		}
-		if os.Getenv(envRequire) == "1" {
-			t.Fatalf("%s is missing", program)
-		}
-		t.Skipf("%s is missing", program)
-	}
+	prerequisite.Programs(t, qemu.Program)
 }
 
 // Machine returns a machine; the test fails when there is none of that name.

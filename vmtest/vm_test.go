@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"masthead/vmtest/ethernet"
+	"masthead/vmtest/prerequisite"
 )
 
 // slowBoot is how long a small guest may take under emulation on a busy host.
@@ -132,7 +133,7 @@ func milliseconds(ping string) float64 {
 }
 
 func TestVMStartSaysWhatQEMUSays(t *testing.T) {
-	Need(t, "qemu-system-x86_64")
+	prerequisite.Programs(t, "qemu-system-x86_64")
 	_, err := Up(t.Context(), Config{
 		Name:     "bad",
 		Machines: map[string]MachineConfig{"n01": {Memory: 64, Disks: []DiskConfig{{Path: "/no/such/disk"}}}},

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -66,12 +68,7 @@ func TestRenderForDRBD(t *testing.T) {
 		{"pair-84.conf", "/usr/lib/drbd/drbdadm-84"}, {"calm-84.conf", "/usr/lib/drbd/drbdadm-84"}, {"one-84.conf", "/usr/lib/drbd/drbdadm-84"},
 		{"pair-9.conf", "/usr/sbin/drbdadm"},
 	} {
-		if _, err := os.Stat(tt.program); err != nil {
-			if os.Getenv("MASTHEAD_REQUIRE") != "" {
-				t.Fatalf("%s: install drbd-utils", tt.program)
-			}
-			t.Skipf("%s: install drbd-utils", tt.program)
-		}
+		prerequisite.Programs(t, tt.program)
 		cmd := exec.Command(tt.program, "-c", filepath.Join("testdata", tt.file), "dump", "data")
 		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "__DRBD_NODE__=head1"}
 		out, err := cmd.CombinedOutput()

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"masthead/vmtest/prerequisite"
 )
 
 // What mkfs makes is known again, and no device that holds something is called blank.
@@ -20,12 +22,7 @@ func TestFilesystemOn(t *testing.T) {
 		}
 		f.Close()
 		if argv != nil {
-			if _, err := exec.LookPath(argv[0]); err != nil {
-				if os.Getenv("MASTHEAD_REQUIRE") != "" {
-					t.Fatal(err)
-				}
-				t.Skipf("%v: install btrfs-progs, e2fsprogs", err)
-			}
+			prerequisite.Programs(t, argv[0])
 			if out, err := exec.Command(argv[0], append(argv[1:], path)...).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %v\n%s", argv, err, out)
 			}

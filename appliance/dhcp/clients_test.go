@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
@@ -23,7 +25,7 @@ import (
 // udhcpc runs busybox's client once and returns what it learned, as its script sees it.
 func (w wire) udhcpc(t testing.TB, args ...string) map[string]string {
 	t.Helper()
-	needTool(t, "busybox")
+	prerequisite.Programs(t, "busybox")
 	script := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\n[ \"$1\" = bound ] || exit 0\nenv > "+script+".env\nip addr flush dev $interface\nip addr add $ip/$mask dev $interface\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -70,7 +72,7 @@ func TestLinuxClients(t *testing.T) {
 		t.Errorf("events: -want +got:\n%s", diff)
 	}
 
-	needTool(t, "dhclient")
+	prerequisite.Programs(t, "dhclient")
 	dir := t.TempDir()
 	lease := filepath.Join(dir, "leases")
 	dhclient := []string{"ip", "netns", "exec", w.client, "dhclient", "-1", "-v", "-sf", "/bin/true", "-lf", lease, "-pf", filepath.Join(dir, "pid")}
@@ -189,7 +191,7 @@ func TestRelay(t *testing.T) {
 // foreign runs dnsmasq as somebody else's server, in the client's namespace, and returns when it listens.
 func (w wire) foreign(t testing.TB) {
 	t.Helper()
-	needTool(t, "dnsmasq")
+	prerequisite.Programs(t, "dnsmasq")
 	run(t, "ip", "-n", w.client, "addr", "add", "10.9.0.2/24", "dev", "lan0")
 	cmd := exec.Command("ip", "netns", "exec", w.client, "dnsmasq", "-C", "/dev/null", "--port=0", "-d", "--user=root",
 		"--interface=lan0", "--bind-interfaces", "--dhcp-range=10.9.0.50,10.9.0.60,1h", "--no-ping",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -13,26 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	"golang.org/x/sys/unix"
 )
-
-// need skips a test for want of something, or fails it where nothing may be missing.
-func need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("needs %s", what)
-	}
-	t.Skipf("needs %s", what)
-}
-
-func needTool(t testing.TB, name string) {
-	t.Helper()
-	_, err := exec.LookPath(name)
-	need(t, err == nil, name)
-}
 
 // wire is two network namespaces with a cable between them: "lan0" in each. Heads and foreign servers live in one,
 // clients in the other.
@@ -40,13 +23,13 @@ type wire struct{ head, client string }
 
 func newWire(t testing.TB, addr string) wire {
 	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
-	needTool(t, "ip")
+	prerequisite.Root(t)
+	prerequisite.Programs(t, "ip")
 	id := fmt.Sprintf("mh%x", time.Now().UnixNano()&0xffffffffff)
 	w := wire{id + "h", id + "c"}
 	for _, ns := range []string{w.head, w.client} {
 		out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput()
-		need(t, err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
+		prerequisite.Have(t, err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
 		t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
 	}
 	for _, args := range [][]string{

@@ -14,20 +14,16 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 	miekg "github.com/miekg/dns"
 )
 
-func needTool(t testing.TB, name string) {
-	t.Helper()
-	_, err := exec.LookPath(name)
-	need(t, err == nil, name)
-}
-
 // dnsmasq runs one as the resolver of the outside world.
 func dnsmasq(t testing.TB) netip.AddrPort {
 	t.Helper()
-	needTool(t, "dnsmasq")
+	prerequisite.Programs(t, "dnsmasq")
 	at := freePort(t, "127.0.0.1")
 	args := []string{"-d", "-C", "/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces", "--listen-address=127.0.0.1",
 		"--port=" + fmt.Sprint(at.Port()), "--user=", "--local-ttl=300", "--auth-ttl=300",
@@ -90,7 +86,7 @@ func dig(t testing.TB, at netip.AddrPort, args ...string) string {
 }
 
 func TestDig(t *testing.T) {
-	needTool(t, "dig")
+	prerequisite.Programs(t, "dig")
 	forwarder := dnsmasq(t)
 	at := start(t, func(c *Config) { c.Forwarders = func() []netip.AddrPort { return []netip.AddrPort{forwarder} } })
 	for _, tt := range []struct {
@@ -157,7 +153,7 @@ func TestDig(t *testing.T) {
 
 // TestDigDead shows what a person sees when the way out is dead: our own names, and a reason for the others.
 func TestDigDead(t *testing.T) {
-	needTool(t, "dig")
+	prerequisite.Programs(t, "dig")
 	dead := freePort(t, "127.0.0.1")
 	at := start(t, func(c *Config) { c.Forwarders = func() []netip.AddrPort { return []netip.AddrPort{dead} } })
 	began := time.Now()
@@ -195,9 +191,9 @@ func TestGoResolver(t *testing.T) {
 
 // TestGetent asks through the C library of this machine, with a resolv.conf as our nodes have it.
 func TestGetent(t *testing.T) {
-	needTool(t, "getent")
-	needTool(t, "unshare")
-	need(t, os.Geteuid() == 0, "root")
+	prerequisite.Programs(t, "getent")
+	prerequisite.Programs(t, "unshare")
+	prerequisite.Root(t)
 	at := netip.MustParseAddrPort("127.77.0.53:53")
 	start(t, func(c *Config) { c.Listen = []netip.AddrPort{at} })
 	dir := t.TempDir()
@@ -213,7 +209,7 @@ func TestGetent(t *testing.T) {
 	cmd.Env = append(os.Environ(), "RES_OPTIONS=timeout:2 attempts:2")
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
-	need(t, !errors.As(err, &exit) || exit.ExitCode() != 77, "mount namespaces ("+strings.TrimSpace(string(out))+")")
+	prerequisite.Have(t, !errors.As(err, &exit) || exit.ExitCode() != 77, "mount namespaces ("+strings.TrimSpace(string(out))+")")
 	var got []string
 	for s := bufio.NewScanner(strings.NewReader(string(out))); s.Scan(); {
 		got = append(got, strings.Join(strings.Fields(s.Text()), " "))

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 )
@@ -82,20 +84,9 @@ fence:
 	}
 }
 
-func need(t *testing.T, path, what string) {
-	t.Helper()
-	if _, err := os.Stat(path); err == nil {
-		return
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("needs %s", what)
-	}
-	t.Skipf("needs %s", what)
-}
-
 // TestCheckPrograms asks Debian's agents what they take.
 func TestCheckPrograms(t *testing.T) {
-	need(t, "/usr/sbin/fence_ipmilan", "fence-agents")
+	prerequisite.Programs(t, "/usr/sbin/fence_ipmilan")
 	c := Config{
 		Devices: []Device{
 			{Name: "bmc", Agent: "fence_ipmilan", Params: map[string]string{"login": "root", "passwd": "x", "lanplus": "1"}},
@@ -132,7 +123,7 @@ func TestCheckPrograms(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	need(t, "/usr/sbin/fence_ipmilan", "fence-agents")
+	prerequisite.Programs(t, "/usr/sbin/fence_ipmilan")
 	names := Agents(nil)
 	for _, want := range []string{"manual", "qmp", "redfish", "ipmi", "vmware", "fence_ipmilan", "fence_dummy"} {
 		if !slices.Contains(names, want) {

@@ -14,6 +14,7 @@ import (
 
 	"masthead/appliance/failover"
 	"masthead/appliance/fence/redfish/redfishtest"
+	"masthead/vmtest/prerequisite"
 )
 
 // running is a Fencer that runs until the test ends.
@@ -52,7 +53,7 @@ func result(t *testing.T, f *Fencer, head string) failover.Fencing {
 // TestRealLevels goes down the levels with real devices: a QMP socket where nobody is, Debian's fence_redfish with a
 // controller that lies, Debian's fence_dummy, which obeys.
 func TestRealLevels(t *testing.T) {
-	need(t, "/usr/sbin/fence_dummy", "fence-agents")
+	prerequisite.Programs(t, "/usr/sbin/fence_dummy")
 	file := filepath.Join(t.TempDir(), "status")
 	if err := os.WriteFile(file, []byte("on"), 0o600); err != nil {
 		t.Fatal(err)
@@ -102,7 +103,7 @@ func TestRealLevels(t *testing.T) {
 
 // TestRealESXScript fences as the cluster.conf of Red Hat's cluster on ESX said it.
 func TestRealESXScript(t *testing.T) {
-	need(t, "/usr/bin/perl", "perl")
+	prerequisite.Programs(t, "/usr/bin/perl")
 	path, err := filepath.Abs("script/testdata/bin/fence_esxi")
 	if err != nil {
 		t.Fatal(err)
@@ -127,10 +128,7 @@ func TestRealESXScript(t *testing.T) {
 
 // TestRealQEMU fences a real QEMU: the proof comes while it is there, and then it is gone.
 func TestRealQEMU(t *testing.T) {
-	qemu, err := exec.LookPath("qemu-system-x86_64")
-	if err != nil {
-		need(t, "/usr/bin/qemu-system-x86_64", "qemu-system-x86_64")
-	}
+	qemu := prerequisite.Program(t, "qemu-system-x86_64")
 	// A boot sector that jumps to itself: a guest that runs, and does nothing.
 	disk, socket := filepath.Join(t.TempDir(), "loop.img"), filepath.Join(t.TempDir(), "qmp")
 	sector := make([]byte, 512)

@@ -15,16 +15,12 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"masthead/appliance/monitor"
+	"masthead/vmtest/prerequisite"
 )
 
 // TestHowtoRuns: the mon.cf of the MySQL howto, imported, on a head whose port 3306 answers and then does not.
 func TestHowtoRuns(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root")
-	}
+	prerequisite.Root(t)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "MASTHEAD_INSIDE=howto")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}

@@ -9,11 +9,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"masthead/vmtest/prerequisite"
 )
 
 // The same as above with two members of etcd on the same machine, whose writes too are on both disks when they are
@@ -28,11 +29,8 @@ type etcdPair struct {
 
 // startEtcd gives nil where etcd is not installed.
 func startEtcd(b *testing.B) *etcdPair {
-	path, err := exec.LookPath("etcd")
-	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			b.Fatal("etcd (Debian package etcd-server) is missing")
-		}
+	path, there := prerequisite.Peer(b, "etcd")
+	if !there {
 		b.Log("without etcd (Debian package etcd-server), which is missing")
 		return nil
 	}

@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"masthead/appliance/failover"
+	"masthead/vmtest/prerequisite"
 )
 
 // pty is a pseudo terminal: the slave is the device, the master what is at the other end of its line.
 func pty(t testing.TB) (master *os.File, device string) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
-	need(t, err == nil, fmt.Sprintf("pseudo terminals (%v)", err))
+	prerequisite.Have(t, err == nil, fmt.Sprintf("pseudo terminals (%v)", err))
 	t.Cleanup(func() { master.Close() })
 	raw, err := master.SyscallConn()
 	if err != nil {

@@ -23,18 +23,6 @@ func TestMain(m *testing.M) {
 
 var testKey = []byte("0123456789abcdef")
 
-// need skips a test for want of something, or fails it where nothing may be missing.
-func need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("needs %s", what)
-	}
-	t.Skipf("needs %s", what)
-}
-
 // await waits until something is so.
 func await(t testing.TB, what string, is func() bool) {
 	t.Helper()

@@ -3,7 +3,6 @@ package heartbeat
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"masthead/appliance/failover"
+	"masthead/vmtest/prerequisite"
 )
 
 // twoHeads is two network namespaces with two cables between them, lan0 and lan1.
@@ -18,16 +18,13 @@ type twoHeads struct{ a, b string }
 
 func newTwoHeads(t testing.TB) twoHeads {
 	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
-	for _, tool := range []string{"ip", "nft"} {
-		_, err := exec.LookPath(tool)
-		need(t, err == nil, tool)
-	}
+	prerequisite.Root(t)
+	prerequisite.Programs(t, "ip", "nft")
 	id := fmt.Sprintf("hb%x", time.Now().UnixNano()&0xffffffffff)
 	w := twoHeads{id + "a", id + "b"}
 	for _, ns := range []string{w.a, w.b} {
 		out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput()
-		need(t, err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
+		prerequisite.Have(t, err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
 		t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
 	}
 	for i := range 2 {

@@ -15,6 +15,7 @@ import (
 
 	"masthead/appliance/failover"
 	"masthead/vmtest/guestkernel"
+	"masthead/vmtest/prerequisite"
 	"masthead/vmtest/qemu"
 )
 
@@ -24,7 +25,7 @@ func TestVMCable(t *testing.T) {
 	if os.Getenv("MASTHEAD_VM") != "1" {
 		t.Skip("MASTHEAD_VM is not 1")
 	}
-	guestkernel.Need(t, "qemu-system-x86_64", "dpkg-deb", "depmod", "apt-get", "go")
+	prerequisite.Programs(t, "qemu-system-x86_64", "dpkg-deb", "depmod", "apt-get", "go")
 	kernel, _ := guestkernel.Debian(t)
 	args := []string{"-accel", string(qemu.HostAccelerator()), "-m", "256", "-nodefaults", "-display", "none", "-no-reboot",
 		"-serial", "stdio", "-serial", "pty", "-kernel", kernel, "-initrd", guestInitramfs(t),

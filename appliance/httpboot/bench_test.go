@@ -20,6 +20,7 @@ import (
 
 	"masthead/images"
 	"masthead/node/wire"
+	"masthead/vmtest/prerequisite"
 )
 
 // What a worker fetches: the chunks of a Debian root of 300 MB.
@@ -104,13 +105,7 @@ func startOurs(b *testing.B, dir string) string {
 // remembered, no log.
 func startNginx(b *testing.B, dir string) string {
 	b.Helper()
-	nginx, err := exec.LookPath("nginx")
-	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			b.Fatal("nginx is missing")
-		}
-		b.Skip("nginx is missing")
-	}
+	nginx := prerequisite.Program(b, "nginx")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)

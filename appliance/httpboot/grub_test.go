@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -12,18 +11,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"masthead/images"
+	"masthead/vmtest/prerequisite"
 )
 
 // scriptCheck has GRUB's own program read a script.
 func scriptCheck(t testing.TB, script string) {
 	t.Helper()
-	check, err := exec.LookPath("grub-script-check")
-	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("no grub-script-check (Debian package grub-common)")
-	}
+	check := prerequisite.Program(t, "grub-script-check")
 	cmd := exec.Command(check)
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"masthead/vmtest/prerequisite"
+
 	"pgregory.net/rapid"
 )
 
@@ -22,8 +24,7 @@ func TestSHA512Crypt(t *testing.T) {
 
 // What others make of the same passwords.
 func TestCryptLikeOthers(t *testing.T) {
-	openssl, err := exec.LookPath("openssl")
-	needs(t, err == nil, "openssl")
+	openssl := prerequisite.Program(t, "openssl")
 	rapid.Check(t, func(t *rapid.T) {
 		password := rapid.StringMatching(`[ -~]{1,90}`).Draw(t, "password")
 		salt := rapid.StringMatching(`[./A-Za-z0-9]{1,16}`).Draw(t, "salt")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
-	"os"
 	"strings"
 	"testing"
 
@@ -82,18 +81,6 @@ func layISO(files map[string]string) []byte {
 	image = append(image, body.Bytes()...)
 	binary.LittleEndian.PutUint32(image[isoDescriptor+isoVolumeSize:], uint32(len(image)/isoSector))
 	return image
-}
-
-// needs skips a test whose tool is missing; with MASTHEAD_REQUIRE that is a failure.
-func needs(t *testing.T, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatal("needs " + what)
-	}
-	t.Skip("needs " + what)
 }
 
 func must(t testing.TB, err error) {

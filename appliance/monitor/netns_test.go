@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"masthead/appliance/failover"
+	"masthead/vmtest/prerequisite"
 )
 
 // insides are what the test binary does in a network namespace of its own, which is empty but for a loopback that is down.
@@ -21,12 +22,12 @@ var insides = map[string]func() error{"network": network}
 // inside runs one of insides. A process of its own, since goroutines change threads, and threads have namespaces.
 func inside(t *testing.T, name string) {
 	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
+	prerequisite.Root(t)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "MASTHEAD_INSIDE="+name)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	out, err := cmd.CombinedOutput()
-	need(t, !errors.Is(err, syscall.EPERM), "network namespaces")
+	prerequisite.Have(t, !errors.Is(err, syscall.EPERM), "network namespaces")
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"masthead/appliance/failover"
+	"masthead/vmtest/prerequisite"
 )
 
 func check(t *testing.T, m Monitor, timeout time.Duration) Result {
@@ -140,8 +141,7 @@ func TestHTTP(t *testing.T) {
 func TestProcess(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "mysqld-of-a-long-name")
-	sleep, err := exec.LookPath("sleep")
-	need(t, err == nil, "sleep")
+	sleep := prerequisite.Program(t, "sleep")
 	if err := os.Symlink(sleep, program); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ const plugins = "/usr/lib/nagios/plugins/"
 
 func TestNagiosPlugins(t *testing.T) {
 	_, err := os.Stat(plugins + "check_tcp")
-	need(t, err == nil, "monitoring-plugins-basic")
+	prerequisite.Have(t, err == nil, "monitoring-plugins-basic")
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
 	defer srv.Close()
 	_, port, _ := net.SplitHostPort(srv.Listener.Addr().String())

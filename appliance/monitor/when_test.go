@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"masthead/vmtest/prerequisite"
 )
 
 // TestPeriods holds the periods against answers of Time::Period 1.25 itself, in the time zone of New York, over the changes of
@@ -18,7 +20,7 @@ func TestPeriods(t *testing.T) {
 	}
 	defer f.Close()
 	zone, err := time.LoadLocation("America/New_York")
-	need(t, err == nil, "the time zones (tzdata)")
+	prerequisite.Have(t, err == nil, "the time zones (tzdata)")
 	n := 0
 	for lines := bufio.NewScanner(f); lines.Scan(); n++ {
 		fields := strings.SplitN(lines.Text(), "\t", 3)

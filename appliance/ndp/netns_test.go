@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/icmp"
@@ -27,18 +29,6 @@ import (
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// need skips a test for want of something, or fails it where nothing may be missing.
-func need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("needs %s", what)
-	}
-	t.Skipf("needs %s", what)
-}
-
 // wire is two network namespaces with a cable between them: "lan0" in each.
 type wire struct{ head, client string }
 
@@ -46,14 +36,13 @@ const headLocal, clientLocal = "fe80::ff:fe00:fe", "fe80::ff:fe00:1"
 
 func newWire(t testing.TB) wire {
 	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
-	_, err := exec.LookPath("ip")
-	need(t, err == nil, "ip (iproute2)")
+	prerequisite.Root(t)
+	prerequisite.Programs(t, "ip")
 	id := fmt.Sprintf("ndp%x", time.Now().UnixNano()&0xffffffffff)
 	w := wire{id + "h", id + "c"}
 	for _, ns := range []string{w.head, w.client} {
 		out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput()
-		need(t, err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
+		prerequisite.Have(t, err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
 		t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
 	}
 	command(t, "ip", "-n", w.head, "link", "add", "lan0", "address", "02:00:00:00:00:fe", "type", "veth", "peer", "name", "lan0", "address", "02:00:00:00:00:01", "netns", w.client)
@@ -298,8 +287,7 @@ func TestAnswers(t *testing.T) {
 		}
 	})
 	t.Run("rdisc6", func(t *testing.T) {
-		_, err := exec.LookPath("rdisc6")
-		need(t, err == nil, "rdisc6 (ndisc6)")
+		prerequisite.Programs(t, "rdisc6")
 		out := command(t, "ip", "netns", "exec", w.client, "rdisc6", "-1", "-r", "1", "-w", "30000", "lan0")
 		for _, want := range []string{
 			`Hop limit +: +undefined`, `Stateful address conf. +: +No`, `Stateful other conf. +: +No`,

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	beevik "github.com/beevik/ntp"
 )
 
@@ -106,7 +108,7 @@ func TestFlood(t *testing.T) {
 
 // TestPeers asks with the clients of Debian, none of which sets the clock here.
 func TestPeers(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root (port 123)")
+	prerequisite.Have(t, os.Geteuid() == 0, "root (port 123)")
 	at := start(t, Port)
 	host := at.Addr().String()
 	conf := filepath.Join(t.TempDir(), "chrony.conf")
@@ -122,8 +124,7 @@ func TestPeers(t *testing.T) {
 		{[]string{"chronyd", "-Q", "-t", "20", "-f", conf}, `System clock wrong by (-?\d+\.\d+) seconds`},
 	} {
 		t.Run(tt.args[0], func(t *testing.T) {
-			_, err := exec.LookPath(tt.args[0])
-			need(t, err == nil, tt.args[0])
+			prerequisite.Programs(t, tt.args[0])
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			out, err := exec.CommandContext(ctx, tt.args[0], tt.args[1:]...).CombinedOutput()

@@ -17,24 +17,13 @@ import (
 	"masthead/node/wire"
 	"masthead/vmtest/arena"
 	"masthead/vmtest/arena/heads"
+	"masthead/vmtest/prerequisite"
 	"masthead/vmtest/prober"
 )
 
 // The real daemon, as processes in network namespaces, with a prober outside of the heads.
 
 var errNotYet = errors.New("not yet")
-
-// need says why a test cannot run here. Where everything is required it fails.
-func need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("this test needs %s", what)
-	}
-	t.Skipf("this test needs %s", what)
-}
 
 var build struct {
 	once sync.Once
@@ -83,11 +72,8 @@ func newRing(t testing.TB, n, witnesses int, document string) *ring {
 
 func newRingOf(t testing.TB, c heads.Config) *ring {
 	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
-	for _, tool := range []string{"ip", "nft"} {
-		_, err := exec.LookPath(tool)
-		need(t, err == nil, tool)
-	}
+	prerequisite.Root(t)
+	prerequisite.Programs(t, "ip", "nft")
 	c.Program, c.Dir = program(t), t.TempDir()
 	r := &ring{t: t, dir: c.Dir}
 	var err error

@@ -10,29 +10,11 @@ import (
 	"masthead/node/wire"
 )
 
-// dataProblem is an error of the data as the API has it.
-func dataProblem(err error) error {
-	var refused *data.Refused
-	switch {
-	case errors.Is(err, data.ErrNoVolume):
-		return &problem{http.StatusNotFound, err.Error(), "masthead data status"}
-	case errors.Is(err, data.ErrNotHere):
-		return &problem{http.StatusConflict, err.Error(), "masthead data status"}
-	case errors.As(err, &refused):
-		return &problem{http.StatusConflict, refused.Error(), refused.Try()}
-	}
-	return err
-}
-
-func (d *Daemon) serveSnapshots(r *http.Request) (any, error) {
-	s := d.parts.dataNow.Load()
-	if s == nil {
-		return nil, noData()
-	}
+func serveSnapshots(r *http.Request, s *data.Set) (any, error) {
 	volume := r.PathValue("volume")
 	have, err := s.Snapshots(volume)
 	if err != nil {
-		return nil, dataProblem(err)
+		return nil, err
 	}
 	all := []wire.DataSnapshot{}
 	for _, one := range have {
@@ -41,20 +23,12 @@ func (d *Daemon) serveSnapshots(r *http.Request) (any, error) {
 	return all, nil
 }
 
-func (d *Daemon) serveSnapshotChange(r *http.Request) (any, error) {
-	change, err := read[wire.SnapshotChange](r)
-	if err != nil {
-		return nil, err
-	}
-	s := d.parts.dataNow.Load()
-	if s == nil {
-		return nil, noData()
-	}
+func (d *Daemon) serveSnapshotChange(r *http.Request, s *data.Set, change wire.SnapshotChange) (any, error) {
 	volume := r.PathValue("volume")
 	out := wire.SnapshotChanged{Volume: volume, Name: change.Name, Applied: !change.DryRun}
 	have, err := s.Snapshots(volume)
 	if err != nil {
-		return nil, dataProblem(err)
+		return nil, err
 	}
 	if change.Action != "create" {
 		known := false
@@ -92,10 +66,7 @@ func (d *Daemon) serveSnapshotChange(r *http.Request) (any, error) {
 	default:
 		return nil, &problem{http.StatusBadRequest, fmt.Sprintf("action %q: want create, rm or rollback", change.Action), "masthead snapshot --help"}
 	}
-	if err != nil {
-		return nil, dataProblem(err)
-	}
-	return out, nil
+	return out, err
 }
 
 func ageOf(all []data.Snapshot, name string) time.Duration {
@@ -119,14 +90,10 @@ func (d *Daemon) serviceOf(volume string) string {
 	return ""
 }
 
-func (d *Daemon) serveSnapshotDiff(r *http.Request) (any, error) {
-	s := d.parts.dataNow.Load()
-	if s == nil {
-		return nil, noData()
-	}
+func serveSnapshotDiff(r *http.Request, s *data.Set) (any, error) {
 	files, more, err := s.Differences(r.Context(), r.PathValue("volume"), r.PathValue("snapshot"))
 	if err != nil {
-		return nil, dataProblem(err)
+		return nil, err
 	}
 	out := wire.DataDifferences{Files: []wire.DataDifference{}, More: more}
 	for _, f := range files {

@@ -62,11 +62,11 @@ func (d *Daemon) handler() http.Handler {
 	handle("GET "+wire.PathOwnerEvents, d.serveEvents)
 	handle("POST "+wire.PathOwnerReload, d.serveReload)
 	handle("GET "+wire.PathOwnerData, d.serveData)
-	handle("POST "+wire.PathOwnerVolume+"{volume}", d.serveDataChange)
-	handle("POST "+wire.PathOwnerAsk, d.serveDataAsk)
-	handle("GET "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshots, d.serveSnapshots)
-	handle("POST "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshots, d.serveSnapshotChange)
-	handle("GET "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshotDiff+"{snapshot}", d.serveSnapshotDiff)
+	handle("POST "+wire.PathOwnerVolume+"{volume}", onDataWith(d, serveDataChange))
+	handle("POST "+wire.PathOwnerAsk, onDataWith(d, serveDataAsk))
+	handle("GET "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshots, d.onData(serveSnapshots))
+	handle("POST "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshots, onDataWith(d, d.serveSnapshotChange))
+	handle("GET "+wire.PathOwnerVolume+"{volume}"+wire.PathSnapshotDiff+"{snapshot}", d.onData(serveSnapshotDiff))
 	return mux
 }
 

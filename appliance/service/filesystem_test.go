@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"masthead/appliance/failover"
+	"masthead/vmtest/prerequisite"
 )
 
 func operateFilesystem(t testing.TB, o op, limit time.Duration, f Filesystem) result {
@@ -24,7 +25,7 @@ func operateFilesystem(t testing.TB, o op, limit time.Duration, f Filesystem) re
 // mountable gives a folder, and unmounts what is left below it at the end.
 func mountable(t testing.TB) string {
 	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
+	prerequisite.Root(t)
 	dir := t.TempDir()
 	t.Cleanup(func() {
 		table, _ := readMounts()
@@ -122,7 +123,7 @@ func TestFilesystemDisk(t *testing.T) {
 	}
 	tool := func(args ...string) string {
 		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-		need(t, err == nil, strings.Join(args, " ")+" ("+strings.TrimSpace(string(out))+")")
+		prerequisite.Have(t, err == nil, strings.Join(args, " ")+" ("+strings.TrimSpace(string(out))+")")
 		return strings.TrimSpace(string(out))
 	}
 	tool("mkfs.ext4", "-q", image)

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"masthead/appliance/failover"
+	"masthead/vmtest/prerequisite"
 )
 
 // cable is a network namespace with an interface lan0 that has 10.1.4.2/24; its other end is lan1.
@@ -26,12 +27,11 @@ type cable struct {
 
 func newCable(t *testing.T) (cable, kernelLinks) {
 	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
-	_, err := exec.LookPath("ip")
-	need(t, err == nil, "ip (iproute2)")
+	prerequisite.Root(t)
+	prerequisite.Programs(t, "ip")
 	c := cable{t, fmt.Sprintf("svc%x", time.Now().UnixNano()&0xffffffffff)}
 	out, err := exec.Command("ip", "netns", "add", c.name).CombinedOutput()
-	need(t, err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
+	prerequisite.Have(t, err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
 	t.Cleanup(func() { exec.Command("ip", "netns", "del", c.name).Run() })
 	c.ip("link", "add", "lan0", "type", "veth", "peer", "name", "lan1")
 	c.ip("link", "set", "lan0", "up")

@@ -10,12 +10,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"masthead/appliance/failover"
+	"masthead/vmtest/prerequisite"
 )
 
 func needAgents(t testing.TB) {
 	t.Helper()
 	_, err := os.Stat(ocfRoot + "/resource.d/heartbeat/Dummy")
-	need(t, err == nil, "OCF agents (resource-agents)")
+	prerequisite.Have(t, err == nil, "OCF agents (resource-agents)")
 }
 
 // TestOCF runs Debian's Dummy agent through a group: started, found dead, restarted, adopted, stopped.

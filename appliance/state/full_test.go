@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
@@ -22,10 +24,7 @@ func smallDisk(t *testing.T, size int) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatalf("a tmpfs to fill: %v", err)
-		}
-		t.Skipf("needs root, to mount a tmpfs: %v", err)
+		prerequisite.Missing(t, "a tmpfs to fill: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {

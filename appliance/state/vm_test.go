@@ -19,6 +19,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"masthead/vmtest/guestkernel"
+	"masthead/vmtest/prerequisite"
 	"masthead/vmtest/qemu"
 )
 
@@ -36,7 +37,7 @@ func TestVMPowerCuts(t *testing.T) {
 	if os.Getenv("MASTHEAD_VM") != "1" {
 		t.Skip("MASTHEAD_VM is not 1")
 	}
-	guestkernel.Need(t, "qemu-system-x86_64", "qemu-img", "mkfs.ext4", "dpkg-deb", "depmod", "apt-get", "go")
+	prerequisite.Programs(t, "qemu-system-x86_64", "qemu-img", "mkfs.ext4", "dpkg-deb", "depmod", "apt-get", "go")
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("MASTHEAD_SEED"); s != "" {
 		var err error

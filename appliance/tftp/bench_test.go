@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	pin "github.com/pin/tftp/v3"
 )
 
@@ -93,7 +95,7 @@ func fetch(addr string, want []byte) error {
 
 // peerServer starts another server, if it is installed and we may use its port, and waits until it answers.
 func peerServer(b *testing.B, addr string, command []string) bool {
-	if _, err := exec.LookPath(command[0]); err != nil || os.Geteuid() != 0 {
+	if _, there := prerequisite.Peer(b, command[0]); !there || os.Geteuid() != 0 {
 		b.Logf("without %s: not installed, or not root", command[0])
 		return false
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"masthead/vmtest/prerequisite"
 )
 
 // TestClients fetches files of awkward sizes with clients that others wrote.
@@ -44,7 +46,7 @@ func TestClients(t *testing.T) {
 		{"atftp, numbers wrap", atftp("-r", "wrap.bin"), "wrap.bin"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			need(t, tt.args[0])
+			prerequisite.Program(t, tt.args[0])
 			os.Remove(out)
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -96,7 +98,7 @@ func TestRefusals(t *testing.T) {
 		}
 	})
 	t.Run("write by atftp", func(t *testing.T) {
-		need(t, "atftp")
+		prerequisite.Program(t, "atftp")
 		out, _ := exec.Command("atftp", "--put", "-l", filepath.Join(dir, "secret"), "-r", "file", "127.0.0.1", fmt.Sprint(r.addr.Port)).CombinedOutput()
 		if e := r.next(t); e.Kind != KindRefused {
 			t.Errorf("event %+v\n%s", e, out)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -19,19 +17,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func need(t testing.TB, tool string) string {
-	t.Helper()
-	path, err := exec.LookPath(tool)
-	switch {
-	case err == nil:
-	case os.Getenv("MASTHEAD_REQUIRE") != "":
-		t.Fatalf("needs %s", tool)
-	default:
-		t.Skipf("needs %s", tool)
-	}
-	return path
-}
 
 func random(n int) []byte {
 	b := make([]byte, n)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"masthead/vmtest/prerequisite"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,28 +31,14 @@ var (
 	both = []Address{{vip4, "lan0"}, {vip6, "lan0"}}
 )
 
-func need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("needs %s", what)
-	}
-	t.Skipf("needs %s", what)
-}
-
 func newLab(t testing.TB, machines ...string) *lab {
 	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
-	for _, tool := range []string{"ip", "nft", "ping"} {
-		_, err := exec.LookPath(tool)
-		need(t, err == nil, tool)
-	}
+	prerequisite.Root(t)
+	prerequisite.Programs(t, "ip", "nft", "ping")
 	l := &lab{t: t, id: fmt.Sprintf("vip%x", time.Now().UnixNano()&0xffffffffff), n: map[string]int{}}
 	for _, m := range append([]string{"switch"}, machines...) {
 		out, err := exec.Command("ip", "netns", "add", l.ns(m)).CombinedOutput()
-		need(t, err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
+		prerequisite.Have(t, err == nil, "network namespaces ("+strings.TrimSpace(string(out))+")")
 		t.Cleanup(func() { exec.Command("ip", "netns", "del", l.ns(m)).Run() })
 	}
 	l.ip("switch", "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")

@@ -17,6 +17,7 @@ import (
 	"masthead/rootfs/kernel/kerneltest"
 	"masthead/rootfs/module"
 	"masthead/vmtest/guestkernel"
+	"masthead/vmtest/prerequisite"
 )
 
 // TestVMWatchdog boots a machine with a watchdog of its hardware, and one without. testdata/guest is PID 1: it lives while
@@ -25,7 +26,7 @@ func TestVMWatchdog(t *testing.T) {
 	if os.Getenv("MASTHEAD_VM") != "1" {
 		t.Skip("MASTHEAD_VM is not 1")
 	}
-	guestkernel.Need(t, "qemu-system-x86_64", "go")
+	prerequisite.Programs(t, "qemu-system-x86_64", "go")
 	k := kerneltest.Debian(t, kernel.Debian{Package: kernel.Generic}) // the cloud kernel has no driver for i6300esb
 	dir := t.TempDir()
 	initrd, image := filepath.Join(dir, "initramfs"), filepath.Join(dir, "vmlinuz")

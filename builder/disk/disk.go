@@ -43,6 +43,14 @@ func MinSize(isoSize int64) int64 {
 	return 4*mib + s.ESP + 2*s.Slot + s.State + gib
 }
 
+// Fits is an error where a disk of diskSize bytes is too small for an ISO of isoSize. What is too small for 0 is so for all.
+func Fits(diskSize, isoSize int64) error {
+	if least := MinSize(isoSize); diskSize < least {
+		return &disk.TooSmallError{Disk: diskSize, Need: least}
+	}
+	return nil
+}
+
 // sizes are those that an installation takes on such a disk, and smaller ones on a disk that is small for that.
 func sizes(diskSize, isoSize int64) disk.Sizes {
 	s := disk.DefaultSizes(diskSize)
@@ -58,8 +66,8 @@ func Plan(img Image) (*Layout, error) {
 	if img.Size == 0 {
 		img.Size = MinSize(img.Slot.Size)
 	}
-	if least := MinSize(img.Slot.Size); img.Size < least {
-		return nil, fmt.Errorf("plan the disk image: %w", &disk.TooSmallError{Disk: img.Size, Need: least})
+	if err := Fits(img.Size, img.Slot.Size); err != nil {
+		return nil, fmt.Errorf("plan the disk image: %w", err)
 	}
 	seed := sha256.Sum256(fmt.Appendf(nil, "%s %d", img.Identity, img.Size))
 	table, err := disk.Plan(img.Size/mib*mib, 512, sizes(img.Size, img.Slot.Size), rand.NewChaCha8(seed))

@@ -18,6 +18,7 @@ import (
 	"masthead/builder/iso"
 	"masthead/builder/loader"
 	"masthead/images/disk"
+	"masthead/vmtest/prerequisite"
 )
 
 const isoContents = 3*mib + 17
@@ -47,8 +48,8 @@ func realLoader(t testing.TB) disk.Loader {
 		}
 	}
 	var missing *loader.MissingError
-	if errors.As(err, &missing) && os.Getenv("MASTHEAD_REQUIRE") == "" {
-		t.Skipf("loaders missing; try: %s", missing.Try())
+	if errors.As(err, &missing) {
+		prerequisite.Missing(t, "the loaders: %v; try: %s", err, missing.Try())
 	}
 	t.Fatal(err)
 	return disk.Loader{}
@@ -76,25 +77,11 @@ func write(t testing.TB, img Image) (string, *Layout) {
 	return file, l
 }
 
-func tool(t testing.TB, name, pkg string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} {
-		if path, err := exec.LookPath(dir + name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("no %s (Debian package %s)", name, pkg)
-	}
-	t.Skipf("no %s (Debian package %s)", name, pkg)
-	return ""
-}
-
 // Foreign programs find the table, the ESP and the ISO whole; what holds nothing takes no room on the build host.
 func TestForeignReaders(t *testing.T) {
 	img := sample(t)
 	file, l := write(t, img)
-	out, err := exec.Command(tool(t, "sgdisk", "gdisk"), "-v", file).CombinedOutput()
+	out, err := exec.Command(prerequisite.Program(t, "sgdisk"), "-v", file).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "No problems found") {
 		t.Errorf("sgdisk -v: %v\n%s", err, out)
 	}
@@ -105,7 +92,7 @@ func TestForeignReaders(t *testing.T) {
 	if st.Size != MinSize(img.Slot.Size) || st.Blocks*512 > 16*mib {
 		t.Errorf("the image has %d bytes and takes %d", st.Size, st.Blocks*512)
 	}
-	blkid := tool(t, "blkid", "util-linux")
+	blkid := prerequisite.Program(t, "blkid")
 	for _, p := range l.Table.Partitions {
 		part := filepath.Join(t.TempDir(), p.Name)
 		cut(t, file, part, p)
@@ -124,7 +111,7 @@ func TestForeignReaders(t *testing.T) {
 			t.Errorf("blkid of %s (-want +got):\n%s", p.Name, diff)
 		}
 		if p.Name == disk.NameESP {
-			if out, err := exec.Command(tool(t, "fsck.vfat", "dosfstools"), "-n", "-v", part).CombinedOutput(); err != nil {
+			if out, err := exec.Command(prerequisite.Program(t, "fsck.vfat"), "-n", "-v", part).CombinedOutput(); err != nil {
 				t.Errorf("fsck.vfat: %v\n%s", err, out)
 			}
 		}

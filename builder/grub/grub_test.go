@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/ulikunitz/xz/lzma"
 )
@@ -19,10 +21,7 @@ import (
 func parts(t testing.TB) fs.FS {
 	t.Helper()
 	if _, err := os.Stat("/" + Dir + "/kernel.img"); err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("no GRUB for BIOS (Debian package grub-pc-bin)")
+		prerequisite.Missing(t, "GRUB for BIOS (Debian package grub-pc-bin): %v", err)
 	}
 	return os.DirFS("/" + Dir)
 }
@@ -32,13 +31,7 @@ var config = Config{Prefix: "(,gpt2)/grub", Modules: []string{"biosdisk", "part_
 // GRUB's own mkimage makes the same of the same parts; only its compressor packs a tenth tighter.
 func TestCoreIsThatOfMkimage(t *testing.T) {
 	dir := parts(t)
-	tool, err := exec.LookPath("grub-mkimage")
-	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("no grub-mkimage (Debian package grub-common)")
-	}
+	tool := prerequisite.Program(t, "grub-mkimage")
 	file := filepath.Join(t.TempDir(), "core.img")
 	args := append([]string{"-O", "i386-pc", "-d", "/" + Dir, "-p", config.Prefix, "-o", file}, config.Modules...)
 	if out, err := exec.Command(tool, args...).CombinedOutput(); err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"masthead/builder/loader"
 	"masthead/images/esp"
+	"masthead/vmtest/prerequisite"
 )
 
 var epoch = time.Date(2025, 3, 4, 5, 6, 8, 0, time.UTC)
@@ -97,18 +98,6 @@ func build(t testing.TB, img Image) string {
 	return path
 }
 
-func tool(t testing.TB, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("no %s (Debian package %s)", name, pkg)
-	}
-	return path
-}
-
 func output(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -125,16 +114,13 @@ func realBIOS(t testing.TB) *BIOS {
 	t.Helper()
 	set, err := loader.Find("/", loader.ISOLINUX, loader.LDLinux, loader.HybridMBR)
 	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		prerequisite.Missing(t, "the loaders for BIOS: %v", err)
 	}
 	return &BIOS{ISOLINUX: set[loader.ISOLINUX], LDLinux: set[loader.LDLinux], HybridMBR: set[loader.HybridMBR], Menu: menu()}
 }
 
 func TestXorrisoAccepts(t *testing.T) {
-	xorriso := tool(t, "xorriso", "xorriso")
+	xorriso := prerequisite.Program(t, "xorriso")
 	img := sample()
 	img.BIOS = realBIOS(t)
 	iso := build(t, img)
@@ -162,7 +148,7 @@ func TestXorrisoAccepts(t *testing.T) {
 }
 
 func TestSgdiskFindsNoProblem(t *testing.T) {
-	sgdisk := tool(t, "sgdisk", "gdisk")
+	sgdisk := prerequisite.Program(t, "sgdisk")
 	iso := build(t, sample())
 	out := output(t, sgdisk, "-v", "-p", iso)
 	for _, want := range []string{"No problems found", "Main partition table begins at sector 2", "EF00  EFI system partition"} {
@@ -182,7 +168,7 @@ func TestSgdiskFindsNoProblem(t *testing.T) {
 
 // The El Torito entry, the GPT and the file system must mean the same bytes.
 func TestPartitionIsASoundFileSystem(t *testing.T) {
-	fsck, mcopy := tool(t, "fsck.vfat", "dosfstools"), tool(t, "mcopy", "mtools")
+	fsck, mcopy := prerequisite.Program(t, "fsck.vfat"), prerequisite.Program(t, "mcopy")
 	img := sample()
 	iso, err := os.ReadFile(build(t, img))
 	if err != nil {
@@ -224,7 +210,7 @@ func hardNames() []File {
 }
 
 func TestBsdtarReadsNamesAndContents(t *testing.T) {
-	bsdtar := tool(t, "bsdtar", "libarchive-tools")
+	bsdtar := prerequisite.Program(t, "bsdtar")
 	img := sample()
 	img.Files = append(img.Files, hardNames()...)
 	dir := t.TempDir()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"masthead/images/esp"
+	"masthead/vmtest/prerequisite"
 )
 
 func TestPlanRefuses(t *testing.T) {
@@ -81,7 +82,7 @@ func TestPlanReportsAllFaults(t *testing.T) {
 
 // The parts that can be left out.
 func TestPartialImages(t *testing.T) {
-	xorriso, sgdisk := tool(t, "xorriso", "xorriso"), tool(t, "sgdisk", "gdisk")
+	xorriso, sgdisk := prerequisite.Program(t, "xorriso"), prerequisite.Program(t, "sgdisk")
 	tests := []struct {
 		name   string
 		change func(*Image)
@@ -119,7 +120,7 @@ func TestPartialImages(t *testing.T) {
 
 // A file of several extents, as one of more than 4 GiB has them, without one.
 func TestSeveralExtents(t *testing.T) {
-	bsdtar := tool(t, "bsdtar", "libarchive-tools")
+	bsdtar := prerequisite.Program(t, "bsdtar")
 	img := sample()
 	l, err := plan(img, 512*sectorSize)
 	if err != nil {
@@ -142,7 +143,7 @@ func TestSeveralExtents(t *testing.T) {
 // A file larger than a directory record can say, by what xorriso makes of it;
 // the file is sparse, and so is the image.
 func TestFileOver4GiB(t *testing.T) {
-	xorriso := tool(t, "xorriso", "xorriso")
+	xorriso := prerequisite.Program(t, "xorriso")
 	const size = 5<<30 + 1
 	img := Image{VolumeID: "LARGE", Epoch: epoch, Files: []File{{Path: "large", Size: size, Open: later}}}
 	l, err := Plan(img)
@@ -176,7 +177,7 @@ func TestFileOver4GiB(t *testing.T) {
 
 // Files inside of the partition read as themselves and take no room.
 func TestSharedFiles(t *testing.T) {
-	bsdtar := tool(t, "bsdtar", "libarchive-tools")
+	bsdtar := prerequisite.Program(t, "bsdtar")
 	img := sample()
 	whole := contents(esp.BootX64, 200_000)
 	plain, err := Plan(img)

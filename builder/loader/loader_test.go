@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -214,8 +216,8 @@ func TestFindStaysBelowRoot(t *testing.T) {
 func TestFindOnThisMachine(t *testing.T) {
 	set, err := Find("/")
 	var missing *MissingError
-	if errors.As(err, &missing) && os.Getenv("MASTHEAD_REQUIRE") == "" {
-		t.Skipf("loaders missing; try: %s", missing.Try())
+	if errors.As(err, &missing) {
+		prerequisite.Missing(t, "the loaders: %v; try: %s", err, missing.Try())
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"masthead/vmtest/prerequisite"
 )
 
 func newKey(t *testing.T, key crypto.Signer) (keyPEM, certificatePEM []byte) {
@@ -65,13 +67,7 @@ func TestSign(t *testing.T) {
 			t.Errorf("section %s is not where it was", section.Name)
 		}
 	}
-	verify, err := exec.LookPath("sbverify")
-	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("no sbverify (Debian package sbsigntool)")
-	}
+	verify := prerequisite.Program(t, "sbverify")
 	dir := t.TempDir()
 	check := func(image []byte) ([]byte, error) {
 		for name, data := range map[string][]byte{"image.efi": image, "cert.pem": certificatePEM} {

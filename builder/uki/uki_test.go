@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -58,10 +60,7 @@ func realStub(t testing.TB) []byte {
 	t.Helper()
 	b, err := os.ReadFile("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("no systemd stub (Debian package systemd-boot-efi)")
+		prerequisite.Missing(t, "the stub of systemd (Debian package systemd-boot-efi): %v", err)
 	}
 	return b
 }
@@ -151,9 +150,7 @@ func TestImageReadsBack(t *testing.T) {
 }
 
 func TestObjdumpAccepts(t *testing.T) {
-	if _, err := exec.LookPath("objdump"); err != nil {
-		t.Skip("no objdump (Debian package binutils)")
-	}
+	prerequisite.Programs(t, "objdump")
 	img := sample()
 	img.Stub = realStub(t)
 	l, err := Plan(img)

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -59,7 +61,7 @@ func (a *app) buildISOCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.buildISO(cmd.Context(), args[0], f) },
 	}
 	f.add(cmd, true)
-	cmd.Flags().StringVar(&f.signKey, "sign-key", "", "private key (PEM, RSA) that the firmware knows: sign one UEFI program with kernel and initramfs, instead of starting shim and GRUB")
+	cmd.Flags().StringVar(&f.signKey, "sign-key", "", "private key (PEM, RSA) that the firmware knows: sign one UEFI program, no shim and GRUB")
 	cmd.Flags().StringVar(&f.signCert, "sign-cert", "", "certificate (PEM) of --sign-key")
 	cmd.MarkFlagsRequiredTogether("sign-key", "sign-cert")
 	return cmd
@@ -126,15 +128,24 @@ func (a *app) buildMedium(ctx context.Context, file, suffix string, f buildFlags
 	return nil
 }
 
+// loadDefinition reads a definition that somebody has named.
+func loadDefinition(file string) (*images.Definition, error) {
+	def, err := images.LoadDefinition(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &hint{err, "ls " + filepath.Join(filepath.Dir(file), "*.yaml") + ", or in masthead's sources ls images/*.yaml"}
+	}
+	return def, err
+}
+
 // loadCarried reads a definition and behind it those that it carries.
 func loadCarried(file string) ([]*images.Definition, error) {
-	def, err := images.LoadDefinition(file)
+	def, err := loadDefinition(file)
 	if err != nil {
 		return nil, err
 	}
 	defs := []*images.Definition{def}
 	for _, c := range def.Carries {
-		d, err := images.LoadDefinition(c)
+		d, err := loadDefinition(c)
 		if err != nil {
 			return nil, fmt.Errorf("%s carries %s: %w", file, c, err)
 		}
@@ -149,7 +160,7 @@ func loadCarried(file string) ([]*images.Definition, error) {
 }
 
 func (a *app) buildNetboot(ctx context.Context, file string, f buildFlags) error {
-	def, err := images.LoadDefinition(file)
+	def, err := loadDefinition(file)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"masthead/builder"
+	diskimage "masthead/builder/disk"
 	"masthead/images/disk"
 	"masthead/vmtest"
 )
@@ -38,9 +39,17 @@ func (a *app) buildDiskCommand() *cobra.Command {
 }
 
 func (a *app) buildDisk(ctx context.Context, file string, size int64, f buildFlags) error {
+	if size != 0 { // before an image is built for nothing
+		if err := diskimage.Fits(size, 0); err != nil {
+			return &hint{fmt.Errorf("%w, and twice the ISO", err), "masthead build disk " + file + ", which makes it as large as is of use"}
+		}
+	}
 	err := a.buildMedium(ctx, file, ".img", f, func(b *builder.Builder, m medium, out string) (int64, error) {
 		return b.Disk(ctx, m.def, m.built, m.carried, size, out)
 	})
+	if err == nil && f.dryRun && size != 0 {
+		fmt.Fprintf(a.out, "would divide %s; whether two slots with the ISO fit there shows when it is built\n", bytesText(size))
+	}
 	if small := (*disk.TooSmallError)(nil); errors.As(err, &small) {
 		return &hint{err, fmt.Sprintf("masthead build disk %s --size %dM", file, (small.Need+1<<20-1)>>20)}
 	}

@@ -15,6 +15,7 @@ import (
 	"masthead/images"
 	"masthead/node/wire"
 	"masthead/rootfs/capture"
+	"masthead/vmtest/prerequisite"
 )
 
 // TestVolumeRules holds that what lies beneath a replicated folder stays out of a capture.
@@ -35,12 +36,7 @@ func TestVolumeRules(t *testing.T) {
 
 // TestCaptureKnowsTokens puts real tokens of a cluster where nobody looks for them.
 func TestCaptureKnowsTokens(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal("this takes root")
-		}
-		t.Skip("this takes root")
-	}
+	prerequisite.Root(t)
 	join, err := pki.NewJoinToken(images.DigestOf([]byte("a cluster")), []string{"https://10.77.0.1"}, time.Unix(2_000_000_000, 0))
 	if err != nil {
 		t.Fatal(err)

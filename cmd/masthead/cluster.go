@@ -20,7 +20,7 @@ func (a *app) clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cluster", Short: "The one document that says how the cluster is owned",
 		Long: "The configuration of the cluster is one document with a version: virtual addresses, heartbeats, arbiter, fences,\n" +
-			"services, monitors, mail. It is changed in one place and is the same on every head. docs/failover.md explains it.",
+			"services, monitors, mail. It is changed in one place and is the same on every head.",
 	}
 	cmd.AddCommand(a.clusterShowCommand(), a.clusterSetCommand(), a.clusterEditCommand(), a.clusterSecretCommand())
 	return cmd

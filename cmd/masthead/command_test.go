@@ -7,8 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"mvdan.cc/sh/v3/expand"
+	"mvdan.cc/sh/v3/syntax"
 
 	"masthead/images"
 )
@@ -44,7 +47,12 @@ func TestErrorsSayWhatToType(t *testing.T) {
 		{[]string{"lab", "status"}, exitFailed, []string{"no lab named demo is running", "try: masthead lab up"}},
 		{[]string{"image", "show", "nosuch"}, exitFailed, []string{"nosuch", "try: masthead image list"}},
 		{[]string{"build", "netboot", bad}, exitFailed, []string{bad + ":1: name", bad + ":2: role", bad + ":3: root", bad + ":4: kernel"}},
-		{[]string{"build", "netboot", "absent.yaml"}, exitFailed, []string{"absent.yaml: no such file"}},
+		{[]string{"build", "netboot", "absent.yaml"}, exitFailed, []string{"absent.yaml: no such file", "try: ls *.yaml"}},
+		{[]string{"build", "disk", "there/absent.yaml"}, exitFailed, []string{"there/absent.yaml: no such file", "try: ls there/*.yaml"}},
+		{[]string{"image", "build", "absent.yaml"}, exitFailed, []string{"absent.yaml: no such file", "try: ls *.yaml"}},
+		{[]string{"build", "disk", "../../images/head.yaml", "--size", "100M", "--dry-run"}, exitFailed,
+			[]string{"the disk has 100 MiB, the partitions need 2116 MiB, and twice the ISO", "try: masthead build disk ../../images/head.yaml"}},
+		{[]string{"build", "disk", "../../images/head.yaml", "--size", "100M"}, exitFailed, []string{"the disk has 100 MiB, the partitions need 2116 MiB"}},
 		{[]string{"reboot"}, exitFailed, []string{"try: run it on a machine that masthead booted"}},
 	}
 	for _, tt := range tests {
@@ -161,17 +169,11 @@ func TestImageCommands(t *testing.T) {
 
 // Every command has to be described, and to complete.
 func TestEveryCommandIsDescribed(t *testing.T) {
-	a := &app{}
-	var walk func(*cobra.Command)
-	walk = func(c *cobra.Command) {
+	for _, c := range everyCommand() {
 		if c.Short == "" {
 			t.Errorf("%s has no description", c.CommandPath())
 		}
-		for _, sub := range c.Commands() {
-			walk(sub)
-		}
 	}
-	walk(a.command())
 	if out, _, code := invoke(t, "completion", "bash"); code != 0 || !strings.Contains(out, "masthead") {
 		t.Errorf("completion bash: exit code %d", code)
 	}
@@ -182,6 +184,83 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "masthead-node-why.1")); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestHelpFitsATerminal: no line of any command's help is wider than 120 columns, and none sends its reader to the sources.
+func TestHelpFitsATerminal(t *testing.T) {
+	const width = 120
+	for _, name := range []string{"MASTHEAD_HEAD", "MASTHEAD_CA", "MASTHEAD_TOKEN_FILE", "MASTHEAD_LAB"} {
+		t.Setenv(name, "") // would be told as a default
+	}
+	for _, c := range everyCommand() {
+		var out bytes.Buffer
+		c.SetOut(&out)
+		if err := c.Help(); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
+				t.Errorf("%s --help: %d columns, want %d at the most: %s", c.CommandPath(), n, width, line)
+			}
+			if strings.Contains(line, "docs/") {
+				t.Errorf("%s --help: no head has docs/: %s", c.CommandPath(), line)
+			}
+		}
+	}
+}
+
+// TestExamplesAreUnderstood: what the help shows as an example is a command line of this program.
+func TestExamplesAreUnderstood(t *testing.T) {
+	for _, c := range everyCommand() {
+		for line := range strings.Lines(c.Example) {
+			call, err := syntax.NewParser().Parse(strings.NewReader(line), "example")
+			if err != nil {
+				t.Errorf("%s: %s: %v", c.CommandPath(), line, err)
+				continue
+			}
+			syntax.Walk(call, func(n syntax.Node) bool {
+				call, ok := n.(*syntax.CallExpr)
+				if !ok {
+					return true
+				}
+				words, err := expand.Fields(nil, call.Args...)
+				if err == nil && len(words) > 0 && words[0] == "masthead" {
+					err = understood(words[1:])
+				}
+				if err != nil {
+					t.Errorf("%s: %s: %v", c.CommandPath(), line, err)
+				}
+				return true
+			})
+		}
+	}
+}
+
+// understood says what is wrong with a command line, without running it.
+func understood(words []string) error {
+	c, rest, err := (&app{}).command().Find(words)
+	if err == nil {
+		err = c.ParseFlags(rest)
+	}
+	if err == nil {
+		err = c.ValidateArgs(c.Flags().Args())
+	}
+	if err == nil {
+		err = c.ValidateRequiredFlags()
+	}
+	return err
+}
+
+// everyCommand is the root and all below it, with those that cobra adds.
+func everyCommand() []*cobra.Command {
+	root := (&app{}).command()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	all := []*cobra.Command{root}
+	for i := 0; i < len(all); i++ {
+		all = append(all, all[i].Commands()...)
+	}
+	return all
 }
 
 func TestReportCodes(t *testing.T) {

@@ -150,6 +150,7 @@ func (a *app) dataChangeCommand(action, short string) *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
 		Use: action + " [VOLUME]", Short: short, Args: cobra.MaximumNArgs(1),
+		Example: fmt.Sprintf("  masthead data %[1]s --dry-run\n  masthead data %[1]s db", action),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := a.changeData(cmd.Context(), args, wire.DataChange{Action: action, DryRun: dry})
 			return err
@@ -206,7 +207,9 @@ func (a *app) dataVerifyCommand() *cobra.Command {
 	var dry, background bool
 	cmd := &cobra.Command{
 		Use: "verify [VOLUME]", Short: "Compare the two copies block by block while they are in use", Args: cobra.MaximumNArgs(1),
-		Long: "Compares the two copies of a volume block by block, while they are in use, and waits for the result. Exit code 1: they differ.",
+		Long: "Compares the two copies of a volume block by block, while they are in use, and waits for the result.\n" +
+			"Exit code 1: they differ.",
+		Example: "  masthead data verify\n  masthead data verify db --background",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			began := time.Now()
 			volume, err := a.changeData(cmd.Context(), args, wire.DataChange{Action: "verify", DryRun: dry})
@@ -267,6 +270,7 @@ func (a *app) awaitVerified(ctx context.Context, volume string, began time.Time)
 func (a *app) dataDivergenceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show-divergence [VOLUME]", Short: "Show what each side has where both were written to by themselves", Args: cobra.MaximumNArgs(1),
+		Example: "  masthead data show-divergence\n  masthead data show-divergence db -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()
 			if err != nil {

@@ -123,8 +123,8 @@ func (a *app) fenceConfirmDeadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "confirm-dead HEAD", Short: "Your word that a head is off, where no device can say so", Args: exactArgs(1),
 		Long: "Gives the head that is asked your word that another one is off, and it takes over. Look at the machine, or pull its\n" +
-			"plug, before you say so: if it runs, there are two owners, and data is lost. Where the heads cannot fence one another, what\n" +
-			"it wrote to replicated data after it was heard last is given up with your word.",
+			"plug, before you say so: if it runs, there are two owners, and data is lost. Where the heads cannot fence one\n" +
+			"another, what it wrote to replicated data after it was heard last is given up with your word.",
 		ValidArgsFunction: a.completeHeads,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()

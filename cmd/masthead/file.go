@@ -27,10 +27,10 @@ func (a *app) fileCommand() *cobra.Command {
 		Use: "file", Short: "Keep ordinary files the same on all heads",
 		Long: `Keeps ordinary files (hosts, keys, certificates, any configuration) the same on all heads, with owner, mode and history.
 
-A new version is on every head within a second or two. What a head has under the path before the first version, and is not
-one of the versions, is kept there as PATH.old.NN. A file that somebody changes on a head later stays as it is and is
-reported, by "masthead status" and "file diff": decide with "file add" (the change becomes everybody's) or "file restore"
-(the cluster's version comes back). After the machine has booted anew it has the cluster's version again.`,
+A new version is on every head within a second or two. What a head has under the path before the first version, and is
+not one of the versions, is kept there as PATH.old.NN. A file that somebody changes on a head later stays as it is and
+is reported, by "masthead status" and "file diff": decide with "file add" (the change becomes everybody's) or "file
+restore" (the cluster's version comes back). After the machine has booted anew it has the cluster's version again.`,
 	}
 	cmd.AddCommand(a.fileAddCommand(), a.fileListCommand(), a.fileShowCommand(), a.fileDiffCommand(), a.fileHistoryCommand(),
 		a.fileRollbackCommand(), a.fileRestoreCommand(), a.fileRemoveCommand())

@@ -50,7 +50,7 @@ func (a *app) headRunCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.state, "state", "", "folder of the state (default "+images.StateDir+")")
 	cmd.Flags().StringVar(&f.iface, "interface", "", "NIC of the cluster network")
 	cmd.Flags().StringVar(&f.address, "address", "", "address of this head there, ADDRESS/PREFIX")
-	cmd.Flags().StringVar(&f.join, "join", "", "a head of the cluster that this one shall join: it serves nobody before 'masthead head join'")
+	cmd.Flags().StringVar(&f.join, "join", "", "a head of the cluster to join: this one serves nobody before 'masthead head join'")
 	cmd.Flags().StringVar(&f.dhcp, "dhcp", string(appliance.DHCPAuto), "auto, server, proxy (beside another server) or off")
 	cmd.Flags().StringArrayVar(&f.relayed, "relayed", nil, "network behind a DHCP relay, PREFIX[,FROM-TO][,ROUTER] (may be given several times)")
 	cmd.Flags().StringVar(&f.pack, "pack", "", "pack with images to serve (default: that of the boot medium)")

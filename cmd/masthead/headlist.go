@@ -139,7 +139,8 @@ func (a *app) headEjectCommand() *cobra.Command {
 			"Do not eject a head that runs behind a network that is cut: it would go on there, as a cluster with the same keys\n" +
 			"that gives the same addresses. So it asks for the name of the head once more.\n\n" +
 			"With --stolen the keys of boot tokens and the administrator's token change too, on all heads, also if the head was\n" +
-			"ejected before. The CA stays: what that means is in docs/security.md.",
+			"ejected before. The CA's key stays: whoever has it can pretend to be a head on the cluster's network. Who cannot\n" +
+			"live with that sets up a head with a CA of its own, and has the other heads leave and join that one.",
 		Example: "  masthead head eject head2 --dry-run\n  masthead head eject head2 --stolen",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()

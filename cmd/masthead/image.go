@@ -20,7 +20,7 @@ func (a *app) imageCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "image", Short: "Look after the images of the cluster, or of a store",
 		Long: "Looks after images. On a head, and with --head or --lab, they are those of the cluster: every head hears of a\n" +
 			"change and fetches what it does not have. Elsewhere, and with --store, they are those of a store."}
-	cmd.PersistentFlags().StringVar(&store, "store", "", "folder of a store, instead of the cluster's images (default without a head: in the cache folder)")
+	cmd.PersistentFlags().StringVar(&store, "store", "", "folder of a store, not the cluster's images (default without a head: in the cache folder)")
 	open := func() (*images.Store, error) { return a.openStore(store) }
 	cmd.AddCommand(a.imageBuildCommand(), a.imageListCommand(open), a.imageShowCommand(open), a.imageTagCommand(open),
 		a.imageRollbackCommand(open), a.imageExportCommand(open), a.imageImportCommand(open), a.imageRemoveCommand(open), a.imageOldCommand(),
@@ -50,7 +50,7 @@ func (a *app) imageBuildCommand() *cobra.Command {
 		Short: "Build an image into the store and tag it with its name",
 		Args:  exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			def, err := images.LoadDefinition(args[0])
+			def, err := loadDefinition(args[0])
 			if err != nil {
 				return err
 			}

@@ -20,7 +20,7 @@ import (
 func (a *app) importCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "import", Short: "Make a configuration of that of another suite",
-		Long: "Makes a configuration of the cluster (docs/failover.md) of that of an older suite. For each line it says on the\n" +
+		Long: "Makes a configuration of the cluster (masthead cluster) of that of an older suite. For each line it says on the\n" +
 			"standard error whether it was understood, and what became of it; the document goes to the standard output, or to the\n" +
 			"file of -o. With --set it is added to the configuration in force, after showing the difference.",
 	}

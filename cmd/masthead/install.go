@@ -31,7 +31,8 @@ func (a *app) installCommand() *cobra.Command {
 		Long: "Installs this machine as a head, from the ISO that it was started from: asks for what it must know, shows what it will\n" +
 			"do to which disk, asks once more, and does it. With --from nothing is asked.\n\n" +
 			"A disk that has anything on it is erased only if its serial number is typed, or given with --erase. An installation\n" +
-			"that was interrupted is started again by the same command, and goes on where it was. docs/install.md has the file.",
+			"that was interrupted is started again by the same command, and goes on where it was.\n\n" +
+			"The file of --from, of which only disk and address must be there:\n\n" + indent(install.Example),
 		Example: "  masthead install\n" +
 			"  masthead install --dry-run --disk /dev/sda --address 10.77.0.1/24\n" +
 			"  masthead install --from masthead-install.yaml",
@@ -56,6 +57,11 @@ func (a *app) installCommand() *cobra.Command {
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done to which disk, and write nothing")
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// indent sets a text off from the one around it.
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  ")
 }
 
 // install is the whole of an installation.
@@ -117,7 +123,7 @@ func (a *app) answers(m machine, f installFlags) (_ install.Answers, asked bool,
 		}
 		all, err := install.ParseAnswers(f.from, data)
 		if err != nil {
-			return install.Answers{}, false, usageError{&hint{err, "correct the file; docs/install.md has an example"}}
+			return install.Answers{}, false, usageError{&hint{err, "correct the file; masthead install --help shows one with all keys"}}
 		}
 		if f.answers.Disk != "" {
 			all.Disk = f.answers.Disk

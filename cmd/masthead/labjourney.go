@@ -18,10 +18,10 @@ const journeyLab = "vmtest/install.yaml"
 func (a *app) labTestJourneyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "install-to-takeover [LAB.yaml]", Short: "From two blank machines to a takeover and back", Args: cobra.MaximumNArgs(1),
-		Long: "Goes the whole way of an administrator with the machines of a lab file (left out: " + journeyLab + "): the first is installed\n" +
-			"from the ISO, the second is made its backup by 'masthead master-maker', workers boot from them, MariaDB runs on the\n" +
-			"replicated volume while a client writes to it; the master's plug is pulled, it comes back as the standby, and the cluster\n" +
-			"is switched back. Every write that was acknowledged must be there. The exit code tells.",
+		Long: "Goes the whole way of an administrator with the machines of a lab file (left out: " + journeyLab + "): the first is\n" +
+			"installed from the ISO, the second is made its backup by 'masthead master-maker', workers boot from them, MariaDB\n" +
+			"runs on the replicated volume while a client writes to it; the master's plug is pulled, it comes back as the\n" +
+			"standby, and the cluster is switched back. Every write that was acknowledged must be there. The exit code tells.",
 		Example: "  masthead build iso vmtest/head-data.yaml -o out\n  masthead lab test install-to-takeover",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file := journeyLab

@@ -40,9 +40,10 @@ func (a *app) labTestTakeoverCommand() *cobra.Command {
 	var f takeoverFlags
 	cmd := &cobra.Command{
 		Use: "takeover [LAB.yaml]", Short: "Two heads, every fault, and who owns the cluster then", Args: cobra.MaximumNArgs(1),
-		Long: "Boots the two heads of a lab file (left out: " + takeoverLab + ") and puts them through faults, one after another: planned\n" +
-			"switch, kill -9, power cut, panic, cut cables, cold boots. A machine outside of the heads asks for the virtual address\n" +
-			"every 5 ms; what it saw is judged, not what the heads say. The exit code tells whether all went as it must.\n\n" +
+		Long: "Boots the two heads of a lab file (left out: " + takeoverLab + ") and puts them through faults, one after another:\n" +
+			"planned switch, kill -9, power cut, panic, cut cables, cold boots. A machine outside of the heads asks for the\n" +
+			"virtual address every 5 ms; what it saw is judged, not what the heads say. The exit code tells whether all went as it\n" +
+			"must.\n\n" +
 			"Where QEMU has no KVM the machines' processors are emulated, and silences are longer than the goals for hardware: they\n" +
 			"are shown, and fail a scenario only where they are longer by 5 s.",
 		Example: "  masthead build iso images/head.yaml -o out\n  masthead lab test takeover\n  masthead lab test takeover --only power-cut,panic",

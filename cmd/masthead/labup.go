@@ -45,7 +45,7 @@ func (a *app) labUpCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&f.stay, "stay", false, "leave the cluster up until a signal, also without a terminal")
 	cmd.Flags().BoolVar(&f.once, "once", false, "take everything down once all machines are up, also on a terminal")
-	cmd.Flags().BoolVar(&f.takeover, "takeover", false, "once all machines are up, pull the owner's plug while a client writes through the virtual address")
+	cmd.Flags().BoolVar(&f.takeover, "takeover", false, "once all are up, pull the owner's plug while a client writes through the virtual address")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", upTimeout, "how long each machine may take to come up")
 	cmd.MarkFlagsMutuallyExclusive("stay", "once")
 	return cmd

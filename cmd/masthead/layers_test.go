@@ -16,10 +16,12 @@ import (
 //	build: images ← rootfs ← initramfs ← builder ← cmd
 //	run:   images, node/wire ← node/<leaf> ← {node, appliance/<leaf>} ← appliance ← cmd
 var layers = map[string][]string{
-	"images":    {},
-	"rootfs":    {"images"},
-	"initramfs": {"images", "rootfs"},
-	"builder":   {"images", "rootfs", "initramfs"},
+	"images": {},
+	"rootfs": {"images"},
+	// What tests get kernels from: it is in no program.
+	"rootfs/kernel/kerneltest": {"rootfs", "vmtest/prerequisite"},
+	"initramfs":                {"images", "rootfs"},
+	"builder":                  {"images", "rootfs", "initramfs"},
 
 	"node/wire":    {"images"},
 	"node/stages":  {"images", "node/wire"},
@@ -71,11 +73,13 @@ var layers = map[string][]string{
 	"appliance/maker": {"images", "node/wire", "appliance/install"},
 	"appliance":       {"images", "node", "appliance"},
 
-	"vmtest":             {"images", "node/wire"},
-	"vmtest/prober":      {},
-	"vmtest/arena":       {"vmtest/prober"},
-	"vmtest/arena/heads": {"node/wire", "node/witness", "vmtest/arena", "vmtest/prober"},
-	"vmtest/cluster":     {"images", "node/wire", "vmtest"},
+	"vmtest":        {"images", "node/wire", "vmtest/prerequisite"},
+	"vmtest/prober": {},
+	// What a test needs of its machine. All tests use it.
+	"vmtest/prerequisite": {},
+	"vmtest/arena":        {"vmtest/prober"},
+	"vmtest/arena/heads":  {"node/wire", "node/witness", "vmtest/arena", "vmtest/prober"},
+	"vmtest/cluster":      {"images", "node/wire", "vmtest"},
 
 	"cmd": {"images", "rootfs", "initramfs", "builder", "node", "appliance", "vmtest"},
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"masthead/appliance/maker"
+	"masthead/vmtest/prerequisite"
 )
 
 // sshServer is OpenSSH's, for root, in a folder of its own: what it lets in and where home is lies there.
@@ -30,12 +31,8 @@ type sshServer struct {
 func startSSH(t *testing.T) *sshServer {
 	t.Helper()
 	const program = "/usr/sbin/sshd"
-	if _, err := os.Stat(program); err != nil || os.Geteuid() != 0 {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatalf("needs root and %s", program)
-		}
-		t.Skipf("needs root and %s", program)
-	}
+	prerequisite.Root(t)
+	prerequisite.Programs(t, program)
 	dir := t.TempDir()
 	s := &sshServer{home: filepath.Join(dir, "home"), keyFile: filepath.Join(dir, "admin")}
 	// Where sshd puts its unprivileged half (its own default on Debian); it lies in memory.

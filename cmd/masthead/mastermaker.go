@@ -27,10 +27,10 @@ type makerFlags struct {
 const masterMakerHelp = `Makes another server a head like this one: clones this head's image onto its disk, joins it to the cluster, connects the
 heartbeat, and has the replicated data copied.
 
-HOST is a server that runs Linux, by its name or address: it is reached by SSH, asked for root's password once, and started by
-kexec into this head's own image, without a disk. Or it is a machine without Linux, by its MAC address or by the node's name:
-set it to boot from the network and switch it on; a node that runs is restarted. Either way nothing is written on it before
-the plan was shown and confirmed. It keeps its host name, addresses, disks and SSH host keys.
+HOST is a server that runs Linux, by its name or address: it is reached by SSH, asked for root's password once, and
+started by kexec into this head's own image, without a disk. Or it is a machine without Linux, by its MAC address or by
+the node's name: set it to boot from the network and switch it on; a node that runs is restarted. Either way nothing is
+written on it before the plan was shown and confirmed. It keeps its host name, addresses, disks and SSH host keys.
 
 If anything fails before it has joined, this head is as it was, and the same command begins again, or goes on.
 
@@ -52,13 +52,13 @@ func (a *app) masterMakerCommand() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.wishes.Name, "name", "", "name of the new head (default: its own host name)")
 	fl.StringVar(&f.wishes.Address, "address", "", "its address in the cluster's network, ADDRESS/PREFIX (default: the one it has)")
-	fl.StringVar(&f.wishes.Disk, "disk", "", "its disk to install on: path, serial number, or auto for the only blank one (default auto)")
+	fl.StringVar(&f.wishes.Disk, "disk", "", "its disk to install on: path, serial number, or auto (default): the only blank one")
 	fl.StringVar(&f.wishes.Erase, "erase", "", "serial number of that disk, if it has something on it: all of that is lost")
 	fl.BoolVar(&f.ssh, "ssh", false, "reach it by SSH, also if HOST is the name of a node")
 	fl.StringVar(&f.user, "user", "root", "SSH: log in as this user, who must be root")
 	fl.StringVar(&f.identity, "identity", "", "SSH: file with a private key to log in with")
 	fl.StringVar(&f.passwordFile, "password-file", "", "SSH: file with the password (default: it is asked for)")
-	fl.StringVar(&f.hostKey, "host-key", "", "SSH: fingerprint of its host key, SHA256:… (default: it is shown, and has to be confirmed)")
+	fl.StringVar(&f.hostKey, "host-key", "", "SSH: fingerprint of its host key, SHA256:… (default: shown, to be confirmed)")
 	fl.BoolVar(&f.noSerial, "no-serial", false, "do not look for a serial cable")
 	fl.DurationVar(&f.wait, "wait", makerWait, "how long to wait for it to be switched on and to start")
 	fl.BoolVar(&f.yes, "yes", false, "do it without asking")

@@ -49,8 +49,9 @@ func (f *commandFlags) request(set string, c wire.Command) wire.CommandRequest {
 const nodeExecHelp = `Runs a command as root on nodes, in their running root, over the connection that each keeps to its head.
 
 One argument is a line for the node's shell; several are a program and its arguments, which no shell touches.
-Standard input, where it is a file or a pipe, goes to every node. Nodes that print the same are folded, with their names above;
---label prints lines as they come. Ctrl-C kills what still runs. The exit code is 0 if it was on all nodes, else 1.
+Standard input, where it is a file or a pipe, goes to every node. Nodes that print the same are folded, with their names
+above; --label prints lines as they come. Ctrl-C kills what still runs. The exit code is 0 if it was on all nodes,
+else 1.
 
 `
 
@@ -91,7 +92,7 @@ func (a *app) nodeExecCommand() *cobra.Command {
 		},
 	}
 	f.add(a, cmd, wire.DefaultCommandTimeout)
-	cmd.Flags().StringVar(&script, "script", "", "run this file of this machine there instead (- is standard input); what follows -- are its arguments")
+	cmd.Flags().StringVar(&script, "script", "", "run this local file there instead (- is standard input); what follows -- are its arguments")
 	cmd.Flags().BoolVarP(&noInput, "no-input", "n", false, "leave standard input alone")
 	cmd.Flags().StringArrayVar(&env, "env", nil, "NAME=VALUE for the command's environment; may be repeated")
 	return cmd
@@ -136,8 +137,9 @@ func (a *app) readScript(file string) (string, error) {
 	return string(data), nil
 }
 
-const nodeCopyHelp = `Copies a file or a folder to nodes, with modes and times; there all of it belongs to root. Each file is there whole or as it
-was before. DEST is the name of the copy; with / at its end it is the folder to copy into. What is in it besides stays.
+const nodeCopyHelp = `Copies a file or a folder to nodes, with modes and times; there all of it belongs to root. Each file is there whole or
+as it was before. DEST is the name of the copy; with / at its end it is the folder to copy into. What is in it besides
+stays.
 
 The root of a node that runs from memory takes as much of that as the copy is large, and forgets it with the next boot.
 
@@ -175,7 +177,7 @@ func (a *app) nodeCopyCommand() *cobra.Command {
 
 const nodeScriptHelp = `Has nodes do one of the things that they know:
 
-  fetch-hosts   ask their head for the list of heads and the names of the cluster, and write their lines of /etc/hosts anew
+  fetch-hosts   ask their head for the list of heads and the names of the cluster, and write their lines of /etc/hosts
   update-keys   ask their head for the administrators' SSH keys, and write them to /root/.ssh/authorized_keys
 
 `

@@ -20,10 +20,12 @@ import (
 
 const nodeRollHelp = `Restarts nodes that run another image than they are to run (masthead node list needs-reboot=true), in waves.
 
-A wave is good when each of its nodes is up with the image within --timeout, and --check, if given, ends with 0 on it. At
-the first wave with more than --max-failed bad nodes the roll stops and says which and why. Nodes that run the image are
-skipped, so the same command goes on with a roll that was stopped or broken off. Nodes that are off take the image when
-they start. Of the workers that are witnesses of who owns the cluster, a majority is always up.
+A wave is good when each of its nodes is up with the image within --timeout, and --check, if given, ends with 0 on it.
+At the first wave with more than --max-failed bad nodes the roll stops and says which and why. Nodes that run the image
+are skipped, so the same command goes on with a roll that was stopped or broken off. Nodes that are off take the image
+when they start. Of the workers that are witnesses of who owns the cluster, a majority is always up.
+
+--method soft keeps the kernel and changes the root, kexec goes past the firmware, and reboot through it.
 
 --back makes the tag of the nodes mean what it meant before, and rolls the nodes back to that. Nodes whose boot fails
 start again by themselves and are waited for.
@@ -80,7 +82,7 @@ func (a *app) nodeRollCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.wave, "wave", roll.DefaultWave, "nodes at once: a number, or a part of them")
 	cmd.Flags().IntVar(&f.maxFailed, "max-failed", 0, "bad nodes that the roll bears, all waves together")
-	cmd.Flags().StringVar(&f.method, "method", "auto", "soft: keep the kernel, change the root; kexec: past the firmware; reboot: through it; auto: the first of these that can be done")
+	cmd.Flags().StringVar(&f.method, "method", "auto", "soft, kexec, reboot, or auto: the first of these that can be done")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", rollTimeout, "time for a wave to be up")
 	cmd.Flags().StringVar(&f.check, "check", "", "line for the shell of each node that must end with 0 before the wave is good")
 	cmd.Flags().BoolVar(&f.back, "back", false, "go back to the image before, and roll to that")
@@ -113,9 +115,10 @@ type rollReport struct {
 }
 
 type waveReport struct {
-	Nodes []string          `json:"nodes"`
-	Took  float64           `json:"took"` // seconds
-	Bad   map[string]string `json:"bad,omitempty"`
+	Nodes   []string          `json:"nodes"`
+	Took    float64           `json:"took"`              // seconds
+	Methods map[string]string `json:"methods,omitempty"` // of those that restarted: soft, kexec, firmware, or unknown
+	Bad     map[string]string `json:"bad,omitempty"`
 }
 
 // say is progress: lines for people.

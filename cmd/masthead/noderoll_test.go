@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -213,6 +214,9 @@ func TestRollFailures(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil || len(got.Waves) != 1 || len(got.Waves[0].Bad) != 2 || got.Stopped == "" {
 		t.Errorf("report: %v\n%s", err, out)
 	}
+	if diff := cmp.Diff(map[string]string{"n02": "kexec", "n03": "kexec"}, got.Waves[0].Methods); diff != "" {
+		t.Errorf("methods (-want +got):\n%s", diff)
+	}
 	h = newRollHead("n01", "n02")
 	h.deaf = []string{"n01"}
 	if out, said, err := runOnHead(t, h, "node", "roll", "@all", "--wave", "1", "--max-failed", "1"); err != nil || !strings.Contains(out, "done: 1 of 2") {
@@ -231,6 +235,29 @@ func TestRollKeepsWitnesses(t *testing.T) {
 	h.nodes[2].Phase = wire.PhaseDown
 	if _, said, err := runOnHead(t, h, "node", "roll", "@all"); err == nil || !strings.Contains(said, "no majority of the 3: n03 away already\ntry: masthead node why n03\n") || len(h.waves) > 0 {
 		t.Errorf("%v, waves %q\n%s", err, h.waves, said)
+	}
+}
+
+// TestRollMethods: how nodes restarted is in the record, from what masthead reboot says of it.
+func TestRollMethods(t *testing.T) {
+	tests := []struct{ said, how, method string }{
+		{saysSoft + " into worker 12ab\n", "restarting softly into worker 12ab", "soft"},
+		{"error: no\ntry: x\n" + saysKexec + " into worker, kernel 6.1\n", "restarting by kexec into worker, kernel 6.1", "kexec"},
+		{saysFirmware + "\n", "restarting through the firmware", "firmware"},
+		{saysSoft + " into worker\nerror: no\n" + saysFirmware + "\n", "restarting through the firmware", "firmware"},
+		{"", "", ""},
+	}
+	for _, tt := range tests {
+		if how, method := (&answer{out: []byte(tt.said)}).how(); how != tt.how || method != tt.method {
+			t.Errorf("%q: got %q, %q", tt.said, how, method)
+		}
+	}
+	h := newRollHead("n01", "n02")
+	h.broken = []string{"n02"}
+	out, _, _ := runOnHead(t, h, "node", "roll", "@all", "--wave", "2", "--max-failed", "1", "-o", "json")
+	var got rollReport
+	if err := json.Unmarshal([]byte(out), &got); err != nil || len(got.Waves) != 1 || !maps.Equal(got.Waves[0].Methods, map[string]string{"n01": "kexec", "n02": "unknown"}) {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -38,12 +38,12 @@ func (r *rolling) one(ctx context.Context, number int, w roll.Wave, nodes []wire
 		text += ", waiting for " + nodeset.Fold(w.Await)
 	}
 	r.say("wave %d: %s", number, text)
-	bad := r.tell(ctx, w.Restart)
+	methods, bad := r.tell(ctx, w.Restart)
 	err := r.await(ctx, w, begun, bad, began)
 	if err == nil {
 		err = r.examine(ctx, w, bad)
 	}
-	report := waveReport{Nodes: w.Nodes(), Took: time.Since(began).Round(time.Millisecond).Seconds(), Bad: bad}
+	report := waveReport{Nodes: w.Nodes(), Took: time.Since(began).Round(time.Millisecond).Seconds(), Methods: methods, Bad: bad}
 	r.report.Waves = append(r.report.Waves, report)
 	for name, why := range bad {
 		r.bad[name] = why
@@ -108,11 +108,12 @@ func quoteSet(set string) string {
 	return set
 }
 
-// tell has nodes restart, and gives those that cannot and why. A node that restarts may not get to say that it does.
-func (r *rolling) tell(ctx context.Context, names []string) map[string]string {
-	bad := map[string]string{}
+// tell has nodes restart, and gives the methods of those that do, and those that cannot and why. A node that restarts may
+// not get to say that it does.
+func (r *rolling) tell(ctx context.Context, names []string) (methods, bad map[string]string) {
+	methods, bad = map[string]string{}, map[string]string{}
 	if len(names) == 0 {
-		return bad
+		return methods, bad
 	}
 	c := wire.Command{Kind: wire.CommandExec, Timeout: rollTell.Seconds(), Output: wire.DefaultCommandOutput}
 	if words := rollMethods[r.method]; len(words) == 1 {
@@ -128,11 +129,15 @@ func (r *rolling) tell(ctx context.Context, names []string) map[string]string {
 		}
 		if s.done != nil && s.done.Exit != 0 && s.done.Error == "" {
 			bad[name] = "it does not restart: " + cmp.Or(s.text(), fmt.Sprintf("exit status %d", s.done.Exit))
-		} else if how := s.how(); how != "" {
+			continue
+		}
+		how, method := s.how()
+		if how != "" {
 			r.say("  %s: %s", name, how)
 		}
+		methods[name] = cmp.Or(method, "unknown")
 	}
-	return bad
+	return methods, bad
 }
 
 // answer is what one node said to a command.
@@ -147,14 +152,17 @@ func (s *answer) text() string {
 	return line
 }
 
-// how is the line in which masthead reboot says how the machine restarts, after what it could not do.
-func (s *answer) how() string {
+// how is the line in which masthead reboot says how the machine restarts, after what it could not do, and the method; empty:
+// the node did not get to say it.
+func (s *answer) how() (how, method string) {
 	for line := range strings.Lines(string(s.out)) {
-		if strings.HasPrefix(line, "restarting ") {
-			return strings.TrimSpace(line)
+		for _, m := range []struct{ says, method string }{{saysSoft, "soft"}, {saysKexec, "kexec"}, {saysFirmware, "firmware"}} {
+			if strings.HasPrefix(line, m.says) {
+				how, method = strings.TrimSpace(line), m.method // the last one: what was said before has failed
+			}
 		}
 	}
-	return ""
+	return how, method
 }
 
 // execute runs a command on nodes. One that nothing was heard of has no result.

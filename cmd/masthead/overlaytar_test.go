@@ -7,18 +7,15 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
 // What makes a folder an overlay's upper layer arrives: whiteouts, opaque folders, modes, owners, times.
 func TestOverlayTar(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root")
-	}
+	prerequisite.Root(t)
 	from, to := t.TempDir(), t.TempDir()
 	must := func(err error) {
 		t.Helper()

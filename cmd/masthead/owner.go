@@ -46,7 +46,7 @@ func (a *app) ownerRunCommand() *cobra.Command {
 	f.StringVar(&opts.Socket, "socket", opts.Socket, "socket of its API")
 	f.StringVar(&opts.BootID, "boot-id", "", "name of this boot (default: the kernel's)")
 	f.BoolVar(&opts.Realtime, "realtime", opts.Realtime, "ask for real-time priority and locked memory")
-	f.BoolVar(&shared, "shared-machine", false, "several daemons share this machine, in network namespaces: no watchdog, and where the machine would be reset the daemon is killed")
+	f.BoolVar(&shared, "shared-machine", false, "for several daemons in network namespaces: no watchdog, and no reset but of the daemon")
 	return cmd
 }
 

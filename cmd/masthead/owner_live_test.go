@@ -13,19 +13,8 @@ import (
 
 	"masthead/node/wire"
 	"masthead/vmtest/arena"
+	"masthead/vmtest/prerequisite"
 )
-
-// need says why a test cannot run here. Where everything is required it fails.
-func need(t *testing.T, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("this test needs %s", what)
-	}
-	t.Skipf("this test needs %s", what)
-}
 
 // liveMachine is a head as it is on a machine of its own: `head run` and `owner run`, with /run/masthead and
 // /var/lib/masthead that no other has.
@@ -111,11 +100,8 @@ func (m *liveMachine) says(command string, want ...string) {
 
 // The whole of a head, with everything that an administrator does to ownership, in two network namespaces.
 func TestOwnerLive(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root")
-	for _, tool := range []string{"ip", "nft", "unshare", "nsenter"} {
-		_, err := exec.LookPath(tool)
-		need(t, err == nil, tool)
-	}
+	prerequisite.Root(t)
+	prerequisite.Programs(t, "ip", "nft", "unshare", "nsenter")
 	dir, bin := t.TempDir(), os.Getenv("MASTHEAD_BIN")
 	if bin == "" {
 		bin = filepath.Join(dir, "masthead")

@@ -11,6 +11,13 @@ import (
 	"masthead/node/agent"
 )
 
+// How masthead reboot says that the machine restarts. Another one reads it: node roll.
+const (
+	saysSoft     = "restarting softly"
+	saysKexec    = "restarting by kexec"
+	saysFirmware = "restarting through the firmware"
+)
+
 // powerCommand restarts the machine that it runs on.
 func (a *app) powerCommand() *cobra.Command {
 	var viaKexec, soft, dryRun bool
@@ -36,7 +43,7 @@ func (a *app) powerCommand() *cobra.Command {
 				if err != nil {
 					return &hint{err, "masthead reboot --kexec"}
 				}
-				fmt.Fprintln(a.out, "restarting softly into", what)
+				fmt.Fprintln(a.out, saysSoft+" into", what)
 				if err := node.Restart(ctx, node.Soft); err != nil {
 					return errors.Join(err, node.DropSoft(ctx))
 				}
@@ -46,10 +53,10 @@ func (a *app) powerCommand() *cobra.Command {
 				if err != nil {
 					return &hint{err, "masthead reboot"}
 				}
-				fmt.Fprintln(a.out, "restarting by kexec into", what)
+				fmt.Fprintln(a.out, saysKexec+" into", what)
 				return node.Restart(ctx, node.Kexec)
 			}
-			fmt.Fprintln(a.out, "restarting through the firmware")
+			fmt.Fprintln(a.out, saysFirmware)
 			return node.Restart(ctx, node.Firmware)
 		},
 	}

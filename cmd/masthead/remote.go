@@ -29,7 +29,7 @@ type remote struct {
 }
 
 func (r *remote) flags(f *pflag.FlagSet) {
-	f.StringVar(&r.head, "head", os.Getenv("MASTHEAD_HEAD"), "URL of the head to talk to, or several with commas: the first that answers (default: this machine's)")
+	f.StringVar(&r.head, "head", os.Getenv("MASTHEAD_HEAD"), "URL of the head to talk to, or URL,URL: the first that answers (default: this machine's)")
 	f.StringVar(&r.ca, "ca", os.Getenv("MASTHEAD_CA"), "digest of the cluster's CA, as 'masthead status' on a head shows it")
 	f.StringVar(&r.tokenFile, "token-file", os.Getenv("MASTHEAD_TOKEN_FILE"), "file with the administrator's token")
 	f.StringVar(&r.lab, "lab", os.Getenv("MASTHEAD_LAB"), "name of a running lab whose head to talk to")

@@ -61,10 +61,11 @@ func (a *app) serialTestCommand() *cobra.Command {
 	var f serialFlags
 	cmd := &cobra.Command{
 		Use: "test [HEAD | PORT...]", Short: "Find out which serial port is connected to which of the other head",
-		Long: "Sends a line out of each serial port that nobody uses, and listens on those of the other head, which answers: shows which\n" +
-			"port hears which, and in which direction. HEAD may be left out where there are two heads.\n\n" +
+		Long: "Sends a line out of each serial port that nobody uses, and listens on those of the other head, which answers: shows\n" +
+			"which port hears which, and in which direction. HEAD may be left out where there are two heads.\n\n" +
 			"With --listen or --send it is one end, for machines that are no heads yet: --listen on one, --send on the other. What\n" +
-			"goes over the cable are lines of text, so the other end may also be cat < /dev/ttyS0, with stty raw -F /dev/ttyS0 115200.",
+			"goes over the cable are lines of text, so the other end may also be cat < /dev/ttyS0, with\n" +
+			"stty raw -F /dev/ttyS0 115200.",
 		Example: "  masthead serial test\n  masthead serial test head2 -o json\n  masthead serial test --listen\n  masthead serial test --send /dev/ttyS1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {

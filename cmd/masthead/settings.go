@@ -64,7 +64,7 @@ func (a *app) headSettingsCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&auto, "auto-approve", false, "unknown machines become nodes without being approved")
 	cmd.Flags().StringVar(&pattern, "name-pattern", "", "names of machines that are approved so: one %d in it, with a width if wanted")
 	cmd.Flags().StringVar(&image, "default-image", "", "image of nodes that name none; empty: the only worker image that is there")
-	cmd.Flags().StringVar(&forwarders, "forwarders", "", "resolvers that the heads ask for names of others, ADDRESS,ADDRESS; empty: those of each head's machine")
+	cmd.Flags().StringVar(&forwarders, "forwarders", "", "resolvers that the heads ask for other names, ADDRESS,ADDRESS; empty: those of each head")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show the difference, and change nothing")
 	a.outputFlag(cmd)
 	return cmd

@@ -19,7 +19,7 @@ func (a *app) slotCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "slot", Short: "The two images that an installed head can start",
 		Long: "An installed head has two slots. It runs from one; an upgrade is written to the other and started once: found healthy it\n" +
-			"is the one that starts from then on, else the old one starts again by itself. docs/upgrade.md explains it.",
+			"is the one that starts from then on, else the old one starts again by itself. masthead upgrade writes it.",
 	}
 	cmd.AddCommand(a.slotListCommand(), a.slotRollbackCommand(), a.slotConfirmCommand())
 	return cmd
@@ -140,6 +140,7 @@ func (a *app) slotRollbackCommand() *cobra.Command {
 		Use: "rollback", Short: "Start the image in the other slot again", Args: exactArgs(0),
 		Long: "Starts the image in the other slot, which is what ran before the last upgrade, with what was written over it then. It is\n" +
 			"tried as an upgrade is: if it does not come up healthy, the present one starts again.",
+		Example: "  masthead slot rollback --dry-run\n  masthead slot rollback --yes",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			m, env, record, err := thisSlots()
 			if err != nil {

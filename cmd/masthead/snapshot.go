@@ -169,8 +169,8 @@ func (a *app) snapshotRollbackCommand() *cobra.Command {
 	var word string
 	cmd := f.add(&cobra.Command{
 		Use: "rollback NAME", Short: "Have a volume go back to a snapshot; its services are restarted", Args: exactArgs(1),
-		Long: "Stops the service of the volume and all that need it, goes back to the snapshot, and starts them again. What there is now\n" +
-			"becomes a snapshot itself, of kind rollback: going back to that one undoes it.",
+		Long: "Stops the service of the volume and all that need it, goes back to the snapshot, and starts them again. What there is\n" +
+			"now becomes a snapshot itself, of kind rollback: going back to that one undoes it.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, change := cmd.Context(), wire.SnapshotChange{Action: "rollback", Name: args[0], DryRun: true}
 			c, plan, err := a.changeSnapshot(ctx, f, change)

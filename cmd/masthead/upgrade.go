@@ -30,9 +30,10 @@ func (a *app) upgradeCommand() *cobra.Command {
 	var f upgradeFlags
 	cmd := &cobra.Command{
 		Use: "upgrade ISO|IMAGE", Short: "Write another image into the other slot of this head, and start it", Args: exactArgs(1),
-		Long: "Writes an ISO (a file, the device of a stick, or one made of an image of this cluster) into the slot that this head does not run from, checks it, carries over\n" +
-			"what was written over the root, keeps a snapshot of the replicated data, and restarts into it once. If the head is found healthy the new image is the one that\n" +
-			"starts from then on; else the old one starts again by itself, and says so.\n\n" +
+		Long: "Writes an ISO (a file, the device of a stick, or one made of an image of this cluster) into the slot that this head\n" +
+			"does not run from, checks it, carries over what was written over the root, keeps a snapshot of the replicated data,\n" +
+			"and restarts into it once. If the head is found healthy the new image is the one that starts from then on; else the\n" +
+			"old one starts again by itself, and says so.\n\n" +
 			"With --all, on the head that owns the cluster: first the others, each found healthy before the next; then a planned\n" +
 			"switch; then this one. It stops at the first that is not healthy.",
 		Example: "  masthead upgrade head.iso --dry-run\n  masthead upgrade /dev/sdb\n  masthead upgrade head.iso --all",

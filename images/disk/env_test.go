@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -52,7 +54,7 @@ func TestParseEnv(t *testing.T) {
 
 // GRUB's own program reads what is written, and writes what is read.
 func TestEnvForeign(t *testing.T) {
-	edit := tool(t, "grub-editenv", "grub-common")
+	edit := prerequisite.Program(t, "grub-editenv")
 	file := filepath.Join(t.TempDir(), "grubenv")
 	if err := WriteEnv(file, Env{Slot: SlotA, Try: SlotB}); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -77,7 +79,7 @@ func TestLoaderWrite(t *testing.T) {
 // checkESP has foreign programs read the file system.
 func checkESP(t *testing.T, image []byte, l Loader, table Table) {
 	t.Helper()
-	fsck, mcopy := tool(t, "fsck.vfat", "dosfstools"), tool(t, "mcopy", "mtools")
+	fsck, mcopy := prerequisite.Program(t, "fsck.vfat"), prerequisite.Program(t, "mcopy")
 	file := filepath.Join(t.TempDir(), "esp")
 	if err := os.WriteFile(file, image, 0o644); err != nil {
 		t.Fatal(err)
@@ -158,7 +160,7 @@ func TestReadLoader(t *testing.T) {
 
 // GRUB's own program takes the configurations for correct scripts.
 func TestConfigIsAScript(t *testing.T) {
-	check := tool(t, "grub-script-check", "grub-common")
+	check := prerequisite.Program(t, "grub-script-check")
 	table, err := Plan(200*mib, 512, small(), seeded(6))
 	if err != nil {
 		t.Fatal(err)

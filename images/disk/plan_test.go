@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/diskfs/go-diskfs"
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/google/go-cmp/cmp"
@@ -165,25 +167,11 @@ func TestForeignReaders(t *testing.T) {
 			t.Errorf("go-diskfs reads %+v, want %+v", got, p)
 		}
 	}
-	sgdisk := tool(t, "sgdisk", "gdisk")
+	sgdisk := prerequisite.Program(t, "sgdisk")
 	out, err := exec.Command(sgdisk, "-v", "-p", file).CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("No problems found")) {
 		t.Errorf("sgdisk -v: %v\n%s", err, out)
 	}
-}
-
-func tool(t testing.TB, name, pkg string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} {
-		if path, err := exec.LookPath(dir + name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("no %s (Debian package %s)", name, pkg)
-	}
-	t.Skipf("no %s (Debian package %s)", name, pkg)
-	return ""
 }
 
 func FuzzReadTable(f *testing.F) {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/diskfs/go-diskfs"
 	"github.com/google/go-cmp/cmp"
 )
@@ -43,18 +45,6 @@ func image(t testing.TB, v Volume, files []File) (Layout, []byte) {
 	return l, b
 }
 
-func tool(t testing.TB, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("no %s (Debian package %s)", name, pkg)
-	}
-	return path
-}
-
 // Foreign readers must find no fault, the same names and the same bytes.
 func TestForeignReaders(t *testing.T) {
 	many := []File{{"EFI/BOOT/BOOTX64.EFI", 100_000}}
@@ -73,7 +63,7 @@ func TestForeignReaders(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			fsck, mcopy := tool(t, "fsck.vfat", "dosfstools"), tool(t, "mcopy", "mtools")
+			fsck, mcopy := prerequisite.Program(t, "fsck.vfat"), prerequisite.Program(t, "mcopy")
 			_, b := image(t, volume(), tt.files)
 			file := filepath.Join(t.TempDir(), "esp.img")
 			if err := os.WriteFile(file, b, 0o644); err != nil {
@@ -127,7 +117,7 @@ func TestDiskfsReads(t *testing.T) {
 }
 
 func TestModificationTime(t *testing.T) {
-	mdir := tool(t, "mdir", "mtools")
+	mdir := prerequisite.Program(t, "mdir")
 	_, b := image(t, volume(), []File{{BootX64, 10}})
 	file := filepath.Join(t.TempDir(), "esp.img")
 	if err := os.WriteFile(file, b, 0o644); err != nil {
@@ -236,7 +226,7 @@ func TestPlanRefuses(t *testing.T) {
 
 // A file system that fills its partition has room for what an upgrade writes, and is whole.
 func TestFillsItsPartition(t *testing.T) {
-	fsck := tool(t, "fsck.vfat", "dosfstools")
+	fsck := prerequisite.Program(t, "fsck.vfat")
 	for _, size := range []int64{9 << 20, 16 << 20, 64 << 20, 128 << 20, 256 << 20, 2000 << 20} {
 		v := volume()
 		v.Size = size

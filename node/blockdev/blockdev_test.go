@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"masthead/images/disk"
+	"masthead/vmtest/prerequisite"
 )
 
 func must(t *testing.T, err error) {
@@ -39,11 +40,7 @@ func TestProbe(t *testing.T) {
 			must(t, os.WriteFile(file, nil, 0o600))
 			must(t, os.Truncate(file, size))
 			if tt.make != nil {
-				program, err := exec.LookPath(filepath.Join("/usr/sbin", tt.make[0]))
-				if err != nil && os.Getenv("MASTHEAD_REQUIRE") == "" {
-					t.Skipf("no %s", tt.make[0])
-				}
-				must(t, err)
+				program := prerequisite.Program(t, tt.make[0])
 				if out, err := exec.Command(program, append(tt.make[1:], file)...).CombinedOutput(); err != nil {
 					t.Fatalf("%v: %v: %s", tt.make, err, out)
 				}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +24,7 @@ func pty(t *testing.T) (*os.File, string) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		missing(t, "/dev/ptmx", err)
+		prerequisite.Missing(t, "/dev/ptmx: %v", err)
 	}
 	t.Cleanup(func() { master.Close() })
 	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
@@ -33,14 +35,6 @@ func pty(t *testing.T) (*os.File, string) {
 		t.Fatal(err)
 	}
 	return master, fmt.Sprintf("/dev/pts/%d", n)
-}
-
-func missing(t *testing.T, what string, err error) {
-	t.Helper()
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("%s: %v", what, err)
-	}
-	t.Skipf("%s: %v", what, err)
 }
 
 // A terminal that nobody reads takes about 4 KiB. Whoever writes more must not notice.
@@ -167,7 +161,7 @@ func TestHangUp(t *testing.T) {
 	defer unix.Close(slave)
 	const tiocvhangup = 0x5437 // include/uapi/asm-generic/ioctls.h
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(slave), tiocvhangup, 0); errno != 0 {
-		missing(t, "TIOCVHANGUP", errno)
+		prerequisite.Missing(t, "TIOCVHANGUP: %v", errno)
 	}
 	if _, err := unix.Write(slave, []byte("x")); !errors.Is(err, unix.EIO) {
 		t.Fatalf("the terminal is not hung up: %v", err)

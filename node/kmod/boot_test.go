@@ -16,6 +16,7 @@ import (
 	"masthead/rootfs/kernel"
 	"masthead/rootfs/kernel/kerneltest"
 	"masthead/rootfs/module"
+	"masthead/vmtest/prerequisite"
 )
 
 // bootDeadline is for software emulation on a busy machine; it takes 15 to 25 s on an idle one.
@@ -26,10 +27,7 @@ func TestVMBoot(t *testing.T) {
 	if os.Getenv("MASTHEAD_VM") == "" {
 		t.Skip("MASTHEAD_VM=1 boots a machine")
 	}
-	qemu, err := exec.LookPath("qemu-system-x86_64")
-	if err != nil {
-		kerneltest.Missing(t, "qemu-system-x86_64 (package qemu-system-x86)")
-	}
+	qemu := prerequisite.Program(t, "qemu-system-x86_64")
 	for _, tt := range []struct {
 		name   string
 		kernel kernel.Debian

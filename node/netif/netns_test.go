@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/vishvananda/netlink"
@@ -45,9 +47,7 @@ func elsewhere(t *testing.T) bool {
 	if os.Getenv(namespaced) != "" {
 		return false
 	}
-	if os.Getuid() != 0 {
-		missing(t, "a network namespace (run as root)")
-	}
+	prerequisite.Root(t)
 	t.Parallel()
 	parts := strings.Split(t.Name(), "/")
 	for i, part := range parts {
@@ -62,21 +62,13 @@ func elsewhere(t *testing.T) bool {
 	case failed:
 		t.Errorf("%v\n%s", err, out)
 	case err != nil:
-		missing(t, "a network namespace: "+err.Error())
+		prerequisite.Missing(t, "a network namespace: %v", err)
 	case bytes.Contains(out, []byte("--- SKIP: "+t.Name()+" ")):
 		t.Skipf("%s", out)
 	case !bytes.Contains(out, []byte("--- PASS: "+t.Name()+" ")):
 		t.Errorf("did not run:\n%s", out)
 	}
 	return true
-}
-
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("missing: %s", what)
-	}
-	t.Skipf("missing: %s", what)
 }
 
 // network is the other end: a namespace with servers in it. Only a test that is elsewhere may make one.
@@ -173,9 +165,7 @@ func (n *network) connect(far, address string) {
 // dnsmasq serves DHCP in the network. stop ends it; it also ends with the test.
 func (n *network) dnsmasq(args ...string) (log func() string, stop func()) {
 	n.t.Helper()
-	if _, err := exec.LookPath("dnsmasq"); err != nil {
-		missing(n.t, "dnsmasq")
-	}
+	prerequisite.Programs(n.t, "dnsmasq")
 	logFile := filepath.Join(n.dir, fmt.Sprintf("dnsmasq-%d.log", time.Now().UnixNano()))
 	// Each server forgets the leases of the one before.
 	cmd := exec.Command("dnsmasq", append([]string{"--keep-in-foreground", "--conf-file=/dev/null", "--user=root",

@@ -24,6 +24,7 @@ import (
 
 	"masthead/node/wire"
 	"masthead/vmtest/guestkernel"
+	"masthead/vmtest/prerequisite"
 )
 
 // TestVM runs a root device on a real kernel: testdata/guest is its PID 1, and this side is the head, which it kills
@@ -32,7 +33,7 @@ func TestVM(t *testing.T) {
 	if os.Getenv("MASTHEAD_VM") != "1" {
 		t.Skip("MASTHEAD_VM is not 1")
 	}
-	guestkernel.Need(t, "qemu-system-x86_64", "mkfs.erofs", "dpkg-deb", "depmod", "apt-get", "go")
+	prerequisite.Programs(t, "qemu-system-x86_64", "mkfs.erofs", "dpkg-deb", "depmod", "apt-get", "go")
 	kernel, modules := guestkernel.Debian(t, "nbd", "erofs", "virtio_pci", "virtio_net")
 	image, files := erofsImage(t)
 	h := newHead(t, image, "secret of this boot")

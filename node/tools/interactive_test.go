@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -34,9 +36,7 @@ type terminal struct {
 func shellOnTerminal(t *testing.T, dir string) (*terminal, *exec.Cmd) {
 	t.Helper()
 	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		missing(t, "/dev/ptmx")
-	}
+	prerequisite.Have(t, err == nil, "/dev/ptmx")
 	t.Cleanup(func() { f.Close() })
 	rc, err := f.SyscallConn()
 	if err != nil {

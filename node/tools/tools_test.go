@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 )
@@ -52,14 +54,6 @@ func run(t *testing.T, dir, stdin string, attr *syscall.SysProcAttr, name string
 		t.Fatal(err)
 	}
 	return result{out.String(), errs.String(), 0}
-}
-
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("missing: %s", what)
-	}
-	t.Skipf("missing: %s", what)
 }
 
 func TestTable(t *testing.T) {
@@ -221,13 +215,8 @@ func TestShowTheMachine(t *testing.T) {
 
 // Mounting and networking, in namespaces of their own.
 func TestInNamespaces(t *testing.T) {
-	if os.Getuid() != 0 {
-		missing(t, "namespaces (run as root)")
-	}
-	realIP, err := exec.LookPath("ip")
-	if err != nil {
-		missing(t, "iproute2")
-	}
+	prerequisite.Root(t)
+	realIP := prerequisite.Program(t, "ip")
 	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS}
 	script := `
 set -e

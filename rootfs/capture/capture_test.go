@@ -19,6 +19,7 @@ import (
 	"masthead/rootfs"
 	"masthead/rootfs/directory"
 	"masthead/rootfs/roottest"
+	"masthead/vmtest/prerequisite"
 )
 
 // machineFiles is a small head: what a worker is to have, and what it must not.
@@ -57,7 +58,7 @@ var machineFiles = map[string]string{
 
 func machineRoot(t *testing.T) string {
 	t.Helper()
-	roottest.Require(t, os.Geteuid() == 0, "root")
+	prerequisite.Root(t)
 	dir := t.TempDir()
 	for name, text := range machineFiles {
 		path := filepath.Join(dir, name)

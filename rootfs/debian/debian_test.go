@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"masthead/rootfs"
 	"masthead/rootfs/apt"
 	"masthead/rootfs/roottest"
+	"masthead/vmtest/prerequisite"
 )
 
 var epoch = time.Date(2025, 9, 1, 0, 0, 0, 0, time.UTC)
@@ -151,9 +151,8 @@ func TestClean(t *testing.T) {
 // TestBootstrap makes a root twice, with the real tool and the machine's own archives, and compares. Usually it leaves
 // out the slow part, which is configuring the packages; with MASTHEAD_SLOW=1 it makes one that boots.
 func TestBootstrap(t *testing.T) {
-	_, err := exec.LookPath(tool)
-	roottest.Require(t, err == nil, tool)
-	roottest.Require(t, os.Geteuid() == 0, "root")
+	prerequisite.Programs(t, tool)
+	prerequisite.Root(t)
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}

@@ -18,6 +18,7 @@ import (
 
 	"masthead/rootfs"
 	"masthead/rootfs/roottest"
+	"masthead/vmtest/prerequisite"
 )
 
 // That a whole root comes out right is held by TestKernelSeesTheTree of package rootfs.
@@ -93,7 +94,7 @@ func TestSparseFile(t *testing.T) {
 }
 
 func TestOneFileSystem(t *testing.T) {
-	roottest.Require(t, os.Geteuid() == 0, "root")
+	prerequisite.Root(t)
 	dir := t.TempDir()
 	point := filepath.Join(dir, "mnt")
 	if err := os.Mkdir(point, 0o755); err != nil {

@@ -14,6 +14,7 @@ import (
 	"masthead/rootfs/kernel"
 	"masthead/rootfs/kernel/kerneltest"
 	"masthead/rootfs/module"
+	"masthead/vmtest/prerequisite"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -38,21 +39,10 @@ func tree(t *testing.T, k *kernel.Kernel) (root, dir string) {
 	return root, dir
 }
 
-func need(t *testing.T, program string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/sbin/", "/usr/sbin/"} {
-		if p, err := exec.LookPath(dir + program); err == nil {
-			return p
-		}
-	}
-	kerneltest.Missing(t, "%s (package kmod)", program)
-	return ""
-}
-
 // TestDepmod compares all that is written for real kernels with the work of real depmod, byte for byte. Only the order
 // of modules.symbols differs: there it is that of a hash table.
 func TestDepmod(t *testing.T) {
-	depmod := need(t, "depmod")
+	depmod := prerequisite.Program(t, "depmod")
 	for _, want := range []kernel.Debian{{Package: kernel.Cloud}, {Package: kernel.Cloud, Suite: "bookworm"}, {Package: kernel.Generic}} {
 		k := kerneltest.Debian(t, want)
 		t.Run(k.Release, func(t *testing.T) {
@@ -105,7 +95,7 @@ func sorted(text []byte) []byte {
 // TestModprobe has real modprobe read files of ours, for a tree of decompressed modules as an initramfs has it, and for
 // names that are hard on a radix tree.
 func TestModprobe(t *testing.T) {
-	modprobe := need(t, "modprobe")
+	modprobe := prerequisite.Program(t, "modprobe")
 	k := kerneltest.Debian(t, kernel.Debian{Package: kernel.Cloud})
 	x := kerneltest.Index(t, k)
 	sel, err := x.Select(module.Server())

@@ -18,18 +18,6 @@ import (
 	"masthead/rootfs"
 )
 
-// Require skips a test that lacks something, or fails it where MASTHEAD_REQUIRE=1 says that nothing may be lacking.
-func Require(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") == "1" {
-		t.Fatalf("missing: %s", what)
-	}
-	t.Skipf("missing: %s", what)
-}
-
 const timeFormat = "2006-01-02T15:04:05.999999999"
 
 // Entry is one name in a root, with all that the kernel shows of its file. Link is the first name of a file that has

@@ -19,12 +19,13 @@ import (
 	"masthead/rootfs"
 	"masthead/rootfs/roottest"
 	"masthead/rootfs/tarball"
+	"masthead/vmtest/prerequisite"
 )
 
 // menagerie fills a directory with what an archive may hold.
 func menagerie(t *testing.T) string {
 	t.Helper()
-	roottest.Require(t, os.Geteuid() == 0, "root")
+	prerequisite.Root(t)
 	dir := t.TempDir()
 	must := func(err error) {
 		t.Helper()
@@ -114,8 +115,7 @@ func TestForeignArchives(t *testing.T) {
 			if tt.cmd == nil {
 				cmd = []string{"bsdtar", "--format=pax", "--numeric-owner", "--xattrs", "--no-read-sparse", "-C", dir, "-cf", file, "."}
 			}
-			_, err := exec.LookPath(cmd[0])
-			roottest.Require(t, err == nil, cmd[0])
+			prerequisite.Programs(t, cmd[0])
 			if out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %v\n%s", cmd, err, out)
 			}
@@ -250,7 +250,7 @@ func TestOddArchives(t *testing.T) {
 
 // TestHugeSparse has a file of 4 TiB in an archive of a few blocks: it costs nothing until it is read.
 func TestHugeSparse(t *testing.T) {
-	roottest.Require(t, os.Geteuid() == 0, "root")
+	prerequisite.Root(t)
 	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "archive")
 	f, err := os.Create(filepath.Join(dir, "huge"))
 	if err != nil {

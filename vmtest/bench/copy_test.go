@@ -14,6 +14,7 @@ import (
 
 	"masthead/images"
 	"masthead/node/wire"
+	"masthead/vmtest/prerequisite"
 )
 
 // copyInit fetches the tree, unpacks it into a tmpfs, and goes on there. It is for /init of the small initramfs.
@@ -52,11 +53,7 @@ func copyTree(b testing.TB, folder, tree, release string, plain images.Digest) {
 		}
 	}
 	for _, name := range []string{"busybox", "zstd"} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			b.Fatal(err)
-		}
-		copyFile(b, filepath.Join(folder, "bin", name), path)
+		copyFile(b, filepath.Join(folder, "bin", name), prerequisite.Program(b, name))
 	}
 	for _, path := range libraries(b, filepath.Join(folder, "bin/zstd")) {
 		copyFile(b, filepath.Join(folder, path), path)

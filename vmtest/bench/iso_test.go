@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"masthead/vmtest"
+	"masthead/vmtest/prerequisite"
 )
 
 // isoTimes is what the ways to an ISO took.
@@ -23,7 +23,7 @@ type isoTimes struct {
 func BenchmarkISO(b *testing.B) {
 	times := runs(b)
 	program(b)
-	vmtest.Need(b, "xorriso")
+	prerequisite.Programs(b, "xorriso")
 	dir := b.TempDir() // nothing is removed before the end: ext4 would look for other inodes than the freed ones for a while
 	at := func(format string, args ...any) string { return filepath.Join(dir, fmt.Sprintf(format, args...)) }
 	iso, _ := buildISO(b, at("store"), at("out")) // gets what there is to download

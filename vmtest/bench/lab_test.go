@@ -11,6 +11,7 @@ import (
 	"masthead/node/wire"
 	"masthead/vmtest"
 	"masthead/vmtest/cluster"
+	"masthead/vmtest/prerequisite"
 	"masthead/vmtest/qemu"
 )
 
@@ -52,8 +53,8 @@ type lab struct {
 func startLab(b *testing.B, times int) *lab {
 	b.Helper()
 	program(b)
-	needRoot(b)
-	vmtest.Need(b, qemu.Program, "fsck.erofs", "cpio", "mkfs.ext4", "busybox", "zstd", "xz", "ldd")
+	prerequisite.Root(b)
+	prerequisite.Programs(b, qemu.Program, "fsck.erofs", "cpio", "mkfs.ext4", "busybox", "zstd", "xz", "ldd")
 	dir := b.TempDir()
 	iso, _ := buildISO(b, filepath.Join(dir, "store"), dir)
 	disk := filepath.Join(dir, "state.raw")

@@ -15,9 +15,8 @@ import (
 
 // Names in the environment.
 const (
-	envBench   = "MASTHEAD_BENCH"   // 1: benchmarks that take minutes may run
-	envProgram = "MASTHEAD_BIN"     // the program to measure
-	envRequire = "MASTHEAD_REQUIRE" // 1: what is missing fails instead of skipping
+	envBench   = "MASTHEAD_BENCH" // 1: benchmarks that take minutes may run
+	envProgram = "MASTHEAD_BIN"   // the program to measure
 )
 
 // program is the masthead that is measured. Without MASTHEAD_BENCH=1 the benchmark is skipped.
@@ -31,18 +30,6 @@ func program(b testing.TB) string {
 		b.Fatalf("%s=%q: want the absolute path of the program to measure (make build)", envProgram, path)
 	}
 	return path
-}
-
-// needRoot is for what only root may do with the files of a root tree: give them to their owners, make devices.
-func needRoot(b testing.TB) {
-	b.Helper()
-	switch {
-	case os.Geteuid() == 0:
-	case os.Getenv(envRequire) == "1":
-		b.Fatal("unpacks a root tree: run it as root")
-	default:
-		b.Skip("unpacks a root tree: run it as root")
-	}
 }
 
 // definition is the path of a shipped image definition.
@@ -99,15 +86,3 @@ func workerImage(b testing.TB, dir string) (*images.Store, images.Manifest) {
 func flush() { unix.Sync() }
 
 func mb(n int64) float64 { return float64(n) / 1e6 }
-
-// need skips a benchmark for what this machine does not have; where everything is required it fails.
-func need(b testing.TB, ok bool, what string) {
-	b.Helper()
-	switch {
-	case ok:
-	case os.Getenv(envRequire) == "1":
-		b.Fatalf("this benchmark needs %s", what)
-	default:
-		b.Skipf("this benchmark needs %s", what)
-	}
-}

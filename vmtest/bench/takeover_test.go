@@ -3,7 +3,6 @@ package bench
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"masthead/vmtest/arena"
 	"masthead/vmtest/arena/heads"
+	"masthead/vmtest/prerequisite"
 )
 
 // envContenders are numbers of contenders, by commas: only they are measured.
@@ -117,11 +117,8 @@ var faults = []fault{
 // long nobody answers for it, and how often two do (see the package comment).
 func BenchmarkTakeover(b *testing.B) {
 	bin := program(b)
-	need(b, os.Geteuid() == 0, "root")
-	for _, tool := range []string{"ip", "nft", "nsenter", "unshare", "keepalived", heartbeatProgram} {
-		_, err := exec.LookPath(tool)
-		need(b, err == nil, tool)
-	}
+	prerequisite.Root(b)
+	prerequisite.Programs(b, "ip", "nft", "nsenter", "unshare", "keepalived", heartbeatProgram)
 	var rigs []*rig
 	only := strings.Split(os.Getenv(envContenders), ",")
 	for i, e := range entries(bin) {

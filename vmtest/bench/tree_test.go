@@ -10,7 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"masthead/images"
-	"masthead/vmtest"
+	"masthead/vmtest/prerequisite"
 )
 
 // envRoot names the file that TestWorkerArchive writes.
@@ -23,8 +23,8 @@ func TestWorkerArchive(t *testing.T) {
 		t.Skipf("leaves an archive of a Debian root where %s says", envRoot)
 	}
 	bin := program(t)
-	needRoot(t)
-	vmtest.Need(t, "fsck.erofs", "tar")
+	prerequisite.Root(t)
+	prerequisite.Programs(t, "fsck.erofs", "tar")
 	dir := t.TempDir()
 	run(t, bin, "image", "build", definition(t, "worker"), "--store", filepath.Join(dir, "store"))
 	store, m := workerImage(t, filepath.Join(dir, "store"))

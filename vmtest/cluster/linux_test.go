@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"masthead/vmtest/guestkernel"
+	"masthead/vmtest/prerequisite"
 )
 
 // linuxISO is a CD with somebody else's Linux: Debian's kernel, busybox and OpenSSH's server, which lets root in with a
 // password. Its init mounts /dev/vda, as a server that runs from its disk has it. fingerprint is that of its host key.
 func linuxISO(t *testing.T, address, password string) (iso, fingerprint string) {
 	t.Helper()
-	guestkernel.Need(t, "busybox", "xorriso", "openssl", "ssh-keygen", "/usr/sbin/sshd", "xz")
+	prerequisite.Programs(t, "busybox", "xorriso", "openssl", "ssh-keygen", "/usr/sbin/sshd", "xz")
 	kernel, modules := guestkernel.Debian(t, "virtio_pci", "virtio_net", "virtio_blk", "ext4")
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
@@ -23,8 +24,7 @@ func linuxISO(t *testing.T, address, password string) (iso, fingerprint string) 
 		must(t, os.MkdirAll(filepath.Join(root, d), 0o755))
 	}
 	copyHostProgram(t, root, "sshd")
-	busybox, err := exec.LookPath("busybox")
-	must(t, err)
+	busybox := prerequisite.Program(t, "busybox")
 	data, err := os.ReadFile(busybox)
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(root, "bin/busybox"), data, 0o755))

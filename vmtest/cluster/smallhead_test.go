@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"masthead/images"
+	"masthead/vmtest/prerequisite"
 )
 
 // smallHead writes a definition of a head whose root is masthead with the two programs that an installed head needs of a
@@ -54,10 +55,7 @@ var libraryPath = regexp.MustCompile(`(/\S+)`)
 // copyHostProgram puts a program of this host into a root, with the libraries that ldd(1) names.
 func copyHostProgram(t *testing.T, root, name string) {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		path = filepath.Join("/usr/sbin", name) // which not everybody has in the PATH
-	}
+	path := prerequisite.Program(t, name)
 	out, err := exec.CommandContext(t.Context(), "ldd", path).Output()
 	if err != nil {
 		t.Fatalf("ldd %s: %v; .ci/prerequisites names its package", path, err)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -32,13 +34,7 @@ func TestBlocks(t *testing.T) {
 }
 
 func TestCaptureIsReadByTcpdump(t *testing.T) {
-	tcpdump, err := exec.LookPath("tcpdump")
-	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") == "1" {
-			t.Fatal("tcpdump is missing")
-		}
-		t.Skip("tcpdump is missing")
-	}
+	tcpdump := prerequisite.Program(t, "tcpdump")
 	dir := t.TempDir()
 	whole, err := CreateCapture(dir + "/lan.pcapng")
 	if err != nil {

@@ -9,20 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-)
 
-// Need skips the test, or fails it where everything is required, if a program is not there.
-func Need(t testing.TB, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			if os.Getenv("MASTHEAD_REQUIRE") != "" {
-				t.Fatalf("needs %s", p)
-			}
-			t.Skipf("needs %s", p)
-		}
-	}
-}
+	"masthead/vmtest/prerequisite"
+)
 
 // Command runs a program in a folder, as Go programs for a guest are built: without C. A failure ends the test.
 func Command(t testing.TB, dir, name string, args ...string) string {
@@ -81,10 +70,7 @@ func downloadKernel(t testing.TB) string {
 	depends := Command(t, "", "apt-cache", "depends", "linux-image-cloud-amd64")
 	name := regexp.MustCompile(`linux-image-[0-9]\S*-cloud-amd64`).FindString(depends)
 	if name == "" {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal("needs linux-image-cloud-amd64: " + depends)
-		}
-		t.Skip("needs linux-image-cloud-amd64: " + depends)
+		prerequisite.Missing(t, "linux-image-cloud-amd64: %s", depends)
 	}
 	cache := os.Getenv("MASTHEAD_CACHE")
 	if cache == "" {

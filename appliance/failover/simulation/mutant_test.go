@@ -62,6 +62,16 @@ var mutants = []struct {
 			d.Word = failover.Word{Go: true, How: "silence"}
 		}
 	})},
+	// That it is unknown bars a head, and so does what the voters know of an owner without it: either is enough.
+	{"unknown data reads as up to date", "data", "R5", seeing(func(v *failover.View, _ failover.Instant) {
+		if v.Data != failover.DataUnknown {
+			return
+		}
+		v.Data, v.Authority.Solo = failover.DataUpToDate, time.Time{}
+		if v.Memory.Phase.Holds() {
+			v.Data = failover.DataAlone
+		}
+	})},
 	{"claims with outdated data", "data", "R5", func(v failover.View, now failover.Instant) failover.Decision {
 		v.Authority.Solo = time.Time{}
 		old := v.Data == failover.DataOutdated || v.Data == failover.DataSyncing

@@ -10,17 +10,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"masthead/vmtest/prerequisite"
 )
 
 // TestQEMU fences a real QEMU whose processor executes a loop: the proof, then the process gone.
 func TestQEMU(t *testing.T) {
-	qemu, err := exec.LookPath("qemu-system-x86_64")
-	if err != nil {
-		if os.Getenv("MASTHEAD_REQUIRE") != "" {
-			t.Fatal("needs qemu-system-x86_64")
-		}
-		t.Skip("needs qemu-system-x86_64")
-	}
+	qemu := prerequisite.Program(t, "qemu-system-x86_64")
 	// A boot sector that jumps to itself: a guest that runs, and does nothing.
 	disk := filepath.Join(t.TempDir(), "loop.img")
 	sector := make([]byte, 512)

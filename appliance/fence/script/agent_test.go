@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"masthead/appliance/fence/redfish/redfishtest"
+	"masthead/vmtest/prerequisite"
 )
 
 // program writes a shell script.
@@ -37,7 +38,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 
 // TestESXScript fences with a script of the form that Red Hat's cluster was used with on ESX.
 func TestESXScript(t *testing.T) {
-	need(t, "/usr/bin/perl", "perl")
+	prerequisite.Programs(t, "/usr/bin/perl")
 	path, err := filepath.Abs("testdata/bin/fence_esxi")
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +229,7 @@ func TestLeavesChild(t *testing.T) {
 
 // TestEscapes: a child in a session of its own cannot be killed with the group; it does not hold up the answer.
 func TestEscapes(t *testing.T) {
-	need(t, "/usr/bin/setsid", "util-linux")
+	prerequisite.Programs(t, "/usr/bin/setsid")
 	pids := filepath.Join(t.TempDir(), "pids")
 	path := program(t, fmt.Sprintf("setsid sh -c 'echo $$ >%s; exec sleep 1000' &\nwhile ! [ -s %[1]s ]; do :; done\nexit 0", pids))
 	a, err := New(path, nil, nil)
@@ -309,7 +310,7 @@ func TestMuchOutput(t *testing.T) {
 
 // TestDummy runs Debian's fence_dummy, whose machine is a file.
 func TestDummy(t *testing.T) {
-	need(t, "/usr/sbin/fence_dummy", "fence-agents")
+	prerequisite.Programs(t, "/usr/sbin/fence_dummy")
 	file := filepath.Join(t.TempDir(), "status")
 	if err := os.WriteFile(file, []byte("on"), 0o600); err != nil {
 		t.Fatal(err)
@@ -328,7 +329,7 @@ func TestDummy(t *testing.T) {
 
 // TestFenceRedfish runs Debian's fence_redfish against a management controller.
 func TestFenceRedfish(t *testing.T) {
-	need(t, "/usr/sbin/fence_redfish", "fence-agents")
+	prerequisite.Programs(t, "/usr/sbin/fence_redfish")
 	c := redfishtest.New("root", "calvin", redfishtest.Machine{ID: "1", Power: "On"})
 	s := httptest.NewTLSServer(c)
 	defer s.Close()

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"masthead/appliance/fence/param"
+	"masthead/vmtest/prerequisite"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -83,7 +84,7 @@ func TestFit(t *testing.T) {
 
 // TestDebian reads the metadata of every agent that Debian ships.
 func TestDebian(t *testing.T) {
-	need(t, "/usr/sbin/fence_dummy", "fence-agents")
+	prerequisite.Programs(t, "/usr/sbin/fence_dummy")
 	fit, unfit := map[string]bool{}, map[string]string{}
 	for _, name := range []string{"fence_dummy", "fence_ipmilan", "fence_redfish", "fence_apc", "fence_vmware_soap", "fence_virsh", "fence_scsi", "fence_kdump", "fence_heuristics_ping"} {
 		path := filepath.Join("/usr/sbin", name)
@@ -111,17 +112,6 @@ func TestDebian(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"fence_scsi": cuts, "fence_kdump": mute, "fence_heuristics_ping": mute}, unfit); diff != "" {
 		t.Errorf("unfit (-want +got):\n%s", diff)
 	}
-}
-
-func need(t *testing.T, path, what string) {
-	t.Helper()
-	if _, err := os.Stat(path); err == nil {
-		return
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatalf("needs %s", what)
-	}
-	t.Skipf("needs %s", what)
 }
 
 // FuzzParse: metadata comes from programs that may be anything.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"masthead/vmtest/prerequisite"
+
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
@@ -186,22 +188,10 @@ func tree(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// needs skips a test that this machine cannot run; with MASTHEAD_REQUIRE that is a failure.
-func needs(t *testing.T, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("MASTHEAD_REQUIRE") != "" {
-		t.Fatal("needs " + what)
-	}
-	t.Skip("needs " + what)
-}
-
 // What apt has installed and what the administrator has written is there with the next image below, seen through a real
 // overlay.
 func TestApply(t *testing.T) {
-	needs(t, os.Getuid() == 0, "root: whiteouts are devices")
+	prerequisite.Have(t, os.Getuid() == 0, "root: whiteouts are devices")
 	was := tree(t, map[string]string{
 		"var/lib/dpkg/status": status(pkg("base", "1", here)), "var/lib/dpkg/info/base.list": "/.\n/bin/base\n/etc/base.conf\n",
 		"usr/bin/base": "base 1", "etc/base.conf": "from 1", "etc/gone.conf": "x", "etc/passwd": "root:x:0:\n",
@@ -247,7 +237,7 @@ func TestApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = unix.Mount("overlay", mnt, "overlay", 0, "lowerdir="+next+",upperdir="+to+",workdir="+work)
-	needs(t, err == nil, fmt.Sprintf("overlay file systems: %v", err))
+	prerequisite.Have(t, err == nil, fmt.Sprintf("overlay file systems: %v", err))
 	defer unix.Unmount(mnt, unix.MNT_DETACH)
 	for file, want := range map[string]string{
 		"usr/bin/base": "base 2", "usr/bin/mine": "mine 5", "usr/bin/alias": "mine 5", "etc/base.conf": "by hand", "etc/fresh": "fresh",

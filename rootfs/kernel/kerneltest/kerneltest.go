@@ -11,6 +11,7 @@ import (
 	"masthead/rootfs/apt"
 	"masthead/rootfs/kernel"
 	"masthead/rootfs/module"
+	"masthead/vmtest/prerequisite"
 )
 
 // timeout is enough for 110 MB from a slow mirror.
@@ -29,15 +30,6 @@ func Cache(t testing.TB) string {
 	return filepath.Join(dir, "masthead")
 }
 
-// Missing skips a test for what the machine lacks, or fails it where MASTHEAD_REQUIRE says that nothing may be missing.
-func Missing(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("MASTHEAD_REQUIRE") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
 // Debian gets a kernel package of Debian; it skips the test where no archive can be reached and none is cached.
 func Debian(t testing.TB, want kernel.Debian) *kernel.Kernel {
 	t.Helper()
@@ -49,7 +41,7 @@ func Debian(t testing.TB, want kernel.Debian) *kernel.Kernel {
 	defer cancel()
 	k, err := kernel.FromDebian(ctx, client, want)
 	if err != nil {
-		Missing(t, "Debian's kernel: %v", err)
+		prerequisite.Missing(t, "Debian's kernel: %v", err)
 	}
 	return k
 }
