@@ -121,7 +121,7 @@ func TestValidate(t *testing.T) {
 		{"no name", func(m *Machine) { m.Name = "" }, []string{`name: "" is no name for a machine and its folder`}},
 		{"path in name", func(m *Machine) { m.Name = "../n" }, []string{`name: "../n" is no name for a machine and its folder`}},
 		{"size", func(m *Machine) { m.MemoryMB, m.CPUs = 1, 0 }, []string{"memory: 1 MiB: want 32 or more", "cpus: 0: want 1 to 255"}},
-		{"firmware", func(m *Machine) { m.Firmware = "efi" }, []string{`firmware: "efi": want one of bios, uefi, secureboot`}},
+		{"firmware", func(m *Machine) { m.Firmware = "efi" }, []string{`firmware: "efi": want one of bios, uefi, secureboot, own-keys`}},
 		{"boot", func(m *Machine) { m.Boot = []Source{"floppy", FromCD, FromCD} },
 			[]string{`boot[0]: "floppy": want one of disk, cd, network, uefi-http`, `boot[2]: "cd" twice`}},
 		{"http on bios", func(m *Machine) { m.Firmware, m.Boot = BIOS, []Source{FromHTTP} }, []string{"boot[0]: uefi-http needs firmware uefi"}},
