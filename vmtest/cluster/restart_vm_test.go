@@ -38,7 +38,7 @@ func (l *life) kexec(t *testing.T) {
 	defer cancel()
 	console := l.Machine("n02").Console.ReaderFromHere()
 	l.enter(t, "n02", "masthead reboot --kexec")
-	for _, pattern := range []string{`restarting into worker-minimal`, `Linux version`, `head does not answer.*https://` + headAddress} {
+	for _, pattern := range []string{`restarting by kexec into worker-minimal`, `Linux version`, `head does not answer.*https://` + headAddress} {
 		if _, err := console.Expect(ctx, pattern); err != nil {
 			t.Fatalf("n02: %v", err)
 		}
