@@ -25,6 +25,7 @@ import (
 // raftLab is some heads with raft in one process, on loopback, under one clock.
 type raftLab struct {
 	t     *testing.T
+	dir   string
 	cert  tls.Certificate
 	pool  *x509.CertPool
 	zero  time.Time
@@ -52,7 +53,8 @@ type raftHead struct {
 
 func newRaftLab(t *testing.T, names ...string) *raftLab {
 	t.Helper()
-	l := &raftLab{t: t, zero: time.Now(), heads: map[string]*raftHead{}, cut: map[string]bool{}, leases: map[string]failover.Instant{}}
+	// The folder is made first: it goes after the heads have ended, and not under them.
+	l := &raftLab{t: t, dir: t.TempDir(), zero: time.Now(), heads: map[string]*raftHead{}, cut: map[string]bool{}, leases: map[string]failover.Instant{}}
 	l.cert, l.pool = testCert(t)
 	for i, name := range names {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -73,6 +75,9 @@ func newRaftLab(t *testing.T, names ...string) *raftLab {
 		}
 		cancel()
 		l.wg.Wait()
+		if _, err := os.Stat(l.dir); err != nil {
+			t.Errorf("the heads outlived their folder: %v", err)
+		}
 		if l.err != nil {
 			t.Error(l.err)
 		}
@@ -112,7 +117,7 @@ func (l *raftLab) config(name string, list RaftVoters) RaftConfig {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("head", name)
 	}
 	return RaftConfig{
-		Self: name, Dir: filepath.Join(l.t.TempDir(), name), Voters: list, Timing: failover.Normal(), Now: l.now, Log: log,
+		Self: name, Dir: filepath.Join(l.dir, name), Voters: list, Timing: failover.Normal(), Now: l.now, Log: log,
 		Accept: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{l.cert}, ClientCAs: l.pool, ClientAuth: tls.RequireAndVerifyClientCert},
 		Dial: func(string) (*tls.Config, error) {
 			return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{l.cert}, RootCAs: l.pool, ServerName: "heads"}, nil
@@ -131,11 +136,7 @@ func (l *raftLab) config(name string, list RaftVoters) RaftConfig {
 // start starts a head, or starts it again.
 func (l *raftLab) start(name string, list RaftVoters) *raftHead {
 	l.t.Helper()
-	c := l.config(name, list)
-	if h, ok := l.heads[name]; ok {
-		c.Dir = h.config.Dir
-	}
-	return l.run(c)
+	return l.run(l.config(name, list))
 }
 
 func (l *raftLab) run(c RaftConfig) *raftHead {
