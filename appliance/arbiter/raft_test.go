@@ -73,15 +73,14 @@ func TestRaftStopped(t *testing.T) {
 	l.heads["a"].own()
 	l.until("a owns", 2*time.Second, l.holds("a"))
 
-	// A planned switch: a gives back, b wants.
+	// A planned switch: a gives back, b wants. No lease or promise ends by time: nothing waits for that.
 	a := l.heads["a"]
+	l.clock.stop()
 	a.want()
 	l.heads["b"].own()
-	took := l.until("b owns", 2*time.Second, l.holds("b"))
+	took := l.until("b owns", 10*time.Second, l.holds("b"))
 	t.Logf("given back to taken: %v", took)
-	if took > 300*time.Millisecond {
-		t.Errorf("given back to taken: %v", took)
-	}
+	l.clock.resume()
 
 	// The owner's daemon ends without a word, and one that only follows restarts at the same time: it must not help another
 	// to the lease before the old one is over. The watcher sees that.
