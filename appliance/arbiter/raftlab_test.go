@@ -8,7 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"net"
@@ -19,22 +19,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"masthead/appliance/failover"
 )
 
 // raftLab is some heads with raft in one process, on loopback, under one clock.
 type raftLab struct {
 	t     *testing.T
+	dir   string
 	cert  tls.Certificate
 	pool  *x509.CertPool
-	zero  time.Time
+	clock labClock
 	list  RaftVoters
 	heads map[string]*raftHead
 
 	mu     sync.Mutex
-	cut    map[string]bool // heads that hear nobody and are heard by nobody
-	leases map[string]failover.Instant
-	who    string // had a lease last
+	cut    map[string]bool             // heads that hear nobody and are heard by nobody
+	leases map[string]failover.Instant // when the last one of each head is over, also if that head is off
+	who    string                      // had a lease last
 	gaps   []time.Duration
 	err    error
 	watch  context.CancelFunc
@@ -44,15 +47,47 @@ type raftLab struct {
 // raftHead is one of them, with as little of a daemon as a lease needs.
 type raftHead struct {
 	*Raft
+	lab    *raftLab
 	name   string
 	config RaftConfig
 	stop   func()
 	want   context.CancelFunc
+	off    bool // what it says now nobody hears; lab.mu
+}
+
+// labClock is the clock of the leases, which can be stopped: then none ends by itself.
+type labClock struct {
+	mu    sync.Mutex
+	zero  time.Time
+	lost  time.Duration // while it was stopped
+	since time.Time     // stopped; zero: it runs
+}
+
+func (c *labClock) now() failover.Instant {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.since.IsZero() {
+		return c.since.Sub(c.zero) - c.lost
+	}
+	return time.Since(c.zero) - c.lost
+}
+
+func (c *labClock) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.since = time.Now()
+}
+
+func (c *labClock) resume() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost, c.since = c.lost+time.Since(c.since), time.Time{}
 }
 
 func newRaftLab(t *testing.T, names ...string) *raftLab {
 	t.Helper()
-	l := &raftLab{t: t, zero: time.Now(), heads: map[string]*raftHead{}, cut: map[string]bool{}, leases: map[string]failover.Instant{}}
+	// The folder is made first: it goes after the heads have ended, and not under them.
+	l := &raftLab{t: t, dir: t.TempDir(), clock: labClock{zero: time.Now()}, heads: map[string]*raftHead{}, cut: map[string]bool{}, leases: map[string]failover.Instant{}}
 	l.cert, l.pool = testCert(t)
 	for i, name := range names {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -73,6 +108,9 @@ func newRaftLab(t *testing.T, names ...string) *raftLab {
 		}
 		cancel()
 		l.wg.Wait()
+		if _, err := os.Stat(l.dir); err != nil {
+			t.Errorf("the heads outlived their folder: %v", err)
+		}
 		if l.err != nil {
 			t.Error(l.err)
 		}
@@ -104,7 +142,7 @@ func testCert(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
-func (l *raftLab) now() failover.Instant { return time.Since(l.zero) }
+func (l *raftLab) now() failover.Instant { return l.clock.now() }
 
 func (l *raftLab) config(name string, list RaftVoters) RaftConfig {
 	var log *slog.Logger
@@ -112,7 +150,7 @@ func (l *raftLab) config(name string, list RaftVoters) RaftConfig {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("head", name)
 	}
 	return RaftConfig{
-		Self: name, Dir: filepath.Join(l.t.TempDir(), name), Voters: list, Timing: failover.Normal(), Now: l.now, Log: log,
+		Self: name, Dir: filepath.Join(l.dir, name), Voters: list, Timing: failover.Normal(), Now: l.now, Log: log,
 		Accept: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{l.cert}, ClientCAs: l.pool, ClientAuth: tls.RequireAndVerifyClientCert},
 		Dial: func(string) (*tls.Config, error) {
 			return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{l.cert}, RootCAs: l.pool, ServerName: "heads"}, nil
@@ -131,11 +169,7 @@ func (l *raftLab) config(name string, list RaftVoters) RaftConfig {
 // start starts a head, or starts it again.
 func (l *raftLab) start(name string, list RaftVoters) *raftHead {
 	l.t.Helper()
-	c := l.config(name, list)
-	if h, ok := l.heads[name]; ok {
-		c.Dir = h.config.Dir
-	}
-	return l.run(c)
+	return l.run(l.config(name, list))
 }
 
 func (l *raftLab) run(c RaftConfig) *raftHead {
@@ -144,11 +178,14 @@ func (l *raftLab) run(c RaftConfig) *raftHead {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	h := &raftHead{Raft: r, name: c.Self, config: c, want: func() {}}
+	h := &raftHead{Raft: r, lab: l, name: c.Self, config: c, want: func() {}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	h.stop = sync.OnceFunc(func() {
+		l.mu.Lock()
+		h.off = true
+		l.mu.Unlock()
 		cancel()
 		if err := <-done; err != nil {
 			l.t.Errorf("%s: %v", c.Self, err)
@@ -160,9 +197,27 @@ func (l *raftLab) run(c RaftConfig) *raftHead {
 	return h
 }
 
+// end ends a head in order: it gives back what it holds.
 func (h *raftHead) end() {
 	h.want()
 	h.stop()
+}
+
+// crash ends a head that gives nothing back. Its lease lasts to its end all the same: others may not know that it is off.
+func (h *raftHead) crash() {
+	h.stop()
+	h.want()
+}
+
+// Want is Raft.Want, and in the same moment the watcher's word that what is given back is over.
+func (h *raftHead) Want(epoch failover.Epoch, solo time.Time, dataUUID string, term bool, above failover.Epoch) {
+	l := h.lab
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h.Raft.Want(epoch, solo, dataUUID, term, above)
+	if epoch == 0 && !h.off {
+		l.leases[h.name] = min(l.leases[h.name], l.now())
+	}
 }
 
 // own has a head want to own, as a daemon does, until it is told otherwise.
@@ -198,7 +253,8 @@ func (h *raftHead) own() {
 	}()
 }
 
-// see watches, with one clock, that no two heads have a lease at once: what a head has said that it has counts to the end.
+// see watches, with one clock, that no two heads have a lease at once, and that none could: what a head has once said that it
+// has counts to the end, unless it was given back.
 func (l *raftLab) see(ctx context.Context) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -207,32 +263,62 @@ func (l *raftLab) see(ctx context.Context) {
 		case <-ctx.Done():
 		case <-tick.C:
 		}
-		l.mu.Lock()
-		for name, h := range l.heads {
-			before := l.now()
-			a := h.Authority()
-			if a.Held == 0 {
-				continue
-			}
-			for other, until := range l.leases {
-				if other != name && until > before && l.err == nil {
-					l.err = errors.New(name + " has a lease while that of " + other + " lasts another " + (until - before).String())
-				}
-			}
-			if l.who != name && l.who != "" {
-				l.gaps = append(l.gaps, before-l.leases[l.who])
-			}
-			l.who, l.leases[name] = name, max(l.leases[name], a.Until)
-		}
-		l.mu.Unlock()
+		l.look()
 	}
 }
 
-// gave is when a head gave its lease back.
-func (l *raftLab) gave(name string) {
+// look looks at all heads at one instant, in which none of them goes on: however busy the machine is, what it sees was so.
+func (l *raftLab) look() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.leases[name] = min(l.leases[name], l.now())
+	for _, h := range l.heads {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.node != nil {
+			h.node.trans.mu.Lock()
+			defer h.node.trans.mu.Unlock()
+		}
+	}
+	now := l.now()
+	for name, h := range l.heads {
+		epoch, until := h.held(now)
+		if epoch == 0 {
+			continue
+		}
+		for other, end := range l.leases {
+			if other != name && end > now {
+				l.wrong("%s has a lease while that of %s lasts another %v", name, other, end-now)
+			}
+		}
+		if free, all := l.free(h, now); 2*len(free) > len(all) {
+			l.wrong("%s has a lease for another %v, and %v of %v could elect another head", name, until-now, free, all)
+		}
+		if l.who != name && l.who != "" {
+			l.gaps = append(l.gaps, now-l.leases[l.who])
+		}
+		l.who, l.leases[name] = name, max(l.leases[name], until)
+	}
+}
+
+// free are those of the voters that could vote for another than the owner. Who is off, or abstains, could not.
+func (l *raftLab) free(owner *raftHead, now failover.Instant) (free, all []raft.ServerID) {
+	all = owner.node.voters()
+	for _, id := range all {
+		h := l.heads[string(id)]
+		if h == nil || h.node == nil {
+			continue
+		}
+		if g := &h.node.trans.guard; now >= g.until || g.leader != owner.name {
+			free = append(free, id)
+		}
+	}
+	return free, all
+}
+
+func (l *raftLab) wrong(format string, args ...any) {
+	if l.err == nil {
+		l.err = fmt.Errorf(format, args...)
+	}
 }
 
 // part cuts heads off, or joins them again.

@@ -11,13 +11,11 @@ import (
 
 // Authority is how the lease stands now.
 func (r *Raft) Authority() failover.Authority {
-	now := r.config.Now()
 	r.mu.Lock()
+	now := r.config.Now() // not before: a lease that was extended meanwhile is of a later time
 	n, w, gone := r.node, r.want, r.gone
 	a := failover.Authority{Kind: failover.Raft, Grant: r.grant}
-	if r.epoch != 0 && r.until > now {
-		a.Held, a.Until = r.epoch, r.until
-	}
+	a.Held, a.Until = r.held(now)
 	r.mu.Unlock()
 	o := r.machine.ownership() // after the grant: whoever is granted a term knows what was committed before
 	a.Known = o.Epoch
@@ -37,6 +35,14 @@ func (r *Raft) Authority() failover.Authority {
 		a.Refused = r.refused(n, o, w, gone)
 	}
 	return a
+}
+
+// held is the lease that this head has at now; 0: none. r.mu is locked.
+func (r *Raft) held(now failover.Instant) (failover.Epoch, failover.Instant) {
+	if r.epoch == 0 || r.until <= now {
+		return 0, 0
+	}
+	return r.epoch, r.until
 }
 
 // quorum reports whether a majority of heads hear one another and this one.

@@ -33,26 +33,38 @@ func (r *Raft) refresh(ctx context.Context, n *node) {
 func (r *Raft) extend(n *node) {
 	term := n.raft.CurrentTerm()
 	epoch := r.mayHold(n, term)
-	if changed := n.trans.ask(epoch != 0); epoch == 0 {
-		if changed { // the others are free of their promise now, not with the next heartbeat
+	if epoch == 0 {
+		if r.release(n) { // the others are free of their promise now, not with the next heartbeat
 			_ = n.raft.VerifyLeader()
 		}
 		return
 	}
+	n.trans.ask(true)
 	looked, began := n.trans.look(), r.config.Now()
 	// All heads are asked at once. It comes back when most have answered, or this head does not lead any more.
 	if err := n.raft.VerifyLeader().Error(); err != nil || n.raft.CurrentTerm() != term {
 		return
 	}
-	sent := n.trans.sent(term, n.voters(), looked, began)
-	if sent == never {
-		return
-	}
+	voters := n.voters()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.want.epoch == epoch && epoch > r.gone {
+	if r.want.epoch != epoch || epoch <= r.gone {
+		return
+	}
+	if sent := n.trans.sent(term, voters, looked, began); sent != never {
 		r.epoch, r.until = epoch, max(r.until, sent+r.config.lease()-r.config.Timing.Margin)
 	}
+}
+
+// release frees all heads of what they have promised this one, and reports whether that is new. That it may not renew a lease
+// is no reason: it may have one that lasts, from before it stepped down or was elected anew, and rely on the promises.
+func (r *Raft) release(n *node) (changed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if held, _ := r.held(r.config.Now()); held != 0 {
+		return false
+	}
+	return n.trans.ask(false)
 }
 
 // mayHold is the epoch for which this head may have a lease, as the leader of term: the one that it wants, if that is the

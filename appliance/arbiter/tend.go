@@ -105,7 +105,7 @@ func (r *Raft) commit(n *node, c command) (Ownership, error) {
 
 // handOver makes another head the leader. What it has promised this one is taken back before: else it would not stand.
 func (r *Raft) handOver(n *node, to string) {
-	n.trans.ask(false)
+	r.release(n)
 	if !n.trans.released(n.raft.CurrentTerm(), raft.ServerID(to)) {
 		_ = n.raft.VerifyLeader() // has all heads told
 		r.mu.Lock()

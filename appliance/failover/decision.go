@@ -33,12 +33,17 @@ const (
 	Run
 )
 
-// Refused begins what Done says of a wish that was not fulfilled.
-const Refused = "refused: "
+// Refused begins what Done says of a wish that was not followed, and Failed of one that was, in vain.
+const (
+	Refused = "refused: "
+	Failed  = "failed: "
+)
 
 // Done says which of the operator's wishes are settled, and how: empty is not yet.
 type Done struct {
 	Switch, Promote, ConfirmDead string
+	// Epoch is that of the owner of whom Switch says that it owns; the record may not have it yet.
+	Epoch Epoch
 }
 
 // Event is something that happened, for the log. Mail: a person should be told now.

@@ -155,7 +155,7 @@ func (d *decider) handedOver() bool {
 	}
 	d.event(true, true, name, " did not take over within ", d.t.Handover.String())
 	if m.switched {
-		d.out.Done.Switch = "failed: " + name + " did not take over within " + d.t.Handover.String()
+		d.out.Done.Switch = Failed + name + " did not take over within " + d.t.Handover.String()
 	}
 	m.target, m.switched, m.reclaim = -1, false, true
 	return false
@@ -167,7 +167,7 @@ func (d *decider) handoverDone(o *other) {
 		return // it is not there yet
 	}
 	if m.switched {
-		d.out.Done.Switch = o.Name + " owns the cluster under epoch " + o.Said.Acting.String()
+		d.out.Done.Switch, d.out.Done.Epoch = o.Name+" owns the cluster under epoch "+o.Said.Acting.String(), o.Said.Acting
 	}
 	m.target, m.switched = -1, false
 }

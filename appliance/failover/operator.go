@@ -107,7 +107,7 @@ func (d *decider) answerActive() {
 	}
 	switch p := d.named(op.Switch); {
 	case op.Switch == d.v.Self.Name:
-		d.out.Done.Switch = "this head owns the cluster already"
+		d.out.Done.Switch, d.out.Done.Epoch = "this head owns the cluster already", d.m.Epoch
 	case op.Switch == "*":
 		if to := d.heir(); to >= 0 {
 			d.switchTo(to)

@@ -52,7 +52,7 @@ func (d *decider) release() {
 			m.switched = false
 			d.lose(why)
 			if switched {
-				d.out.Done.Switch = "failed: " + why
+				d.out.Done.Switch = Failed + why
 			}
 		}
 	}
@@ -69,7 +69,7 @@ func (d *decider) release() {
 		// is given leave to take over.
 		d.solo()
 		if m.switched {
-			d.out.Done.Switch = "failed: the other copy of the data does not have all that was written"
+			d.out.Done.Switch = Failed + "the other copy of the data does not have all that was written"
 		}
 		m.target, m.switched, m.reclaim = -1, false, true
 	} else {

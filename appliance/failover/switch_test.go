@@ -23,6 +23,7 @@ func TestPlannedSwitch(t *testing.T) {
 			h1.Operator.Switch = "head2"
 			began, done := l.now, ""
 			var said []string
+			var under Epoch
 			say := func(b *box) {
 				s := b.last.Say
 				w := b.Self.Name + " " + s.Phase.String()
@@ -41,7 +42,7 @@ func TestPlannedSwitch(t *testing.T) {
 				say(h1)
 				say(h2)
 				if h1.last.Done.Switch != "" {
-					done = h1.last.Done.Switch
+					done, under = h1.last.Done.Switch, h1.last.Done.Epoch
 				}
 				if l.owner() == "head2" && h1.last.Say.Yields == h2.Record.Epoch {
 					break
@@ -58,6 +59,9 @@ func TestPlannedSwitch(t *testing.T) {
 			}
 			if !strings.Contains(done, "head2 owns the cluster under epoch "+h2.Record.Epoch.String()) {
 				t.Errorf("done: %q", done)
+			}
+			if under != h2.Record.Epoch {
+				t.Errorf("done under epoch %v, want %v", under, h2.Record.Epoch)
 			}
 			words := []string{"head1 release", "head1 standby, released for head2", "head2 promote", "head2 active"}
 			if kind != Pair { // there the word of the other head is all that it takes

@@ -38,6 +38,9 @@ func TestArenaPanel(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.owner(to, 3*time.Second)
+		if s, err := r.status(to); err != nil || s.Epoch != answer.Epoch {
+			t.Errorf("planned switch to %s, epoch %s: it owns under %s, %v", to, answer.Epoch, s.Epoch, err)
+		}
 		t.Logf("planned switch to %s, epoch %s: silent for %v", to, answer.Epoch, r.gap(from).Length())
 	}
 

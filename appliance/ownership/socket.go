@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -189,7 +188,7 @@ func (d *Daemon) serveSwitch(r *http.Request) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), switchWait)
 	defer cancel()
 	began := time.Now()
-	done := make(chan string, 1)
+	done := make(chan settled, 1)
 	var plan wire.SwitchAnswer
 	var refused error
 	err = d.do(ctx, func() {
@@ -202,13 +201,9 @@ func (d *Daemon) serveSwitch(r *http.Request) (any, error) {
 		return plan, err
 	}
 	select {
-	case text := <-done:
+	case s := <-done:
 		plan.Seconds = time.Since(began).Seconds()
-		if err := refusal(text); err != nil {
-			return nil, err
-		}
-		err = d.do(ctx, func() { plan.Epoch = d.record.Record().Epoch.String() })
-		return plan, err
+		return s.switched(plan)
 	case <-ctx.Done():
 		_ = d.do(r.Context(), func() { d.operator.forget(&d.operator.switched, done) })
 		plan.Running, plan.Seconds = true, time.Since(began).Seconds()
@@ -216,20 +211,12 @@ func (d *Daemon) serveSwitch(r *http.Request) (any, error) {
 	}
 }
 
-// refusal makes an error of what Decide says of a wish that was not fulfilled.
-func refusal(text string) error {
-	if why, no := strings.CutPrefix(text, failover.Refused); no {
-		return &problem{http.StatusConflict, why, "masthead status --why"}
-	}
-	return nil
-}
-
 func (d *Daemon) servePromote(r *http.Request) (any, error) {
 	req, err := read[wire.PromoteRequest](r)
 	if err != nil {
 		return nil, err
 	}
-	return d.ask(r.Context(), func() (*[]chan string, error) {
+	return d.ask(r.Context(), func() (*[]chan settled, error) {
 		d.operator.wish.Promote, d.operator.wish.Force = true, req.Force
 		return &d.operator.promoted, nil
 	}, func() { d.operator.wish.Promote, d.operator.wish.Force = false, false })
@@ -240,7 +227,7 @@ func (d *Daemon) serveDead(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.ask(r.Context(), func() (*[]chan string, error) {
+	return d.ask(r.Context(), func() (*[]chan settled, error) {
 		if _, ok := d.config.Heads[req.Head]; !ok || req.Head == d.config.Self {
 			return nil, &problem{http.StatusNotFound, fmt.Sprintf("%q is not another head of this cluster", req.Head), "masthead head list"}
 		}
@@ -265,11 +252,11 @@ func by(who string) string {
 const askWait = 12 * time.Second
 
 // ask makes a wish and waits until it is settled.
-func (d *Daemon) ask(ctx context.Context, wish func() (*[]chan string, error), forget func()) (any, error) {
+func (d *Daemon) ask(ctx context.Context, wish func() (*[]chan settled, error), forget func()) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
-	done := make(chan string, 1)
-	var waiting *[]chan string
+	done := make(chan settled, 1)
+	var waiting *[]chan settled
 	var refused error
 	err := d.do(ctx, func() {
 		if !d.configured() {
@@ -284,8 +271,8 @@ func (d *Daemon) ask(ctx context.Context, wish func() (*[]chan string, error), f
 		return nil, err
 	}
 	select {
-	case text := <-done:
-		if err := refusal(text); err != nil {
+	case how := <-done:
+		if err := how.refused(); err != nil {
 			return nil, err
 		}
 		var s wire.OwnerStatus
