@@ -141,8 +141,12 @@ UNIT
 	systemctl restart masthead-owner.service
 	# With --join it serves nothing, no DHCP above all, before it is a head of the cluster.
 	systemctl restart masthead-head.service
+	serving
+}
+
+# The socket alone says nothing: one that a program before it has left stays there.
+serving() {
 	count=0
-	# The socket alone says nothing: one that a program before it has left stays there.
 	until "$BINARY" head list >/dev/null 2>&1; do
 		count=$((count + 1))
 		[ "$count" -le 150 ] || die 'the head does not start' 'journalctl -u masthead-head.service'
@@ -161,6 +165,7 @@ join() {
 	else
 		die 'there is no terminal to read the token from' 'MASTHEAD_TOKEN_FILE=FILE'
 	fi
+	serving # who has joined starts again
 }
 
 main() {
