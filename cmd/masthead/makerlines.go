@@ -43,6 +43,8 @@ func commandLines(ctx context.Context, c *wire.Client, node string, command wire
 		return err
 	case result == nil:
 		return errors.New("no head reaches it")
+	case result.Error == wire.CommandLost:
+		return &hint{errLost, result.Try}
 	case result.Error != "":
 		return &hint{errors.New(result.Error), result.Try}
 	case result.Exit != 0:

@@ -96,12 +96,13 @@ func TestMakerFailed(t *testing.T) {
 		try   string
 		done  int
 	}{
-		{false, errors.New("broken"), "step join: broken; this head is as it was", "the same command again", 0},
-		{true, errors.New("broken"), "step join: broken; what was done stays", "the same command again: it goes on there", 1},
+		{false, errors.New("broken"), "step join: broken; this head is as it was", "masthead master-maker b", 0},
+		{true, errors.New("broken"), "step join: broken; what was done stays", "masthead master-maker b", 1},
 		{false, &hint{errors.New("broken"), "lsblk"}, "this head is as it was", "lsblk", 0},
-		{false, context.Canceled, "context canceled; this head is as it was", "the same command again", 0},
+		{false, &hint{errLost, "masthead node why b"}, "this head is as it was", "masthead master-maker b", 0}, // there is no node any more
+		{false, context.Canceled, "context canceled; this head is as it was", "masthead master-maker b", 0},
 	} {
-		m := &making{app: a, dir: dir, journal: maker.Journal{Host: "b", Done: []string{"node"}}}
+		m := &making{app: a, f: makerFlags{wishes: maker.Wishes{Host: "b"}}, dir: dir, journal: maker.Journal{Host: "b", Done: []string{"node"}}}
 		err := m.failed(&maker.StepError{Step: "join", Final: tt.final, Err: tt.err})
 		if !strings.Contains(err.Error(), tt.want) || tryText(err) != tt.try || len(m.journal.Done) != tt.done {
 			t.Errorf("%v: %v; try: %s; done %v", tt.err, err, tryText(err), m.journal.Done)

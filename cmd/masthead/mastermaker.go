@@ -178,11 +178,8 @@ func (m *making) failed(err error) error {
 		return err
 	}
 	try := tryText(step.Err)
-	if try == "" {
-		try = "the same command again"
-		if step.Final {
-			try += ": it goes on there"
-		}
+	if try == "" || errors.Is(step.Err, errLost) {
+		try = "masthead master-maker " + m.f.wishes.Host // the journal has the rest
 	}
 	if !step.Final {
 		m.journal.Done = nil

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ func (a *app) upgradeAll(ctx context.Context, path string, f upgradeFlags) error
 	if err != nil {
 		return err
 	}
-	heads, err := c.Heads(ctx)
+	heads, err := settledHeads(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -130,6 +131,25 @@ func (a *app) upgradeOther(ctx context.Context, c *wire.Client, name string, iso
 	}
 	fmt.Fprintf(a.err, "%s: restarts\n", name)
 	return a.awaitUpgrade(ctx, c, name, source.Image, f.deadline+upgradeRestart)
+}
+
+// equalWait is for what was written a moment ago to be on the other heads.
+const equalWait = 15 * time.Second
+
+// settledHeads are the heads once all that answer have the same state, or as they are after equalWait.
+func settledHeads(ctx context.Context, c *wire.Client) ([]wire.HeadStatus, error) {
+	differs := func(h wire.HeadStatus) bool { return h.Alive && !h.Self && !h.Equal }
+	for began := time.Now(); ; {
+		heads, err := c.Heads(ctx)
+		if err != nil || !slices.ContainsFunc(heads, differs) || time.Since(began) > equalWait {
+			return heads, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // handOver lets another head own the cluster, once it can: it has just come back, and its data may not be up to date yet.
