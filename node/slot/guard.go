@@ -39,14 +39,21 @@ func StartGuard(binary string, deadline time.Duration) error {
 		Path: binary, Args: []string{GuardName, strconv.Itoa(int(deadline.Seconds()))}, Dir: "/",
 		ExtraFiles: []*os.File{dir}, SysProcAttr: &unix.SysProcAttr{Setsid: true},
 	}
+	if log, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); err == nil { // before it moves, too
+		defer log.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, log)
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("guard the trial: %w", err)
 	}
 	return cmd.Process.Release()
 }
 
-// guardDir is the descriptor of images.RunDir in the process.
-const guardDir = 3
+// Descriptors in the process: of images.RunDir, and of the kernel's log, if that could be opened.
+const (
+	guardDir = 3
+	guardLog = 4
+)
 
 // Guard is that process: it restarts the machine at the deadline, unless the boot was found healthy by then.
 func Guard(args []string) error {
@@ -62,9 +69,7 @@ func Guard(args []string) error {
 	if unix.Fstatat(guardDir, goodFile, &st, 0) == nil {
 		return nil
 	}
-	if kmsg, err := unix.Open("/dev/kmsg", unix.O_WRONLY, 0); err == nil {
-		_, _ = unix.Write(kmsg, []byte("<2>masthead: the slot on trial was not found healthy in time: restart\n"))
-	}
+	_, _ = unix.Write(guardLog, []byte("<2>masthead: the slot on trial was not found healthy in time: restart\n"))
 	unix.Sync()
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }

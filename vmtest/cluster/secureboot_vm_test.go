@@ -71,11 +71,10 @@ func TestVMOwnKeys(t *testing.T) {
 			Forward: map[string]int{HTTPS: 443, plainHTTP: 80}}
 	}
 	foreign := head(iso(t, definition(t, "head-minimal")))
-	foreign.Off = true
 	c := start(t, 2, vmtest.Config{Name: "ownkeys", Machines: map[string]vmtest.MachineConfig{
 		"head1": head(filepath.Join(folder, "head-minimal.iso")), "foreign": foreign,
 	}})
-	must(t, c.PowerOn(t.Context(), "foreign"))
+	must(t, c.PowerOn(t.Context(), "head1"))
 	c.awaitHead(t, "head1")
 	if on, said := c.secureBoot(t, "head1"); !on {
 		t.Errorf("head1 runs without Secure Boot:\n%s", said)
