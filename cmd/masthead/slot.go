@@ -84,10 +84,7 @@ func thisSlots() (slot.Machine, disk.Env, slot.Record, error) {
 
 // slotRowOf looks into a slot.
 func slotRowOf(s disk.Slot, m slot.Machine, env disk.Env, r slot.Record) slotRow {
-	row := slotRow{Slot: s, State: slotState(s, m.Running, env), Written: r.Slots[s].Written}
-	if f := r.Failed; f != nil && f.Slot == s {
-		row.Note = "did not come up healthy: " + f.Reason
-	}
+	row := slotRow{Slot: s, State: slotState(s, m.Running, env), Written: r.Slots[s].Written, Note: slotNote(s, r)}
 	dev, err := m.Slot(s)
 	if err != nil {
 		row.Note = err.Error()
@@ -110,6 +107,14 @@ func slotRowOf(s disk.Slot, m slot.Machine, env disk.Env, r slot.Record) slotRow
 	}
 	row.Name, row.Image, row.Kernel, row.Size = source.Name, source.Image, source.Kernel, source.Size
 	return row
+}
+
+// slotNote is what became of the last upgrade of a slot, if none is under way. Pure.
+func slotNote(s disk.Slot, r slot.Record) string {
+	if f := r.Failed; f != nil && f.Slot == s && (r.Trial == nil || r.Trial.Slot != s) {
+		return "did not come up healthy: " + f.Reason
+	}
+	return ""
 }
 
 // slotState is how a slot stands. Pure.

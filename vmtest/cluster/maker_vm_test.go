@@ -141,7 +141,7 @@ func TestVMMasterMakerSSH(t *testing.T) {
 		{"--host-key " + fingerprint, "no disk is blank", "masthead master-maker 10.77.0.9 --disk DISK --erase SERIAL"},
 		{"--disk vda", "/dev/vda of 10.77.0.9 is not blank, and all of it would be lost: ext2/3/4 precious", "--erase 'vda'"},
 	} {
-		if out, status := c.sh(t, "head1", command+tt.flags); status != "1" || !contains(out, tt.want, tt.try) {
+		if out, status := c.sh(t, "head1", command+tt.flags+" < /dev/null"); status != "1" || !contains(out, tt.want, tt.try) {
 			t.Fatalf("%s: exit status %s:\n%s", tt.flags, status, out)
 		}
 	}
