@@ -22,7 +22,7 @@ const mac = "52:54:00:00:00:02"
 func someMaster() Master {
 	return Master{
 		Name: "head1", Address: netip.MustParsePrefix("10.77.0.1/24"), Gateway: netip.MustParseAddr("10.77.0.254"), Arch: "amd64", Version: "5",
-		Source: install.Source{Name: "head", Image: images.DigestOf([]byte("head")), Kernel: "6.12", Size: 300 << 20}, Loader: true,
+		Source: install.Source{Name: "head", Image: images.DigestOf([]byte("head")), Kernel: "6.12", Size: 300 << 20}, Loader: true, Mkfs: true,
 		Heads: []string{"head1"}, Nodes: map[string]string{"head1": "52:54:00:00:00:01", "n01": "52:54:00:00:00:11"},
 		Owner:        map[netip.Addr]string{netip.MustParseAddr("10.77.0.1"): "head head1", netip.MustParseAddr("10.77.0.21"): "n01", netip.MustParseAddr("10.77.0.100"): "the cluster, as a virtual address,"},
 		PasswordHash: "$6$salt$hash",
@@ -34,7 +34,7 @@ func someDisk(name string, gib int64) install.Disk {
 }
 
 func someTarget() Target {
-	return Target{Host: "serverb", Arch: "amd64", Firmware: "uefi", MemoryMB: 2048, Kernel: "6.1", Version: "5", MAC: mac, Mkfs: true,
+	return Target{Host: "serverb", Arch: "amd64", Firmware: "uefi", MemoryMB: 2048, Kernel: "6.1", Version: "5", MAC: mac,
 		NICs:  []install.NIC{{Name: "eth0", MAC: mac, Carrier: true, Addresses: []netip.Prefix{netip.MustParsePrefix("10.77.0.2/24")}}},
 		Disks: []install.Disk{someDisk("sda", 20)}}
 }
@@ -83,7 +83,7 @@ func TestNewPlan(t *testing.T) {
 		{name: "as much room", disk: "/dev/sda", change: func(m *Master, _ *Target, _ *Wishes) { m.Data, m.Volumes = 1<<30, []string{"data"} }},
 		{name: "Secure Boot", disk: "/dev/sda", change: func(_ *Master, m *Target, _ *Wishes) { m.SecureBoot = "on" }, note: "shim"},
 		{name: "another version", disk: "/dev/sda", change: func(_ *Master, m *Target, _ *Wishes) { m.Version = "4" }, note: "runs masthead 4 now"},
-		{name: "nothing to make a file system with", change: func(_ *Master, m *Target, _ *Wishes) { m.Mkfs = false }, err: "has no mkfs.ext4"},
+		{name: "nothing to make a file system with", change: func(m *Master, _ *Target, _ *Wishes) { m.Mkfs = false }, err: "has no mkfs.ext4"},
 		{name: "taken name", change: func(_ *Master, _ *Target, w *Wishes) { w.Name = "head1" }, err: "a head named head1", try: "masthead head eject head1"},
 		{name: "a node's name", change: func(_ *Master, _ *Target, w *Wishes) { w.Name = "n01" }, err: "a node is named n01", try: "--name ANOTHER"},
 		{name: "its own node", disk: "/dev/sda", change: func(m *Master, _ *Target, _ *Wishes) {

@@ -23,6 +23,7 @@ type Master struct {
 	Version string
 	Source  install.Source // that it was started from
 	Loader  bool           // the ISO carries the boot loader
+	Mkfs    bool           // its root, which installs there, can make the file system of a head's state
 	Data    int64          // bytes of its partition for data; 0: it has none
 	Volumes []string       // replicated volumes on that partition
 	// What is taken, and by whom.
@@ -134,7 +135,7 @@ func NewPlan(m Master, t Target, w Wishes) (Plan, error) {
 	}
 	p := Plan{Name: w.Name, Address: address, MAC: t.MAC, Keys: t.Keys}
 	p.Answers = answers(m, w, address, t)
-	in, err := install.NewPlan(install.Machine{Disks: t.Disks, Source: m.Source, NICs: t.NICs, Mkfs: t.Mkfs}, p.Answers, zeros{})
+	in, err := install.NewPlan(install.Machine{Disks: t.Disks, Source: m.Source, NICs: t.NICs, Mkfs: m.Mkfs}, p.Answers, zeros{})
 	var whole *install.InstalledError
 	switch {
 	case errors.As(err, &whole): // by an earlier run, which got no further

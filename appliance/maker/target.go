@@ -25,8 +25,6 @@ type Target struct {
 	Ports      []string       `json:"ports,omitempty"` // serial ports that are nobody's console
 	Keys       []HostKey      `json:"keys,omitempty"`  // by which SSH knows it
 	NoKexec    string         `json:"no_kexec,omitempty"`
-	// Mkfs: it can make the file system of a head's state. What runs there later has its own.
-	Mkfs bool `json:"mkfs"`
 }
 
 // HostKey is the public half of a machine's SSH key.

@@ -42,7 +42,7 @@ func lookMaster(ctx context.Context, c *wire.Client) (maker.Master, masterSelf, 
 	if err != nil {
 		return maker.Master{}, masterSelf{}, err
 	}
-	m := maker.Master{Name: status.Name, Arch: runtime.GOARCH, Version: status.Version, Nodes: map[string]string{}, Owner: map[netip.Addr]string{}}
+	m := maker.Master{Name: status.Name, Arch: runtime.GOARCH, Version: status.Version, Mkfs: programPath("mkfs.ext4") != "", Nodes: map[string]string{}, Owner: map[netip.Addr]string{}}
 	self := masterSelf{ca: status.CA, image: left.Image, medium: medium}
 	address, _, _ := strings.Cut(status.Address, " ") // ADDRESS/PREFIX on NIC
 	if m.Address, err = netip.ParsePrefix(address); err != nil {

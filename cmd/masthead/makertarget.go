@@ -57,7 +57,7 @@ func probeTarget(via string) (maker.Target, error) {
 	inv := node.Inventory()
 	t := maker.Target{
 		Arch: runtime.GOARCH, Firmware: inv.Firmware, SecureBoot: inv.SecureBoot, MemoryMB: inv.MemoryMB,
-		Kernel: inv.Kernel, Version: versionText(), Mkfs: programPath("mkfs.ext4") != "", NoKexec: noKexec("/sys", "/proc"),
+		Kernel: inv.Kernel, Version: versionText(), NoKexec: noKexec("/sys", "/proc"),
 	}
 	var err error
 	if t.Host, err = os.Hostname(); err != nil {
