@@ -248,21 +248,31 @@ func TestWrongBytesAreCutOff(t *testing.T) {
 	}
 }
 
-// Many who ask for one blob cost one transfer, and a slow reader holds nobody up.
+// Many who ask for one blob while it comes cost one transfer, and a slow reader holds nobody up.
 func TestSingleFlight(t *testing.T) {
+	const opens = 20
 	for _, size := range []int{0, 1, 4096, 1 << 20, inMemory + 1} {
 		data := noise(size)
+		blob := blobOf(data)
 		var asked atomic.Int64
-		h := empty()
-		f := fetcher(t, h, nil, holder(t, "good", &asked, data))
-		slow, _, err := f.Open(t.Context(), blobOf(data))
-		if err != nil {
-			t.Fatal(err)
-		}
+		joined := make(chan struct{})
+		f := fetcher(t, empty(), nil, peer(t, "good", func(w http.ResponseWriter, _ *http.Request) {
+			asked.Add(1)
+			<-joined // it comes when all have asked
+			w.Header().Set("Content-Length", fmt.Sprint(size))
+			w.Write(data)
+		}))
+		var slow io.ReadCloser
 		var all sync.WaitGroup
-		for range 20 {
+		all.Go(func() {
+			var err error
+			if slow, _, err = f.Open(t.Context(), blob); err != nil {
+				t.Error(err)
+			}
+		})
+		for range opens {
 			all.Go(func() {
-				body, _, err := f.Open(t.Context(), images.Blob{Digest: images.DigestOf(data)})
+				body, _, err := f.Open(t.Context(), images.Blob{Digest: blob.Digest})
 				if err != nil {
 					t.Error(err)
 					return
@@ -273,9 +283,22 @@ func TestSingleFlight(t *testing.T) {
 				}
 			})
 		}
+		all.Go(func() {
+			if err := f.Get(t.Context(), blob); err != nil {
+				t.Error(err)
+			}
+		})
+		everybody := 1 + 1 + opens + 1 // the flight itself, the slow reader, those who open, the one who gets
+		for until := time.Now().Add(10 * time.Second); users(f, blob) < everybody; time.Sleep(time.Millisecond) {
+			if time.Now().After(until) {
+				t.Errorf("%d bytes: %d look at one transfer, want %d", size, users(f, blob), everybody)
+				break
+			}
+		}
+		close(joined)
 		all.Wait()
-		if err := f.Get(t.Context(), blobOf(data)); err != nil {
-			t.Error(err)
+		if t.Failed() {
+			return
 		}
 		if got, err := io.ReadAll(slow); err != nil || !bytes.Equal(got, data) {
 			t.Errorf("the slow reader: %d bytes, %v", len(got), err)
@@ -284,10 +307,20 @@ func TestSingleFlight(t *testing.T) {
 		if _, err := slow.Read(make([]byte, 1)); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
-		if n := asked.Load(); n > 3 { // an Open that comes just after the end begins a new transfer: here nothing else looks first
-			t.Errorf("%d bytes: %d transfers for 22 who asked", size, n)
+		if n := asked.Load(); n != 1 {
+			t.Errorf("%d bytes: %d transfers for %d who asked", size, n, opens+2)
 		}
 	}
+}
+
+// users is how many look at the transfer of b.
+func users(f *Fetcher, b images.Blob) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fl, ok := f.flights[b.Digest]; ok {
+		return fl.users
+	}
+	return 0
 }
 
 func TestFullDisk(t *testing.T) {
