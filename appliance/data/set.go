@@ -195,6 +195,7 @@ func (s *Set) Run(ctx context.Context) error {
 		return err
 	}
 	var all sync.WaitGroup
+	all.Go(s.loadFilesystems)
 	all.Go(func() { s.watch(ctx) })
 	for _, v := range s.volumes {
 		all.Go(func() { s.keep(ctx, v) })
@@ -227,6 +228,25 @@ func (s *Set) prepare(ctx context.Context) error {
 		return fmt.Errorf("data: write DRBD's configuration: %w", err)
 	}
 	return nil
+}
+
+// loadFilesystems has the kernel load what mounts the volumes before a takeover needs it: what btrfs needs measures the
+// processor first, for up to a second.
+func (s *Set) loadFilesystems() {
+	if s.cfg.Load == nil {
+		return
+	}
+	var loaded []string
+	for _, v := range s.cfg.Volumes {
+		name := v.filesystem()
+		if slices.Contains(loaded, name) {
+			continue
+		}
+		loaded = append(loaded, name)
+		if err := s.cfg.Load(name); err != nil { // the kernel may have it built in; else the mount says so
+			s.cfg.Log.Debug("load a file system", "module", name, "err", err)
+		}
+	}
 }
 
 func (s *Set) conf() string { return filepath.Join(s.cfg.Dir, confFile) }

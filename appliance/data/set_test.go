@@ -144,8 +144,9 @@ func (f *fakeDRBD) commands() []string {
 // bench is a Set on such a kernel.
 type bench struct {
 	*Set
-	drbd  *fakeDRBD
-	began time.Time
+	drbd   *fakeDRBD
+	loaded chan string // modules
+	began  time.Time
 }
 
 func newBench(t *testing.T, exists ...string) *bench {
@@ -160,14 +161,20 @@ func newBenchOf(t *testing.T, heads int, exists ...string) *bench {
 	if err := os.WriteFile(disk, make([]byte, 3<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{drbd: &fakeDRBD{lines: make(chan string, 100)}, began: time.Now()}
+	b := &bench{drbd: &fakeDRBD{lines: make(chan string, 100)}, loaded: make(chan string, 10), began: time.Now()}
 	r := Resources{
 		Volumes: []Volume{{Name: "data", Device: disk}}, Secret: "0123456789abcdef", Freeze: true,
 		Hosts: []Host{{"head1", 1, netip.MustParseAddr("10.77.0.1")}, {"head2", 2, netip.MustParseAddr("10.77.0.2")}},
 	}
 	r.Hosts = r.Hosts[:heads]
 	var err error
-	b.Set, err = New(Config{Resources: r, Self: "head1", Dir: filepath.Join(dir, "run"), Tools: b.drbd.tools(), Now: func() failover.Instant { return time.Since(b.began) }})
+	b.Set, err = New(Config{
+		Resources: r, Self: "head1", Dir: filepath.Join(dir, "run"), Tools: b.drbd.tools(), Now: func() failover.Instant { return time.Since(b.began) },
+		Load: func(name string) error {
+			b.loaded <- name
+			return nil
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,6 +217,21 @@ func (b *bench) until(t *testing.T, what string, is func() bool) {
 }
 
 func (b *bench) look() Look { return b.volumes[0].look }
+
+// What a takeover needs of the kernel is there before it.
+func TestSetLoads(t *testing.T) {
+	b := newBench(t)
+	for _, want := range []string{"drbd", Btrfs} {
+		select {
+		case got := <-b.loaded:
+			if got != want {
+				t.Errorf("loads %s, want %s", got, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("never loads %s", want)
+		}
+	}
+}
 
 // A blank device becomes a copy, and the volume begins when the other head has a blank one too.
 func TestSetBegins(t *testing.T) {

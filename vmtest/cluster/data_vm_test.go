@@ -40,8 +40,8 @@ var dataFaults = []struct {
 	{"power cut", powerCut}, {"panic", kernelPanic}, {"partition", allCut}, {"pause", pauseAndResume},
 }
 
-// TestVMData writes to a database on a replicated volume from outside, without a pause, while the owner loses its power,
-// panics, is cut off and is paused. What was acknowledged is there afterwards, and both copies are the same.
+// TestVMData writes to a database on a replicated volume from outside, without a pause around each fault, while the owner
+// loses its power, panics, is cut off and is paused. What was acknowledged is there afterwards, and both copies are the same.
 //
 // MASTHEAD_DATA_FAULTS=50 is a long run: that many faults, and nothing else; 0 has none. MASTHEAD_SEED draws them.
 func TestVMData(t *testing.T) {
@@ -185,10 +185,14 @@ func dataSeed(t *testing.T) (seed uint64, faults int) {
 	return seed, faults
 }
 
+// healPause is the pause between two writes while both heads become whole again.
+const healPause = 250 * time.Millisecond
+
 // dataFault injects one, and waits until both heads are whole again, and both copies up to date.
 func (s *several) dataFault(t *testing.T, over *Takeover, w *Writer, name string, inject func(context.Context, *Takeover, string, string) error, random *rand.Rand) dataRow {
 	owner, _, err := over.AwaitWhole(t.Context(), bootTime)
 	must(t, err)
+	w.SetPause(0)
 	must(t, w.Await(t.Context(), bootTime, owner, 5)) // it is in the middle of writing
 	must(t, hold(t.Context(), time.Duration(random.IntN(2000))*time.Millisecond))
 	standby := over.Other(owner)
@@ -200,6 +204,7 @@ func (s *several) dataFault(t *testing.T, over *Takeover, w *Writer, name string
 	row.silent, row.twoOwners = over.Silence(from)
 	must(t, w.Await(t.Context(), bootTime, standby, 3))
 	row.writes = time.Since(began)
+	w.SetPause(healPause)
 	_, _, _, err = over.whole(t.Context())
 	must(t, err)
 	s.inSync(t, over, "both copies are up to date")

@@ -26,7 +26,7 @@ cat > /etc/systemd/system/` + DatabaseUnit + `.service <<'E'
 [Service]
 Type=notify
 ExecStartPre=/usr/bin/install -d -m 755 -o mysql -g root /run/mysqld
-ExecStart=/usr/sbin/mariadbd --user=mysql --bind-address=0.0.0.0 --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=1 --skip-name-resolve
+ExecStart=/usr/sbin/mariadbd --user=mysql --bind-address=0.0.0.0 --innodb-buffer-pool-size=16M --innodb-log-file-size=8M --innodb-flush-log-at-trx-commit=1 --skip-name-resolve
 TimeoutStartSec=300
 OOMScoreAdjust=-500
 E

@@ -71,7 +71,9 @@ func NewJourney(c *Cluster, vip netip.Addr) (*Journey, error) {
 	if len(heads) != 2 {
 		return nil, fmt.Errorf("the lab has %d heads, want 2", len(heads))
 	}
-	return &Journey{Cluster: c, vip: vip, a: heads[0], b: heads[1], clients: map[string]*wire.Client{}, boots: map[string]string{}, writer: Writer{Pause: writePause}}, nil
+	j := &Journey{Cluster: c, vip: vip, a: heads[0], b: heads[1], clients: map[string]*wire.Client{}, boots: map[string]string{}}
+	j.writer.SetPause(writePause)
+	return j, nil
 }
 
 // Run goes all the way, and tells of each step when it begins and when it has ended. It stops at the first that fails.

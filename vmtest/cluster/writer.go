@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"masthead/images"
@@ -13,8 +14,7 @@ import (
 // Writer writes ascending numbers from outside of the heads, wherever their database answers, and keeps those that were
 // acknowledged.
 type Writer struct {
-	// Pause is between two writes to a head: without one, they take all of an emulated processor.
-	Pause time.Duration
+	pause atomic.Int64 // nanoseconds
 
 	mu    sync.Mutex
 	last  int64
@@ -53,12 +53,16 @@ func (w *Writer) to(ctx context.Context, head, addr string) {
 			continue
 		}
 		w.acknowledge(head, id)
-		_ = hold(ctx, w.Pause) // ends with ctx
+		_ = hold(ctx, time.Duration(w.pause.Load())) // ends with ctx
 	}
 	if db != nil {
 		db.close()
 	}
 }
+
+// SetPause has it wait between two writes to a head, also while it runs. Without a pause the writes take all of two emulated
+// processors: a head that starts meanwhile takes three times as long.
+func (w *Writer) SetPause(d time.Duration) { w.pause.Store(int64(d)) }
 
 func (w *Writer) next() int64 {
 	w.mu.Lock()
