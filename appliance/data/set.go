@@ -80,7 +80,7 @@ func New(cfg Config) (*Set, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Tools.Run == nil {
-		cfg.Tools = Tools{runTool, watchTool, filesystemOn}
+		cfg.Tools = Tools{runTool, runLong, watchTool, filesystemOn}
 	}
 	if cfg.Event == nil {
 		cfg.Event = func(string, bool) {}

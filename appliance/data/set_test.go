@@ -34,7 +34,11 @@ type fakeDRBD struct {
 }
 
 func (f *fakeDRBD) tools() Tools {
-	return Tools{f.run, f.watch, func(string) (string, error) { return Btrfs, nil }}
+	long := func(ctx context.Context, argv ...string) error {
+		_, err := f.run(ctx, nil, argv...)
+		return err
+	}
+	return Tools{f.run, long, f.watch, func(string) (string, error) { return Btrfs, nil }}
 }
 
 func (f *fakeDRBD) watch(ctx context.Context, read func(io.Reader) error, _ ...string) error {

@@ -158,6 +158,9 @@ func (s *Set) rolledBack(ctx context.Context, v *volume) error {
 	if err := os.Remove(filepath.Join(top, rollbackFile)); err != nil {
 		return err
 	}
+	if err := s.sync(ctx, top); err != nil { // before somebody is told, and writes to it
+		return err
+	}
 	s.cfg.Event(fmt.Sprintf("data %s: went back to the snapshot %s", v.Name, want), false)
 	return nil
 }

@@ -14,8 +14,10 @@ import (
 
 // Tools are the effects of a Set: the programs of drbd-utils and of file systems.
 type Tools struct {
-	// Run runs a program to its end and gives what it printed. It blocks; the end of ctx kills the program.
+	// Run runs a program to its end and gives what it printed. It blocks, for toolTime at most; the end of ctx kills the program.
 	Run func(ctx context.Context, env []string, argv ...string) (out string, err error)
+	// Long runs one for as long as ctx allows. What it prints is told only if it fails.
+	Long func(ctx context.Context, argv ...string) error
 	// Watch runs one and gives its output as it comes, until ctx ends.
 	Watch func(ctx context.Context, read func(io.Reader) error, argv ...string) error
 	// Filesystem names what a device has; empty: none.
@@ -31,6 +33,24 @@ const programs = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 func runTool(ctx context.Context, env []string, argv ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, toolTime)
 	defer cancel()
+	return run(ctx, env, argv...)
+}
+
+func runLong(ctx context.Context, argv ...string) error {
+	_, err := run(ctx, nil, argv...)
+	if err != nil && ctx.Err() != nil {
+		err = &tooLong{err}
+	}
+	return err
+}
+
+// tooLong is a program that the service's time to start was too short for.
+type tooLong struct{ error }
+
+func (t *tooLong) Unwrap() error { return t.error }
+func (t *tooLong) Try() string   { return "give the volume in the service more time: start_timeout: 1h" }
+
+func run(ctx context.Context, env []string, argv ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append([]string{programs, "LC_ALL=C.UTF-8"}, env...)
 	cmd.WaitDelay = time.Second

@@ -152,9 +152,17 @@ func (s *Set) Prepare(ctx context.Context, name string) error {
 	if err := s.makeLive(ctx, v, base); err != nil {
 		return fmt.Errorf("data %s: %w", name, err)
 	}
+	var made bool
 	for _, f := range v.Folders {
-		if err := s.place(ctx, f, filepath.Join(base, f)); err != nil {
+		placed, err := s.place(ctx, name, f, filepath.Join(base, f))
+		if err != nil {
 			return fmt.Errorf("data %s: folder %s: %w", name, f, err)
+		}
+		made = made || placed
+	}
+	if made {
+		if err := s.sync(ctx, base); err != nil {
+			return fmt.Errorf("data %s: %w", name, err)
 		}
 	}
 	return nil
@@ -171,23 +179,34 @@ func (s *Set) makeLive(ctx context.Context, v *volume, base string) error {
 	return os.MkdirAll(base, 0o755)
 }
 
-// place makes a folder's place. It is copied beside and then renamed, so that half of a copy is never taken for it.
-func (s *Set) place(ctx context.Context, folder, to string) error {
+// place makes a folder's place, and reports whether it was not there. It is copied beside, written to the disks, and then
+// renamed: neither half of a copy nor one of empty files, which a power cut leaves of what nobody has synced, is ever taken for
+// it.
+func (s *Set) place(ctx context.Context, volume, folder, to string) (made bool, err error) {
 	if _, err := os.Stat(to); err == nil {
-		return nil
+		return false, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
+		return false, err
 	}
 	if _, err := os.Stat(folder); err != nil {
-		return os.MkdirAll(to, 0o755)
+		return true, os.MkdirAll(to, 0o755)
 	}
 	part := to + ".part"
 	if err := os.RemoveAll(part); err != nil {
-		return err
+		return false, err
 	}
-	if _, err := s.cfg.Tools.Run(ctx, nil, "cp", "-a", "--", folder, part); err != nil {
-		return err
+	s.cfg.Event(fmt.Sprintf("data %s: begins with what this head has in %s", volume, folder), false)
+	if err := s.cfg.Tools.Long(ctx, "cp", "-a", "--", folder, part); err != nil {
+		return false, err
 	}
-	return os.Rename(part, to)
+	if err := s.sync(ctx, part); err != nil {
+		return false, err
+	}
+	return true, os.Rename(part, to)
+}
+
+// sync writes the file system at path to the disks. It blocks while DRBD has its writes wait, and then ctx ends a program.
+func (s *Set) sync(ctx context.Context, path string) error {
+	return s.cfg.Tools.Long(ctx, "sync", "-f", path)
 }
