@@ -38,17 +38,8 @@ func runTool(ctx context.Context, env []string, argv ...string) (string, error) 
 
 func runLong(ctx context.Context, argv ...string) error {
 	_, err := run(ctx, nil, argv...)
-	if err != nil && ctx.Err() != nil {
-		err = &tooLong{err}
-	}
 	return err
 }
-
-// tooLong is a program that the service's time to start was too short for.
-type tooLong struct{ error }
-
-func (t *tooLong) Unwrap() error { return t.error }
-func (t *tooLong) Try() string   { return "give the volume in the service more time: start_timeout: 1h" }
 
 func run(ctx context.Context, env []string, argv ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)

@@ -13,6 +13,8 @@ import (
 // Defaults of what the configuration leaves open.
 const (
 	DefaultStart = 60 * time.Second
+	// DefaultFill is for the start of a replicated volume whose folders are filled, which is once.
+	DefaultFill  = 24 * time.Hour
 	DefaultStop  = 60 * time.Second
 	DefaultCheck = 20 * time.Second // as most OCF agents advise
 	// DefaultInterval is that of Red Hat's resource manager for scripts, roughly: often enough to notice, and a hundred

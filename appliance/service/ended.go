@@ -200,6 +200,9 @@ func (r Resource) limit(o op) time.Duration {
 	switch o {
 	case start:
 		set, def = r.StartTimeout, DefaultStart
+		if r.Data != nil {
+			def = DefaultFill
+		}
 	case stop:
 		set, def = r.StopTimeout, DefaultStop
 	}

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,7 +104,7 @@ func (w world) resource(j job) resource {
 	case r.OCF != nil:
 		return newOCF(w, j)
 	case r.Data != nil:
-		return volume{w, r.Data.Volume, j.env}
+		return volume{w, r.Data.Volume, j.env, cmp.Or(r.StartTimeout, DefaultStart)}
 	default:
 		return filesystem{w, *r.Filesystem, j.env}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // volume is a replicated volume: first this head's copy becomes the one that is written to, then its file system and its
@@ -13,26 +14,51 @@ type volume struct {
 	world
 	name string
 	env  []string
+	soon time.Duration // within which it can be used, but for filling its folders
 }
 
 func (v volume) start(ctx context.Context) error {
 	if v.volumes == nil {
 		return &failure{error: errors.New("this head has no replicated data"), clean: true, hard: true}
 	}
-	if err := v.volumes.Promote(ctx, v.name); err != nil {
+	mounts := v.volumes.Mounts(v.name)
+	folders := mounts[min(1, len(mounts)):]
+	err := v.within(ctx, func(ctx context.Context) error {
+		if err := v.volumes.Promote(ctx, v.name); err != nil {
+			return err
+		}
+		return v.mountAll(ctx, mounts[:len(mounts)-len(folders)])
+	})
+	if err != nil {
 		return err
 	}
-	for i, m := range v.volumes.Mounts(v.name) {
+	if err := v.volumes.Prepare(ctx, v.name); err != nil {
+		return err
+	}
+	if err := v.within(ctx, func(ctx context.Context) error { return v.mountAll(ctx, folders) }); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// within does what a takeover waits for.
+func (v volume) within(ctx context.Context, do func(ctx context.Context) error) error {
+	short, cancel := context.WithTimeoutCause(ctx, v.soon, timeoutError{v.soon})
+	defer cancel()
+	err := do(short)
+	if err != nil && short.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", context.Cause(short), err)
+	}
+	return err
+}
+
+func (v volume) mountAll(ctx context.Context, mounts []Filesystem) error {
+	for _, m := range mounts {
 		if err := v.mount(m).start(ctx); err != nil {
 			return err
 		}
-		if i == 0 {
-			if err := v.volumes.Prepare(ctx, v.name); err != nil {
-				return err
-			}
-		}
 	}
-	return context.Cause(ctx)
+	return nil
 }
 
 func (v volume) stop(ctx context.Context) error {

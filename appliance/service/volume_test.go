@@ -14,8 +14,10 @@ type fakeVolumes struct {
 	dir     string
 	primary bool
 	said    []string
-	fails   string // the call that fails
-	silent  bool   // nobody can tell how the volume stands
+	fails   string   // the call that fails
+	silent  bool     // nobody can tell how the volume stands
+	waits   bool     // Promote does, for ever
+	bounded []string // the calls that have to end some time
 }
 
 func (f *fakeVolumes) say(what string) error {
@@ -26,7 +28,18 @@ func (f *fakeVolumes) say(what string) error {
 	return nil
 }
 
-func (f *fakeVolumes) Promote(context.Context, string) error {
+func (f *fakeVolumes) bound(ctx context.Context, what string) {
+	if _, ok := ctx.Deadline(); ok {
+		f.bounded = append(f.bounded, what)
+	}
+}
+
+func (f *fakeVolumes) Promote(ctx context.Context, _ string) error {
+	f.bound(ctx, "promote")
+	if f.waits {
+		<-ctx.Done()
+		return errors.New("waits for the other copy")
+	}
 	err := f.say("promote")
 	f.primary = err == nil
 	return err
@@ -45,7 +58,8 @@ func (f *fakeVolumes) Primary(string) (bool, error) {
 	return f.primary, nil
 }
 
-func (f *fakeVolumes) Prepare(context.Context, string) error {
+func (f *fakeVolumes) Prepare(ctx context.Context, _ string) error {
+	f.bound(ctx, "prepare")
 	table, err := readMounts()
 	if _, ok := table.top(filepath.Join(f.dir, "volume")); !ok || err != nil {
 		return errors.New("prepared before it was mounted")
@@ -93,6 +107,27 @@ func TestVolume(t *testing.T) {
 	}
 	if want := []string{"promote", "prepare", "demote"}; !slices.Equal(v.said, want) {
 		t.Errorf("calls %q, want %q", v.said, want)
+	}
+}
+
+// Folders may be filled for as long as it takes; all else is done soon or has failed.
+func TestVolumeSoon(t *testing.T) {
+	const soon = 200 * time.Millisecond
+	v := &fakeVolumes{dir: mountable(t), waits: true}
+	vol := volume{world{run: execute, log: quiet(), volumes: v}, "data", []string{"PATH=" + path}, soon}
+	var late timeoutError
+	if err := vol.start(t.Context()); !errors.As(err, &late) || late.after != soon {
+		t.Errorf("a promotion that waits: %v", err)
+	}
+	v.waits, v.bounded, vol.soon = false, nil, time.Minute
+	if err := vol.start(t.Context()); err != nil || !slices.Equal(v.bounded, []string{"promote"}) {
+		t.Errorf("bounded are %q, %v", v.bounded, err)
+	}
+	if limit := (Resource{Data: &Data{}}).limit(start); limit != DefaultFill {
+		t.Errorf("the start of a volume may take %v", limit)
+	}
+	if limit := (Resource{Data: &Data{}, StartTimeout: time.Minute}).limit(start); limit != time.Minute {
+		t.Errorf("where the configuration says a minute, %v", limit)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 const replicatedPair = fencedPair + `data:
   - name: data
     device: /dev/vdb
-    resync_rate: 10M # what an emulated processor has time for
+    resync_rate: 60M # of emulated processors it is the best effort
     folders: [/cluster, /srv, /var/lib/mysql]
 services:
   - name: db
