@@ -43,3 +43,23 @@ func TestSwitched(t *testing.T) {
 		}
 	}
 }
+
+// A head that has become the owner and still starts its services has fulfilled the wish.
+func TestUnsettled(t *testing.T) {
+	tests := []struct {
+		owner string
+		phase failover.Phase
+		fails bool
+	}{
+		{"head2", failover.Promote, false},
+		{"head1", failover.Promote, true},
+		{"head2", failover.Claim, true},
+		{"", failover.Blocked, true},
+	}
+	for _, tt := range tests {
+		s := wire.OwnerStatus{Self: "head2", Owner: tt.owner, Why: wire.OwnerWhy{Phase: tt.phase.String()}}
+		if err := unsettled(s); (err != nil) != tt.fails {
+			t.Errorf("%q owns, phase %v: %v", tt.owner, tt.phase, err)
+		}
+	}
+}

@@ -251,7 +251,7 @@ func by(who string) string {
 // client waits.
 const askWait = 12 * time.Second
 
-// ask makes a wish and waits until it is settled.
+// ask makes a wish and waits until it is settled, or is about to be.
 func (d *Daemon) ask(ctx context.Context, wish func() (*[]chan settled, error), forget func()) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
@@ -279,13 +279,24 @@ func (d *Daemon) ask(ctx context.Context, wish func() (*[]chan settled, error), 
 		err := d.do(ctx, func() { s = d.status() })
 		return s, err
 	case <-ctx.Done():
+		var s wire.OwnerStatus
 		_ = d.do(context.WithoutCancel(ctx), func() {
 			if !d.operator.forget(waiting, done) {
 				forget()
 			}
+			s = d.status()
 		})
-		return nil, &problem{http.StatusGatewayTimeout, fmt.Sprintf("nothing came of it in %v", askWait), "masthead status --why"}
+		return s, unsettled(s)
 	}
+}
+
+// unsettled is the answer to a wish that took longer than a person waits: none where this head has become the owner, and starts
+// services that take their time.
+func unsettled(s wire.OwnerStatus) error {
+	if s.Owner == s.Self && s.Why.Phase == failover.Promote.String() {
+		return nil
+	}
+	return &problem{http.StatusGatewayTimeout, fmt.Sprintf("nothing came of it in %v", askWait), "masthead status --why"}
 }
 
 // serveOff fences a head that an administrator takes out of the cluster, and tells how that goes when it is asked again.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"masthead/appliance/failover"
 	"masthead/node/wire"
 )
 
@@ -113,7 +114,11 @@ func (a *app) promoteCommand() *cobra.Command {
 			if a.output == "json" {
 				return a.printJSON(s)
 			}
-			fmt.Fprintf(a.out, "%s owns the cluster, epoch %s\n", s.Self, s.Epoch)
+			text := ""
+			if s.Why.Phase == failover.Promote.String() {
+				text = "; its services are being started: masthead status"
+			}
+			fmt.Fprintf(a.out, "%s owns the cluster, epoch %s%s\n", s.Self, s.Epoch, text)
 			return nil
 		},
 	}

@@ -192,6 +192,7 @@ const healPause = 250 * time.Millisecond
 func (s *several) dataFault(t *testing.T, over *Takeover, w *Writer, name string, inject func(context.Context, *Takeover, string, string) error, random *rand.Rand) dataRow {
 	owner, _, err := over.AwaitWhole(t.Context(), bootTime)
 	must(t, err)
+	s.booted(t)
 	w.SetPause(0)
 	must(t, w.Await(t.Context(), bootTime, owner, 5)) // it is in the middle of writing
 	must(t, hold(t.Context(), time.Duration(random.IntN(2000))*time.Millisecond))
@@ -212,6 +213,18 @@ func (s *several) dataFault(t *testing.T, over *Takeover, w *Writer, name string
 	row.acknowledged, row.lost = len(w.Acknowledged()), s.nothingLost(t, standby, w)
 	t.Logf("%s: %s → %s: taken over in %.1f s, written to in %.1f s, in sync in %.1f s, %d acknowledged", name, owner, standby, row.taken.Seconds(), row.writes.Seconds(), row.inSync.Seconds(), row.acknowledged)
 	return row
+}
+
+// booted waits until systemd has started all on both heads: they own and follow long before, and a takeover beside the rest
+// takes three times as long.
+func (s *several) booted(t *testing.T) {
+	t.Helper()
+	for _, head := range s.Named(images.RoleHead) {
+		eventually(t, bootTime, head+" has booted", func(ctx context.Context) error {
+			_, err := Shell(ctx, s.clients[head], head, "systemctl is-system-running | grep -xE 'running|degraded'", nil, shellWithin)
+			return err
+		})
+	}
 }
 
 // inSync waits until both copies of the volume are up to date and see one another. A head that was switched off, since this
