@@ -7,9 +7,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"masthead/appliance/configuration"
+	"masthead/appliance/install/overlay"
 	"masthead/appliance/maker"
 	"masthead/images"
 	"masthead/images/disk"
@@ -21,12 +21,13 @@ func (m *making) copyOverlay(ctx context.Context) error {
 	if m.joined {
 		return nil
 	}
-	upper, err := overlayUpper("/proc/self/mountinfo")
+	upper, err := overlay.Upper("/proc/self/mountinfo")
 	if err != nil {
 		return err
 	}
 	if upper == "" || m.self.image != m.master.Source.Image {
-		m.notes = append(m.notes, "what was written over this head's root was not copied: it does not run as an overlay of the image that was installed")
+		m.notes = append(m.notes,
+			"what was written over this head's root was not copied: it does not run as an overlay of the image that was installed")
 		return nil
 	}
 	now, err := m.c.Cluster(ctx)
@@ -47,7 +48,7 @@ func (m *making) copyOverlay(ctx context.Context) error {
 	go func() { // ends with the archive, or when r is closed
 		defer close(done)
 		counted := &countingWriter{w: w, tell: func(n int64) { m.show.say("overlay", bytesText(n)) }}
-		w.CloseWithError(writeOverlay(ctx, upper, counted, func(name string) bool { return maker.Own(name, replicated) }))
+		w.CloseWithError(overlay.Write(ctx, upper, counted, func(name string) bool { return maker.Own(name, replicated) }))
 	}()
 	err = commandLines(ctx, m.c, m.journal.Name, wire.Command{
 		Kind: wire.CommandExec, Argv: []string{images.RunBinary, "maker", "overlay", m.plan.Disk.Path, string(m.master.Source.Image)},
@@ -77,42 +78,18 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// overlayUpper is the folder of the root's upper layer; empty: the root is no overlay.
-func overlayUpper(mountinfo string) (string, error) {
-	data, err := os.ReadFile(mountinfo)
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(string(data)) {
-		before, after, ok := strings.Cut(line, " - ")
-		at, from := strings.Fields(before), strings.Fields(after)
-		if !ok || len(at) < 5 || at[4] != "/" || len(from) < 3 || from[0] != "overlay" {
-			continue
-		}
-		for option := range strings.SplitSeq(from[2], ",") {
-			if upper, ok := strings.CutPrefix(option, "upperdir="); ok {
-				if _, err := os.Stat(upper); err != nil {
-					return "", fmt.Errorf("what was written over the root: %w", err)
-				}
-				return upper, nil
-			}
-		}
-	}
-	return "", nil
-}
-
 // makerOverlay writes what comes on standard input over the root of slot a of the disk that was installed here.
 func (a *app) makerOverlay(ctx context.Context, path, image string) error {
 	return onInstalledState(path, func(dir string) error {
-		overlay := filepath.Join(dir, images.OverlayDir, string(disk.SlotA))
-		if err := os.RemoveAll(overlay); err != nil { // of a run that was broken off
+		slot := filepath.Join(dir, images.OverlayDir, string(disk.SlotA))
+		if err := os.RemoveAll(slot); err != nil { // of a run that was broken off
 			return err
 		}
-		upper := filepath.Join(overlay, "upper")
-		if err := errors.Join(os.MkdirAll(upper, 0o755), os.WriteFile(filepath.Join(overlay, "image"), []byte(image+"\n"), 0o600)); err != nil {
+		upper, below := filepath.Join(slot, "upper"), filepath.Join(slot, "image")
+		if err := errors.Join(os.MkdirAll(upper, 0o755), os.WriteFile(below, []byte(image+"\n"), 0o600)); err != nil {
 			return err
 		}
-		n, err := readOverlay(ctx, upper, a.in)
+		n, err := overlay.Read(ctx, upper, a.in)
 		if err != nil {
 			return fmt.Errorf("write over the root: %w", err)
 		}

@@ -1,4 +1,4 @@
-package main
+package overlay
 
 import (
 	"archive/tar"
@@ -17,9 +17,13 @@ import (
 // xattrRecord is how tar archives carry extended attributes (star(1), GNU tar).
 const xattrRecord = "SCHILY.xattr."
 
-// writeOverlay writes the upper layer of an overlay as a tar archive, with what makes it one: whiteouts (character devices
-// 0:0) and attributes (Documentation/filesystems/overlayfs.rst). skip says what stays out, by its path.
-func writeOverlay(ctx context.Context, upper string, w io.Writer, skip func(string) bool) error {
+// Write writes the upper layer of an overlay to w as a tar archive, with what makes it one: whiteouts (character devices
+// 0:0) and attributes (Documentation/filesystems/overlayfs.rst). skip says what stays out, by its path from the root
+// without a slash in front; a folder stays out with all that is below it. Sockets always stay out.
+//
+// It blocks as w does, and ends between two entries when ctx does. After an error the archive is not whole. Only root sees
+// all attributes.
+func Write(ctx context.Context, upper string, w io.Writer, skip func(string) bool) error {
 	out := tar.NewWriter(w)
 	err := filepath.WalkDir(upper, func(file string, d fs.DirEntry, err error) error {
 		if err == nil {
@@ -122,8 +126,14 @@ func xattrs(file string) (map[string]string, error) {
 	return all, nil
 }
 
-// readOverlay makes an upper layer of such an archive, in a folder that is empty. It gives the number of entries.
-func readOverlay(ctx context.Context, upper string, r io.Reader) (entries int, err error) {
+// Read makes an upper layer of an archive that Write has written, in a folder that is there and empty. It gives the number
+// of entries.
+//
+// It blocks as r does, and ends between two entries when ctx does. It refuses names that lead out of the folder, what is
+// there already, and kinds of entries that Write does not make; but it follows links that came before, so who wrote the
+// archive is trusted. After an error the folder has a part of it: the caller removes it. Only root makes devices and gives
+// files away.
+func Read(ctx context.Context, upper string, r io.Reader) (entries int, err error) {
 	in := tar.NewReader(r)
 	for {
 		h, err := in.Next()

@@ -1,4 +1,4 @@
-package main
+package overlay
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 )
 
 // What makes a folder an overlay's upper layer arrives: whiteouts, opaque folders, modes, owners, times.
-func TestOverlayTar(t *testing.T) {
+func TestTar(t *testing.T) {
 	prerequisite.Root(t)
 	from, to := t.TempDir(), t.TempDir()
 	must := func(err error) {
@@ -36,8 +36,8 @@ func TestOverlayTar(t *testing.T) {
 	trusted := unix.Lsetxattr(filepath.Join(from, "opaque"), "trusted.overlay.opaque", []byte("y"), 0) == nil
 
 	var archive bytes.Buffer
-	must(writeOverlay(t.Context(), from, &archive, func(name string) bool { return name == "etc/ssh/ssh_host_key" }))
-	n, err := readOverlay(t.Context(), to, &archive)
+	must(Write(t.Context(), from, &archive, func(name string) bool { return name == "etc/ssh/ssh_host_key" }))
+	n, err := Read(t.Context(), to, &archive)
 	must(err)
 	if n != 6 {
 		t.Errorf("%d entries", n)
@@ -55,7 +55,8 @@ func TestOverlayTar(t *testing.T) {
 	if st.Mode != unix.S_IFDIR|0o711 {
 		t.Errorf("the folder has the mode %o", st.Mode)
 	}
-	if got, err := xattrs(filepath.Join(to, "opaque")); trusted && (err != nil || !cmp.Equal(got, map[string]string{xattrRecord + "trusted.overlay.opaque": "y"})) {
+	want := map[string]string{xattrRecord + "trusted.overlay.opaque": "y"}
+	if got, err := xattrs(filepath.Join(to, "opaque")); trusted && (err != nil || !cmp.Equal(got, want)) {
 		t.Errorf("its attributes: %v, %v", got, err)
 	}
 	if link, err := os.Readlink(filepath.Join(to, "etc/link")); err != nil || link != "file" {
