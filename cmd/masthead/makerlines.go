@@ -4,10 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"strings"
 
+	"masthead/appliance/maker"
 	"masthead/node/wire"
 )
 
@@ -16,7 +15,8 @@ const keptWords = 8 << 10
 
 // commandLines has a machine do something and calls line with each line that it prints, as it comes. What it says on
 // standard error is the error's: its last "error:" and "try:", as this program writes them.
-func commandLines(ctx context.Context, c *wire.Client, node string, command wire.Command, input io.Reader, line func([]byte)) error {
+func commandLines(ctx context.Context, c *wire.Client, node string, command wire.Command, input io.Reader,
+	line func([]byte)) error {
 	var rest, said []byte
 	var result *wire.CommandResult
 	err := c.Command(ctx, wire.CommandRequest{Nodes: node, Command: command}, input, func(e wire.CommandEvent) error {
@@ -48,24 +48,7 @@ func commandLines(ctx context.Context, c *wire.Client, node string, command wire
 	case result.Error != "":
 		return &hint{errors.New(result.Error), result.Try}
 	case result.Exit != 0:
-		return saidError(string(said), result.Exit)
+		return maker.SaidError(string(said), result.Exit)
 	}
 	return nil
-}
-
-// saidError is what another run of this program has said when it failed. Pure.
-func saidError(said string, exit int) error {
-	var what, try string
-	for text := range strings.Lines(said) {
-		text = strings.TrimSpace(text)
-		if s, ok := strings.CutPrefix(text, "error: "); ok {
-			what, try = s, ""
-		} else if s, ok := strings.CutPrefix(text, "try: "); ok {
-			try = s
-		}
-	}
-	if what == "" {
-		return fmt.Errorf("exit status %d: %s", exit, strings.TrimSpace(said))
-	}
-	return &hint{errors.New(what), try}
 }

@@ -109,16 +109,3 @@ func TestMakerFailed(t *testing.T) {
 		}
 	}
 }
-
-// What another run of this program says is the error here, with what it says to type.
-func TestSaidError(t *testing.T) {
-	for _, tt := range []struct{ said, want, try string }{
-		{"copy ...\nerror: no such disk\ntry: lsblk\n", "no such disk", "lsblk"},
-		{"error: first\ntry: a\nerror: last\n", "last", ""},
-		{"sh: masthead: not found\n", "exit status 3: sh: masthead: not found", ""},
-	} {
-		if err := saidError(tt.said, 3); err.Error() != tt.want || tryText(err) != tt.try {
-			t.Errorf("%q: %v; try: %s", tt.said, err, tryText(err))
-		}
-	}
-}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"masthead/appliance/maker"
 )
 
 // output runs a line in the server's shell and gives what it printed.
@@ -27,7 +29,7 @@ func (t *sshTarget) run(line string, in io.Reader) ([]byte, error) {
 	err = s.Run(line)
 	var exit *ssh.ExitError
 	if errors.As(err, &exit) {
-		return out.Bytes(), saidError(said.String(), exit.ExitStatus())
+		return out.Bytes(), maker.SaidError(said.String(), exit.ExitStatus())
 	}
 	return out.Bytes(), err
 }
