@@ -2,6 +2,6 @@
 // what becomes of it (NewPlan, pure), the way there as a table of steps that can be undone (Run), and the note of how far it
 // has come (Journal).
 //
-// What the steps do, over SSH, by the agent of a diskless machine, and by the head's API, is not here (cmd). How a disk is
-// filled is package install's.
+// What the steps do, over SSH, by the agent of a diskless machine, and by the head's API, is not here (cmd). The way into a
+// server by SSH is package login's, how a disk is filled package install's.
 package maker

@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/crypto/ssh"
-
 	"masthead/appliance/install"
 	"masthead/appliance/maker"
+	"masthead/appliance/maker/login"
 	"masthead/images"
 )
 
@@ -28,12 +25,6 @@ var bySSH = way{"ssh", func(m *making) []maker.Step {
 	}
 }}
 
-// sshTarget is a server that somebody is logged in to.
-type sshTarget struct {
-	client *ssh.Client
-	dir    string // where the program was copied to
-}
-
 // login logs in, copies this program there, and asks what the machine is made of. A machine that an earlier run has started
 // into this head's image is not logged in to any more.
 func (m *making) login(ctx context.Context) error {
@@ -46,31 +37,27 @@ func (m *making) login(ctx context.Context) error {
 	}
 	var err error
 	if m.remoteHost == nil {
-		if m.remoteHost, err = m.dial(ctx); err != nil {
+		if m.remoteHost, err = login.Dial(ctx, m.loginConfig()); err != nil {
 			return err
 		}
 	}
 	t := m.remoteHost
 	if !m.f.dryRun {
-		if err := t.authorize(m.sshKey); err != nil {
+		if err := t.Authorize(); err != nil {
 			return err
 		}
 	}
-	if err := t.copyProgram("/proc/self/exe"); err != nil {
+	if err := t.CopyProgram("/proc/self/exe"); err != nil {
 		return err
 	}
-	address, _, err := net.SplitHostPort(t.client.RemoteAddr().String())
-	if err != nil {
-		return err
-	}
-	out, err := t.output(t.dir + "/masthead maker probe --via " + address)
+	out, err := t.Masthead("maker probe --via " + t.Address())
 	if err != nil {
 		return fmt.Errorf("ask it what it is made of: %w", err)
 	}
 	if m.target, err = maker.ParseTarget(out); err != nil {
 		return err
 	}
-	if m.keys, err = t.hostKeys(); err != nil {
+	if m.keys, err = t.HostKeys(); err != nil {
 		return err
 	}
 	return m.knowServer()
@@ -78,15 +65,10 @@ func (m *making) login(ctx context.Context) error {
 
 // logout takes away what was copied there.
 func (m *making) logout(context.Context) error {
-	t := m.remoteHost
-	if t == nil {
-		return nil
+	if m.remoteHost != nil {
+		m.remoteHost.Close()
+		m.remoteHost = nil
 	}
-	m.remoteHost = nil
-	if t.dir != "" {
-		_, _ = t.output("rm -rf " + t.dir) // it lies in memory, or in a folder for what is temporary
-	}
-	_ = t.client.Close() // the machine may have gone
 	return nil
 }
 
@@ -113,7 +95,8 @@ func (m *making) checkSSH(ctx context.Context) error {
 	}
 	if m.target.NoKexec != "" {
 		return &hint{fmt.Errorf("%s cannot be started by kexec: %s", m.f.wishes.Host, m.target.NoKexec),
-			"set it to boot from the network, then: masthead master-maker " + m.target.MAC + " --name " + orElse(m.f.wishes.Name, "NAME") + " --address " + orElse(m.f.wishes.Address, "ADDRESS")}
+			"set it to boot from the network, then: masthead master-maker " + m.target.MAC +
+				" --name " + orElse(m.f.wishes.Name, "NAME") + " --address " + orElse(m.f.wishes.Address, "ADDRESS")}
 	}
 	m.target.Disks = maker.Released(m.target.Disks)
 	if err := m.check(ctx); err != nil || m.f.dryRun {
@@ -138,7 +121,7 @@ func (m *making) startBySSH(ctx context.Context) error {
 			return err
 		}
 		defer done()
-		if err := m.remoteHost.kexec(kernel, ramfs, cmdline); err != nil {
+		if err := m.remoteHost.Kexec(kernel, ramfs, cmdline); err != nil {
 			return &hint{err, orElse(tryText(err), "set it to boot from the network, then: masthead master-maker "+m.target.MAC)}
 		}
 	}
@@ -162,7 +145,8 @@ func (m *making) replan() error {
 		return err
 	}
 	if now.Disk.Size != was.Size || now.Disk.Serial != was.Serial {
-		return fmt.Errorf("disk %s is another one under this head's kernel: %s with %d bytes, it was %s with %d", was.Path, now.Disk.ID(), now.Disk.Size, was.ID(), was.Size)
+		return fmt.Errorf("disk %s is another one under this head's kernel: %s with %d bytes, it was %s with %d",
+			was.Path, now.Disk.ID(), now.Disk.Size, was.ID(), was.Size)
 	}
 	m.plan = now
 	return nil
@@ -170,10 +154,10 @@ func (m *making) replan() error {
 
 // bootFiles are kernel and initramfs of this head's own image, and the command line that makes the other machine a diskless
 // node of this head.
-func (m *making) bootFiles() (kernel, ramfs sizedReader, cmdline string, done func(), err error) {
+func (m *making) bootFiles() (kernel, ramfs login.Sized, cmdline string, done func(), err error) {
 	f, volume, err := install.OpenISO(m.self.medium)
 	if err != nil {
-		return sizedReader{}, sizedReader{}, "", nil, err
+		return login.Sized{}, login.Sized{}, "", nil, err
 	}
 	_, manifest, err := volume.Head()
 	if err == nil {
@@ -183,13 +167,13 @@ func (m *making) bootFiles() (kernel, ramfs sizedReader, cmdline string, done fu
 		}
 		if k, err = volume.File(images.MediumKernel); err == nil {
 			if r, err = volume.File(images.MediumInitramfs); err == nil {
-				kernel, ramfs = sizedReader{k, k.Size()}, sizedReader{r, r.Size()}
+				kernel, ramfs = login.Sized{Reader: k, Size: k.Size()}, login.Sized{Reader: r, Size: r.Size()}
 			}
 		}
 	}
 	if err != nil {
 		f.Close()
-		return sizedReader{}, sizedReader{}, "", nil, err
+		return login.Sized{}, login.Sized{}, "", nil, err
 	}
 	boot := images.Boot{
 		Role: images.RoleWorker, Heads: []string{m.self.url}, CA: m.self.ca, Image: m.self.image, Root: images.RootLazy,
@@ -199,67 +183,39 @@ func (m *making) bootFiles() (kernel, ramfs sizedReader, cmdline string, done fu
 	return kernel, ramfs, strings.TrimSpace(manifest.Cmdline + " " + boot.String()), func() { f.Close() }, nil
 }
 
-// Files of a head that logs in to others, below its state.
-func (m *making) file(name string) string { return filepath.Join(m.dir, maker.Dir, name) }
+// loginConfig is how this head logs in to the server.
+func (m *making) loginConfig() login.Config {
+	return login.Config{
+		Host: m.f.wishes.Host, User: m.f.user, Dir: filepath.Join(m.dir, maker.Dir), Identity: m.f.identity, HostKey: m.f.hostKey,
+		Password: m.askPassword(), Confirm: m.confirmHostKey,
+	}
+}
 
-// dial connects and logs in.
-func (m *making) dial(ctx context.Context) (*sshTarget, error) {
-	if err := os.MkdirAll(filepath.Dir(m.file("x")), 0o700); err != nil {
-		return nil, err
-	}
-	own, err := ownKey(m.file("id_ed25519"))
-	if err != nil {
-		return nil, err
-	}
-	m.sshKey = own.PublicKey()
-	signers := []ssh.Signer{own}
-	if m.f.identity != "" {
-		data, err := os.ReadFile(m.f.identity)
-		if err != nil {
-			return nil, fmt.Errorf("--identity: %w", err)
+// askPassword gives the password: of a file, or asked for, once.
+func (m *making) askPassword() func() (string, error) {
+	var have string
+	return func() (string, error) {
+		if m.f.passwordFile != "" {
+			data, err := m.readFile(m.f.passwordFile)
+			return strings.TrimRight(string(data), "\r\n"), err
 		}
-		s, err := ssh.ParsePrivateKey(data)
-		if err != nil {
-			return nil, fmt.Errorf("--identity %s: %w", m.f.identity, err)
+		if have != "" {
+			return have, nil
 		}
-		signers = append(signers, s)
+		if !terminalIn(m.in) {
+			return "", &hint{errors.New("nobody is there to be asked for the password"),
+				"--identity FILE, or --password-file FILE"}
+		}
+		m.show.close()
+		return m.askHidden(fmt.Sprintf("Password of %s on %s (not shown): ", m.f.user, m.f.wishes.Host))
 	}
-	password := m.askPassword()
-	addr := m.f.wishes.Host
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		addr = net.JoinHostPort(strings.Trim(addr, "[]"), "22")
-	}
-	conn, err := (&net.Dialer{Timeout: sshTime}).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil, &hint{fmt.Errorf("reach %s by SSH: %w", m.f.wishes.Host, err), "a machine without Linux is named by its MAC address: masthead node list"}
-	}
-	known := knownHosts{file: m.file("known_hosts"), fingerprint: m.f.hostKey, confirm: m.confirmHostKey}
-	c, chans, reqs, err := ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
-		User: m.f.user, Timeout: sshTime, HostKeyCallback: known.check, HostKeyAlgorithms: hostKeyKinds,
-		Auth: []ssh.AuthMethod{ssh.PublicKeys(signers...), ssh.RetryableAuthMethod(ssh.PasswordCallback(password), passwordTries),
-			ssh.KeyboardInteractive(func(_, _ string, questions []string, echos []bool) ([]string, error) {
-				answers := make([]string, len(questions))
-				for i := range questions {
-					if echos[i] {
-						return nil, errors.New("it asks for more than a password")
-					}
-					text, err := password()
-					if err != nil {
-						return nil, err
-					}
-					answers[i] = text
-				}
-				return answers, nil
-			})},
-	})
-	if err != nil {
-		conn.Close()
-		return nil, &hint{fmt.Errorf("log in to %s as %s: %w", m.f.wishes.Host, m.f.user, err), orElse(tryText(err), "--identity FILE, or --password-file FILE; root must be allowed to log in (PermitRootLogin in sshd_config)")}
-	}
-	t := &sshTarget{client: ssh.NewClient(c, chans, reqs)}
-	if out, err := t.output("id -u"); err != nil || strings.TrimSpace(string(out)) != "0" {
-		t.client.Close()
-		return nil, errors.Join(&hint{fmt.Errorf("%s is not root on %s", m.f.user, m.f.wishes.Host), "--user root"}, err)
-	}
-	return t, nil
+}
+
+// confirmHostKey asks whether a host key that nobody knows is the right one.
+func (m *making) confirmHostKey(fingerprint string) error {
+	m.show.close()
+	fmt.Fprintf(m.err, "%s has the host key %s, which this head does not know.\n"+
+		"On its console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\n", m.f.wishes.Host, fingerprint)
+	try := "masthead master-maker " + m.f.wishes.Host + " --host-key " + fingerprint
+	return m.confirmName("Type yes if it is the right one: ", "yes", false, try)
 }

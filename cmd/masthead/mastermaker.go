@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/crypto/ssh"
 
 	"masthead/appliance/maker"
+	"masthead/appliance/maker/login"
 	"masthead/images"
 	"masthead/node/wire"
 )
@@ -87,9 +87,8 @@ type making struct {
 	joined  bool              // meanwhile, by what an earlier run had done
 	keys    map[string][]byte // its SSH host keys, where it had any to keep
 	started bool              // an earlier run has started it into this head's image
-	sshKey  ssh.PublicKey
 	// remoteHost is the server while its own system runs; nil: nobody is logged in.
-	remoteHost *sshTarget
+	remoteHost *login.Server
 	token      string // id of the join token
 	journal    maker.Journal
 	notes      []string // for the end
