@@ -19,7 +19,8 @@ func (a Accelerator) cpu() string {
 	if a == KVM {
 		return "host"
 	}
-	return "max"
+	// Without XSAVE, and so AVX: saving what nobody needs at each switch of tasks takes 7 % of an emulated boot.
+	return "max,xsave=off"
 }
 
 // HostAccelerator returns KVM where it works. A /dev/kvm is not enough: in nested
