@@ -193,14 +193,10 @@ func (m *making) loginConfig() login.Config {
 
 // askPassword gives the password: of a file, or asked for, once.
 func (m *making) askPassword() func() (string, error) {
-	var have string
 	return func() (string, error) {
 		if m.f.passwordFile != "" {
 			data, err := m.readFile(m.f.passwordFile)
 			return strings.TrimRight(string(data), "\r\n"), err
-		}
-		if have != "" {
-			return have, nil
 		}
 		if !terminalIn(m.in) {
 			return "", &hint{errors.New("nobody is there to be asked for the password"),

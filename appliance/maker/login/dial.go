@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 )
 
 const (
-	connectTime   = 20 * time.Second
+	patience      = 20 * time.Second
 	passwordTries = 3
 )
 
@@ -29,6 +30,8 @@ type Config struct {
 	HostKey  string // fingerprint of the server's host key that somebody said, SHA256:…; empty: nobody did
 	// Password gives the password. It is called where no key lets in, and again after a wrong one; its error ends the login.
 	Password func() (string, error)
+	// Patience is how long the server may take to be reached and to show its host key; 0: 20 s.
+	Patience time.Duration
 	// Confirm asks whether a host key that nobody knows is the right one. If it gives no error the key is known from now on.
 	// It is not called where HostKey is said.
 	Confirm func(fingerprint string) error
@@ -43,8 +46,8 @@ type hint struct {
 func (h *hint) Try() string   { return h.try }
 func (h *hint) Unwrap() error { return h.error }
 
-// Dial connects and logs in. The server is the caller's, who closes it. ctx and a limit of 20 s are for the connection: from
-// then on it blocks for as long as the server takes to answer, and somebody to answer the questions. Most errors say what to
+// Dial connects and logs in. The server is the caller's, who closes it. ctx is for the connection alone, Patience for the host
+// key, too: from then on it blocks for as long as the server takes to answer, and somebody to answer the questions. Most errors say what to
 // type next (Try), with the flags of master-maker.
 func Dial(ctx context.Context, c Config) (*Server, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
@@ -70,14 +73,22 @@ func Dial(ctx context.Context, c Config) (*Server, error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		addr = net.JoinHostPort(strings.Trim(addr, "[]"), "22")
 	}
-	conn, err := (&net.Dialer{Timeout: connectTime}).DialContext(ctx, "tcp", addr)
+	within := cmp.Or(c.Patience, patience)
+	conn, err := (&net.Dialer{Timeout: within}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, &hint{fmt.Errorf("reach %s by SSH: %w", c.Host, err),
 			"a machine without Linux is named by its MAC address: masthead node list"}
 	}
 	known := knownHosts{file: filepath.Join(c.Dir, "known_hosts"), fingerprint: c.HostKey, confirm: c.Confirm}
+	if err := conn.SetDeadline(time.Now().Add(within)); err != nil { // of a server that is there, and says nothing
+		conn.Close()
+		return nil, err
+	}
 	client, chans, reqs, err := ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
-		User: c.User, Timeout: connectTime, HostKeyCallback: known.check, HostKeyAlgorithms: hostKeyKinds,
+		User: c.User, HostKeyAlgorithms: hostKeyKinds,
+		HostKeyCallback: func(host string, remote net.Addr, key ssh.PublicKey) error {
+			return errors.Join(conn.SetDeadline(time.Time{}), known.check(host, remote, key))
+		},
 		Auth: []ssh.AuthMethod{
 			ssh.PublicKeys(signers...),
 			ssh.RetryableAuthMethod(ssh.PasswordCallback(c.Password), passwordTries),
@@ -90,6 +101,9 @@ func Dial(ctx context.Context, c Config) (*Server, error) {
 		var better interface{ Try() string }
 		if errors.As(err, &better) && better.Try() != "" {
 			try = better.Try()
+		}
+		if strings.Contains(err.Error(), os.ErrDeadlineExceeded.Error()) { // x/crypto/ssh does not wrap all that it is told
+			try = "look at its console: something takes the connection there, and does not speak SSH"
 		}
 		return nil, &hint{fmt.Errorf("log in to %s as %s: %w", c.Host, c.User, err), try}
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -199,5 +200,19 @@ func TestPassword(t *testing.T) {
 		if served := <-got; (served == nil) != want || err == nil {
 			t.Errorf("%s: let in: %v; %v", password, served, err)
 		}
+	}
+}
+
+// What takes the connection and says nothing is not waited for.
+func TestLoginSilence(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, err = Dial(t.Context(), Config{Host: l.Addr().String(), User: "root", Dir: t.TempDir(), Patience: 100 * time.Millisecond})
+	var next interface{ Try() string }
+	if !errors.As(err, &next) || !strings.Contains(err.Error(), "timeout") || !strings.Contains(next.Try(), "console") {
+		t.Errorf("%v", err)
 	}
 }
