@@ -62,7 +62,8 @@ func (s *Set) named(name string) *volume {
 }
 
 // Tell takes what DRBD's handlers are called for beside fence-peer: split-brain, before-resync-target, ….
-func (s *Set) Tell(handler, resource string) error {
+// DRBD waits for it to return.
+func (s *Set) Tell(ctx context.Context, handler, resource string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.named(resource)
@@ -70,6 +71,13 @@ func (s *Set) Tell(handler, resource string) error {
 		return fmt.Errorf("data: there is no volume %q", resource)
 	}
 	switch handler {
+	case "before-resync-target":
+		if v.snapshotsBy() == LVM {
+			s.mu.Unlock()
+			defer s.mu.Lock()
+			thin{s, v}.beforeResync(ctx)
+			return nil
+		}
 	case "split-brain", "initial-split-brain":
 		if !v.look.Note.Diverged {
 			v.look.Note.Diverged = true
@@ -77,7 +85,9 @@ func (s *Set) Tell(handler, resource string) error {
 			s.cfg.Event("data "+v.Name+": both copies were written to by themselves (`masthead data show-divergence`)", true)
 		}
 	case "before-resync-source":
-		notify(v.resync)
+		if v.snapshotsBy() == Btrfs { // which the resync copies too
+			notify(v.resync)
+		}
 	case "local-io-error", "pri-on-incon-degr", "pri-lost", "pri-lost-after-sb":
 		s.cfg.Event("data "+v.Name+": DRBD says "+handler, true)
 	}

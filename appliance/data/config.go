@@ -21,6 +21,9 @@ const (
 	Ext4  = "ext4"
 )
 
+// LVM is the other way to keep states of a volume, beside Btrfs: thin logical volumes beneath it.
+const LVM = "lvm"
+
 // Volume is one replicated block device, the file system on it, and the folders that live there.
 type Volume struct {
 	Name string `yaml:"name" json:"name"`
@@ -36,8 +39,10 @@ type Volume struct {
 	Folders []string `yaml:"folders,omitempty" json:"folders,omitempty"`
 	Port    uint16   `yaml:"port,omitempty" json:"port,omitempty"` // TCP; left out: 7788 and up
 	// ResyncRate is the most that a resync may take of the network and the disks: 50M is 50 MiB a second. Left out: 100M.
-	ResyncRate string     `yaml:"resync_rate,omitempty" json:"resync_rate,omitempty"`
-	Snapshots  []Schedule `yaml:"snapshots,omitempty" json:"snapshots,omitempty"`
+	ResyncRate string `yaml:"resync_rate,omitempty" json:"resync_rate,omitempty"`
+	// SnapshotsBy is what keeps earlier states: btrfs, or lvm beneath the volume. Left out: btrfs where that is the file system.
+	SnapshotsBy string     `yaml:"snapshots_by,omitempty" json:"snapshots_by,omitempty"`
+	Snapshots   []Schedule `yaml:"snapshots,omitempty" json:"snapshots,omitempty"`
 }
 
 // Problem is one thing in the configuration that cannot be.
@@ -90,6 +95,9 @@ func Check(volumes []Volume) (all []*Problem) {
 		if fs := v.filesystem(); fs != Btrfs && fs != Ext4 {
 			bad("filesystem", v.Filesystem, "want btrfs or ext4")
 		}
+		for _, p := range v.snapshotProblems(volumes[:i]) {
+			bad(p.Field, p.Value, p.Reason)
+		}
 		for j, o := range v.Options {
 			if !optionForm.MatchString(o) {
 				bad(fmt.Sprintf("options[%d]", j), o, "is no option of mount")
@@ -116,15 +124,50 @@ func Check(volumes []Volume) (all []*Problem) {
 			}
 			folders[f] = v.Name
 		}
-		for j, s := range v.Snapshots {
-			if why := s.problem(); why != "" {
-				bad(fmt.Sprintf("snapshots[%d]", j), s.Every, why)
-			} else if v.filesystem() != Btrfs {
-				bad(fmt.Sprintf("snapshots[%d]", j), s.Every, "snapshots need the file system btrfs")
-			}
+	}
+	return all
+}
+
+// snapshotProblems are those of how a volume keeps its states, and of the device beneath it. before are the volumes that stand
+// before it in the configuration.
+func (v Volume) snapshotProblems(before []Volume) (all []Problem) {
+	bad := func(field, value, reason string) {
+		all = append(all, Problem{Field: field, Value: value, Reason: reason})
+	}
+	switch by := v.SnapshotsBy; {
+	case by != "" && by != Btrfs && by != LVM:
+		bad("snapshots_by", by, "want btrfs or lvm")
+	case by == Btrfs && v.filesystem() != Btrfs:
+		bad("snapshots_by", by, "needs the file system btrfs")
+	}
+	for _, prefix := range []string{"snapshot", "pvmove"} { // lvm(8), reserved names
+		if v.SnapshotsBy == LVM && strings.HasPrefix(v.Name, prefix) {
+			bad("name", v.Name, "LVM keeps names that begin with "+prefix+" for itself")
+		}
+	}
+	for _, other := range before {
+		switch {
+		case !v.shares(other):
+		case v.SnapshotsBy != LVM || other.SnapshotsBy != LVM:
+			bad("device", v.Device, "is that of volume "+other.Name+": volumes share one only by snapshots_by: lvm")
+		case v.Size == "" || other.Size == "":
+			bad("size", v.Size, "wanted of both "+other.Name+" and "+v.Name+", which share a device")
+		}
+	}
+	for j, s := range v.Snapshots {
+		if why := s.problem(); why != "" {
+			bad(fmt.Sprintf("snapshots[%d]", j), s.Every, why)
+		} else if v.snapshotsBy() == "" {
+			bad(fmt.Sprintf("snapshots[%d]", j), s.Every, "snapshots need the file system btrfs, or snapshots_by: lvm")
 		}
 	}
 	return all
+}
+
+// shares reports whether two volumes have the same device, on whatever head.
+func (v Volume) shares(w Volume) bool {
+	heads := slices.AppendSeq(slices.Collect(maps.Keys(v.Devices)), maps.Keys(w.Devices))
+	return slices.ContainsFunc(append(heads, ""), func(head string) bool { return v.device(head) == w.device(head) })
 }
 
 var deviceForm = regexp.MustCompile(`^/[A-Za-z0-9_./:=@+-]+$`)
@@ -139,6 +182,14 @@ func (v Volume) filesystem() string {
 		return Btrfs
 	}
 	return v.Filesystem
+}
+
+// snapshotsBy is what keeps its states; empty: nothing does.
+func (v Volume) snapshotsBy() string {
+	if v.SnapshotsBy == "" && v.filesystem() == Btrfs {
+		return Btrfs
+	}
+	return v.SnapshotsBy
 }
 
 func (v Volume) port(index int) uint16 {

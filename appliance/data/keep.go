@@ -84,7 +84,7 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 	v.failed = -1
 	v.did = deed{step, s.cfg.Now()}
 	if err != nil {
-		text, v.failed = err.Error(), s.cfg.Now()
+		text, v.failed = withTry(err), s.cfg.Now()
 	}
 	if text != v.trouble {
 		v.trouble = text
@@ -114,6 +114,9 @@ func (s *Set) perform(ctx context.Context, v *volume, step Step) error {
 	case Inspect:
 		return s.inspect(ctx, v)
 	case CreateMeta:
+		if err := s.lay(ctx, v); err != nil {
+			return err
+		}
 		if err := s.adm(ctx, "create-md", v.Name, "--force"); err != nil {
 			return err
 		}
@@ -153,6 +156,8 @@ func (s *Set) perform(ctx context.Context, v *volume, step Step) error {
 		return s.adm(ctx, "secondary", v.Name)
 	case Outdate:
 		return s.adm(ctx, "outdate", v.Name)
+	case GoBack:
+		return s.goBack(ctx, v)
 	}
 	return fmt.Errorf("data: nobody knows how to %s", step)
 }
@@ -180,7 +185,12 @@ func (s *Set) tuned(v *volume) {
 
 // adm runs drbdadm. The node's name is given, so that the host name does not matter.
 func (s *Set) adm(ctx context.Context, verb, resource string, flags ...string) error {
-	argv := append([]string{"drbdadm", "-c", s.conf(), verb}, flags...)
+	return s.admBy(ctx, s.conf(), verb, resource, flags...)
+}
+
+// admBy is adm with a configuration file of its own.
+func (s *Set) admBy(ctx context.Context, conf, verb, resource string, flags ...string) error {
+	argv := append([]string{"drbdadm", "-c", conf, verb}, flags...)
 	_, err := s.cfg.Tools.Run(ctx, s.node(), append(argv, resource)...)
 	return err
 }
@@ -189,7 +199,10 @@ func (s *Set) node() []string { return []string{"__DRBD_NODE__=" + s.cfg.Self} }
 
 // inspect finds out what is on the device of a copy.
 func (s *Set) inspect(ctx context.Context, v *volume) error {
-	meta, uuid, err := s.meta(ctx, v)
+	meta, uuid, err := s.beneath(ctx, v)
+	if err == nil && meta == MetaThere {
+		meta, uuid, err = s.meta(ctx, v)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil && (v.look.Meta != meta || v.uuid != uuid) {
@@ -218,7 +231,7 @@ func (s *Set) meta(ctx context.Context, v *volume) (Meta, string, error) {
 	if errors.As(err, &none) {
 		return MetaUnknown, "", err
 	}
-	empty, e := blank(v.device(s.cfg.Self))
+	empty, e := s.cfg.Tools.Blank(v.lower(s.cfg.Self))
 	switch {
 	case e != nil:
 		return MetaUnknown, "", e

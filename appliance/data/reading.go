@@ -57,6 +57,10 @@ type Look struct {
 	Lost failover.Instant // since when it is not connected
 	// Tuned: the kernel has the options that the configuration says.
 	Tuned bool
+	// Foreign says what of a device is not masthead's, where that is known.
+	Foreign string
+	// Back is a state that a person wants to have again; zero: none.
+	Back Wish
 }
 
 // Meta is what is on a copy's device.

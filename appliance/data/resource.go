@@ -56,7 +56,7 @@ const tuning = `	net {
 %s%s	}
 `
 
-// rates bound a resync. Beside writes of the services DRBD throttles it to c-min-rate, whose own default of 250 KiB/s would
+// rates bound a resync, and what it takes of a pool. Beside writes of the services DRBD throttles it to c-min-rate, whose own default of 250 KiB/s would
 // take a day for 20 GiB while the cluster has one copy: a third of what it may have at most is always its own. It begins there
 // too (resync-rate); how much of it is under way is c-fill-target (drbd.conf(5)).
 func (v Volume) rates() []string {
@@ -65,19 +65,28 @@ func (v Volume) rates() []string {
 		most = defaultRate
 	}
 	least := fmt.Sprintf("%dK", max(kibi(most)/3, 1))
-	return []string{"resync-rate " + least, "c-min-rate " + least, "c-max-rate " + most}
+	all := []string{"resync-rate " + least, "c-min-rate " + least, "c-max-rate " + most}
+	if v.snapshotsBy() == LVM {
+		all = append(all, thinResync)
+	}
+	return all
 }
+
+// thinResync has a resync leave blank what is blank, 64 KiB or a chunk of the pool at a time: a copy would else fill its pool.
+const thinResync = "rs-discard-granularity 65536"
 
 const defaultRate = "100M"
 
-// kibi is a rate in KiB/s, 0 for what is none. A number alone is KiB too (drbd.conf(5)).
+// kibi is a size in KiB, or a rate in KiB/s, 0 for what is none. A number alone is KiB too (drbd.conf(5)).
 func kibi(rate string) int64 {
-	number := strings.TrimRight(rate, "KMG")
+	number := strings.TrimRight(rate, "KMGT")
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || len(rate) > len(number)+1 {
 		return 0
 	}
 	switch rate[len(number):] {
+	case "T":
+		return n << 30
 	case "G":
 		return n << 20
 	case "M":
@@ -106,7 +115,10 @@ func (r Resources) diskOptions(v Volume) []string {
 }
 
 // Render gives DRBD's configuration file.
-func (r Resources) Render() string {
+func (r Resources) Render() string { return r.render(Volume.lower) }
+
+// render has the copies lie where lower says.
+func (r Resources) render(lower func(v Volume, head string) string) string {
 	var b strings.Builder
 	b.WriteString("# Written by masthead from the cluster's configuration, at each change of that.\nglobal {\n\tusage-count no;\n}\ncommon {\n}\n")
 	fencing := "fencing resource-only;\n"
@@ -135,7 +147,7 @@ func (r Resources) Render() string {
 				fmt.Fprintf(&b, "\t\tnode-id %d;\n", h.Number)
 			}
 			fmt.Fprintf(&b, "\t\tdevice %s minor %d;\n\t\tdisk %s;\n\t\tmeta-disk internal;\n\t\taddress %s%s:%d;\n\t}\n",
-				Device(i), Minor(i), v.device(h.Name), family, address, v.port(i))
+				Device(i), Minor(i), lower(v, h.Name), family, address, v.port(i))
 		}
 		b.WriteString("}\n")
 	}

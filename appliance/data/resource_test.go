@@ -3,15 +3,12 @@ package data
 import (
 	"flag"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"masthead/vmtest/prerequisite"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -35,20 +32,10 @@ func TestRender(t *testing.T) {
 	calm, one := pair(), pair()
 	calm.Freeze = false
 	one.Hosts = one.Hosts[:1]
-	for name, r := range map[string]Resources{"pair-84.conf": pair(), "pair-9.conf": nine, "calm-84.conf": calm, "one-84.conf": one} {
-		file, got := filepath.Join("testdata", name), r.Render()
-		if *update {
-			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
-		}
+	thin := pair()
+	thin.Volumes[1].SnapshotsBy = LVM
+	for name, r := range map[string]Resources{"pair-84.conf": pair(), "thin-84.conf": thin, "pair-9.conf": nine, "calm-84.conf": calm, "one-84.conf": one} {
+		golden(t, name, r.Render())
 	}
 }
 
@@ -65,7 +52,7 @@ func TestRenderNever(t *testing.T) {
 // drbd-utils themselves read the files: drbdadm of 8.4 and of 9.
 func TestRenderForDRBD(t *testing.T) {
 	for _, tt := range []struct{ file, program string }{
-		{"pair-84.conf", "/usr/lib/drbd/drbdadm-84"}, {"calm-84.conf", "/usr/lib/drbd/drbdadm-84"}, {"one-84.conf", "/usr/lib/drbd/drbdadm-84"},
+		{"pair-84.conf", "/usr/lib/drbd/drbdadm-84"}, {"thin-84.conf", "/usr/lib/drbd/drbdadm-84"}, {"calm-84.conf", "/usr/lib/drbd/drbdadm-84"}, {"one-84.conf", "/usr/lib/drbd/drbdadm-84"},
 		{"pair-9.conf", "/usr/sbin/drbdadm"},
 	} {
 		prerequisite.Programs(t, tt.program)

@@ -3,6 +3,7 @@ package data
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -67,28 +68,41 @@ func parseSnapshot(name string) (s Snapshot, ok bool) {
 	return Snapshot{Name: name, Kind: kind, Time: at}, true
 }
 
-// Plan says which snapshots are due at now, by their kinds, and which are to be removed. One that is younger than its schedule
-// wants, or from the future by a clock that was wrong, is not made again before its time.
-func Plan(now time.Time, have []Snapshot, schedules []Schedule) (due, remove []string) {
-	keep := map[string]int{}
-	for kind, n := range kindsKept {
-		keep[kind] = n
-	}
+// Plan says which snapshots are due at now, by their kinds, and which are to be removed when those are made.
+func Plan(now time.Time, have []Snapshot, schedules []Schedule) (make, remove []string) {
+	make = due(now, have, schedules)
+	return make, surplus(have, schedules, make)
+}
+
+// due are the kinds of which there is to be another one. One that is younger than its schedule wants, or from the future by a
+// clock that was wrong, is not made again before its time.
+func due(now time.Time, have []Snapshot, schedules []Schedule) (kinds []string) {
 	for _, s := range schedules {
 		every, err := time.ParseDuration(s.Every)
 		if err != nil || s.Keep < 1 {
 			continue // Check has said so
 		}
-		kind := kindEvery + strings.ToLower(s.Every)
-		keep[kind] = s.Keep
 		newest := time.Time{}
 		for _, h := range have {
-			if h.Kind == kind && h.Time.After(newest) {
+			if h.Kind == s.kind() && h.Time.After(newest) {
 				newest = h.Time
 			}
 		}
 		if age := now.Sub(newest); newest.IsZero() || age >= every || age < -every {
-			due = append(due, kind)
+			kinds = append(kinds, s.kind())
+		}
+	}
+	return kinds
+}
+
+func (s Schedule) kind() string { return kindEvery + strings.ToLower(s.Every) }
+
+// surplus are the snapshots that are more than is kept of their kinds, when one of each of the kinds made has come to them.
+func surplus(have []Snapshot, schedules []Schedule, made []string) (remove []string) {
+	keep := maps.Clone(kindsKept)
+	for _, s := range schedules {
+		if s.problem() == "" {
+			keep[s.kind()] = s.Keep
 		}
 	}
 	byKind := map[string][]Snapshot{}
@@ -103,8 +117,8 @@ func Plan(now time.Time, have []Snapshot, schedules []Schedule) (due, remove []s
 			}
 			n = 0 // of a schedule that is gone
 		}
-		if slices.Contains(due, kind) {
-			n-- // the one that is made now counts
+		if slices.Contains(made, kind) {
+			n--
 		}
 		slices.SortFunc(all, func(a, b Snapshot) int { return cmp.Or(b.Time.Compare(a.Time), strings.Compare(b.Name, a.Name)) })
 		for _, s := range all[min(max(n, 0), len(all)):] {
@@ -112,7 +126,7 @@ func Plan(now time.Time, have []Snapshot, schedules []Schedule) (due, remove []s
 		}
 	}
 	slices.Sort(remove)
-	return due, remove
+	return remove
 }
 
 // Difference is a file that is not the same in two states of a volume.

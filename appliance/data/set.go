@@ -38,6 +38,8 @@ type Set struct {
 	cfg     Config
 	changed chan struct{}
 
+	laying sync.Mutex // held while a volume group is changed: volumes may share one
+
 	mu      sync.Mutex // over what follows
 	volumes []*volume
 	view    View
@@ -66,6 +68,7 @@ type volume struct {
 	resync      chan struct{} // the other copy is about to be brought up to date
 	pace        pace
 	uuidFor     string // what the copy was like when uuid was read
+	pool        string // what is wrong with the pool of its snapshots
 }
 
 // confFile is DRBD's configuration below Config.Dir.
@@ -80,7 +83,7 @@ func New(cfg Config) (*Set, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Tools.Run == nil {
-		cfg.Tools = Tools{runTool, runLong, watchTool, filesystemOn}
+		cfg.Tools = Tools{runTool, runLong, watchTool, filesystemOn, blank, inUse}
 	}
 	if cfg.Event == nil {
 		cfg.Event = func(string, bool) {}
@@ -199,7 +202,7 @@ func (s *Set) Run(ctx context.Context) error {
 	all.Go(func() { s.watch(ctx) })
 	for _, v := range s.volumes {
 		all.Go(func() { s.keep(ctx, v) })
-		if v.filesystem() == Btrfs {
+		if v.snapshotsBy() != "" {
 			all.Go(func() { s.schedule(ctx, v) })
 		}
 	}

@@ -31,6 +31,16 @@ type fakeDRBD struct {
 	// fencePeer is called for a promotion without the other copy, as the kernel calls its handler; nil: not asked.
 	fencePeer func() int
 	held      error // why a demotion fails
+	lvm       *fakeLVM
+	failing   string // a program that fails
+	mounted   bool
+	thawed    chan struct{} // told when the file system is to go on
+}
+
+func (f *fakeDRBD) blank(string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lvm == nil || f.lvm.group == nil || f.gi == "", nil
 }
 
 func (f *fakeDRBD) tools() Tools {
@@ -38,7 +48,7 @@ func (f *fakeDRBD) tools() Tools {
 		_, err := f.run(ctx, nil, argv...)
 		return err
 	}
-	return Tools{f.run, long, f.watch, func(string) (string, error) { return Btrfs, nil }}
+	return Tools{f.run, long, f.watch, func(string) (string, error) { return Btrfs, nil }, f.blank, func(string) bool { return f.mounted }}
 }
 
 func (f *fakeDRBD) watch(ctx context.Context, read func(io.Reader) error, _ ...string) error {
@@ -92,8 +102,14 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 	}
 	f.said = append(f.said, line)
 	if argv[0] != "drbdadm" {
-		f.mu.Unlock()
-		return "", nil
+		defer f.mu.Unlock()
+		if strings.HasPrefix(line, "fsfreeze --unfreeze") {
+			notify(f.thawed)
+		}
+		if f.failing != "" && strings.HasPrefix(line, f.failing) {
+			return "", errors.New(f.failing + " fails")
+		}
+		return f.runLVM(argv)
 	}
 	if argv[3] == "primary" && f.copy.Connection != "Connected" && f.fencePeer != nil {
 		f.mu.Unlock()
@@ -114,7 +130,13 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 		return "   found __DRBD_NODE__ in environment\n" + f.gi + ":0:0:0:1:1:0\n", nil
 	case "create-md":
 		f.gi = newData
+	case "--": // --force GENERATIONS set-gi
+		f.gi = argv[5]
 	case "up", "attach":
+		if f.gi != newData {
+			f.becomeLocked(func(c *Copy) { *c = connected(secondary, secondary); c.Suspended = "no" })
+			break
+		}
 		f.becomeLocked(func(c *Copy) {
 			*c = Copy{There: true, Role: secondary, Suspended: "no", Connection: "Connecting", PeerRole: "Unknown", Disk: inconsistent, PeerDisk: "DUnknown", Replication: "Off", Size: 1000}
 		})
@@ -131,12 +153,25 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 		f.copy.Connection, f.copy.PeerRole, f.copy.PeerDisk, f.copy.Replication = "", "", "", ""
 		f.lines <- "destroy peer-device name:data peer-node-id:0 conn-name:peer volume:0"
 		f.lines <- "destroy connection name:data peer-node-id:0 conn-name:peer"
+	case "down":
+		f.becomeLocked(func(c *Copy) { *c = Copy{} })
 	case "connect":
 		f.becomeLocked(func(c *Copy) { c.Connection = "Connecting" })
 	case "outdate":
 		f.becomeLocked(func(c *Copy) { c.Disk = outdated })
 	}
 	return "", nil
+}
+
+// runLVM runs what is no program of DRBD.
+func (f *fakeDRBD) runLVM(argv []string) (string, error) {
+	switch {
+	case f.lvm == nil || len(argv) < 2 || argv[1] != "--devices":
+		return "", nil
+	case argv[0] == "vgs" || argv[0] == "lvs":
+		return f.lvm.report(argv[0]), nil
+	}
+	return "", f.lvm.do(slices.Concat(argv[:1], argv[5:]))
 }
 
 func (f *fakeDRBD) commands() []string {
@@ -160,6 +195,12 @@ func newBench(t *testing.T, exists ...string) *bench {
 
 func newBenchOf(t *testing.T, heads int, exists ...string) *bench {
 	t.Helper()
+	return newBenchWith(t, heads, nil, exists...)
+}
+
+// newBenchWith is one that change may still change.
+func newBenchWith(t *testing.T, heads int, change func(*Volume, *fakeDRBD), exists ...string) *bench {
+	t.Helper()
 	dir := t.TempDir()
 	disk := filepath.Join(dir, "disk")
 	if err := os.WriteFile(disk, make([]byte, 3<<20), 0o600); err != nil {
@@ -171,11 +212,17 @@ func newBenchOf(t *testing.T, heads int, exists ...string) *bench {
 		Hosts: []Host{{"head1", 1, netip.MustParseAddr("10.77.0.1")}, {"head2", 2, netip.MustParseAddr("10.77.0.2")}},
 	}
 	r.Hosts = r.Hosts[:heads]
+	if change != nil {
+		change(&r.Volumes[0], b.drbd)
+	}
 	var err error
 	b.Set, err = New(Config{
 		Resources: r, Self: "head1", Dir: filepath.Join(dir, "run"), Tools: b.drbd.tools(), Now: func() failover.Instant { return time.Since(b.began) },
 		Load: func(name string) error {
-			b.loaded <- name
+			select {
+			case b.loaded <- name:
+			default: // nobody counts further
+			}
 			return nil
 		},
 	})
@@ -395,7 +442,7 @@ func TestDemoteFails(t *testing.T) {
 func TestDiverged(t *testing.T) {
 	b := following(t)
 	b.drbd.become(func(c *Copy) { *c = lost(*c, upToDate, "DUnknown") })
-	if err := b.Tell("split-brain", "data"); err != nil {
+	if err := b.Tell(t.Context(), "split-brain", "data"); err != nil {
 		t.Fatal(err)
 	}
 	b.drbd.become(func(c *Copy) { c.Connection = "StandAlone" })

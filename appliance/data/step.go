@@ -1,6 +1,10 @@
 package data
 
-import "masthead/appliance/failover"
+import (
+	"cmp"
+
+	"masthead/appliance/failover"
+)
 
 // Step is one thing to do to a volume.
 type Step uint8
@@ -19,10 +23,11 @@ const (
 	Demote
 	Outdate // tell the own copy that it is the older one
 	Tune    // tell the kernel what the configuration says of a copy that it has from before
+	GoBack  // put an earlier state in the place of the copy, of which the other one is made anew
 )
 
 func (s Step) String() string {
-	return [...]string{"wait", "inspect", "create-md", "up", "attach", "connect", "disconnect", "primary", "primary --force", "primary --force", "secondary", "outdate", "disk-options"}[min(int(s), 12)]
+	return [...]string{"wait", "inspect", "create-md", "up", "attach", "connect", "disconnect", "primary", "primary --force", "primary --force", "secondary", "outdate", "disk-options", "go back"}[min(int(s), 13)]
 }
 
 // Next says what is to be done to a copy now, and why it waits if nothing is.
@@ -35,7 +40,7 @@ func (l Look) Next(v View) (Step, string) {
 		case MetaBlank:
 			return CreateMeta, "the device is blank"
 		case MetaForeign:
-			return Wait, "the device holds something that is not ours"
+			return Wait, cmp.Or(l.Foreign, "the device holds something that is not ours")
 		}
 		return Up, ""
 	}
@@ -47,6 +52,9 @@ func (l Look) Next(v View) (Step, string) {
 	}
 	alone := c.StandsAlone() && v.Peer.Name != ""
 	if c.Role != primary && l.Want == WantPrimary {
+		if l.Back != (Wish{}) {
+			return GoBack, "a person wants " + l.Back.Snapshot
+		}
 		return l.promotion(v)
 	}
 	switch {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -22,6 +23,10 @@ type Tools struct {
 	Watch func(ctx context.Context, read func(io.Reader) error, argv ...string) error
 	// Filesystem names what a device has; empty: none.
 	Filesystem func(device string) (string, error)
+	// Blank tells whether a device has nothing on it.
+	Blank func(device string) (bool, error)
+	// InUse tells whether a volume is mounted.
+	InUse func(volume string) bool
 }
 
 // toolTime bounds a change: DRBD asks the peer, and the fence-peer handler the owner daemon.
@@ -45,6 +50,10 @@ func run(ctx context.Context, env []string, argv ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append([]string{programs, "LC_ALL=C.UTF-8"}, env...)
 	cmd.WaitDelay = time.Second
+	if len(argv) > 1 && argv[1] == "--devices" {
+		// LVM blocks signals while devices are suspended. Killed between, it would leave them so.
+		cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(syscall.SIGTERM) }, toolTime
+	}
 	out, err := cmd.CombinedOutput()
 	return string(out), toolError(argv, string(out), err)
 }
@@ -74,8 +83,21 @@ func (m *missing) Try() string {
 		return "add the package drbd-utils to the image of the heads"
 	case strings.Contains(m.program, "btrfs"):
 		return "add the package btrfs-progs to the image of the heads"
+	case strings.HasPrefix(m.program, "thin_"):
+		return "add the package thin-provisioning-tools to the image of the heads"
+	case strings.HasPrefix(m.program, "lv"), strings.HasPrefix(m.program, "vg"):
+		return "add the packages lvm2 and thin-provisioning-tools to the image of the heads"
 	}
 	return "add it to the image of the heads"
+}
+
+// withTry is an error and what helps, in one line.
+func withTry(err error) string {
+	var t interface{ Try() string }
+	if errors.As(err, &t) && t.Try() != "" {
+		return err.Error() + ": " + t.Try()
+	}
+	return err.Error()
 }
 
 // lastLines is what of a program's output says why it failed.

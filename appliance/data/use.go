@@ -87,6 +87,9 @@ const live = "live"
 // root is where a volume itself is mounted.
 func root(volume string) string { return filepath.Join(images.RunDir, "data", volume) }
 
+// inUse reports whether it is.
+func inUse(volume string) bool { return there(filepath.Join(root(volume), live)) }
+
 // Mounts are the mounts of a volume in their order: the volume, then its folders. Prepare is called after the first.
 func (s *Set) Mounts(name string) []Mount {
 	s.mu.Lock()
@@ -120,7 +123,7 @@ func (s *Set) format(ctx context.Context, name string) error {
 	case have != "":
 		return fmt.Errorf("data %s: it has the file system %s, want %s", name, have, want)
 	}
-	if empty, err := blank(device); err != nil {
+	if empty, err := s.cfg.Tools.Blank(device); err != nil {
 		return fmt.Errorf("data %s: %w", name, err)
 	} else if !empty {
 		return fmt.Errorf("data %s: it holds something, and no file system that is known", name)
@@ -146,8 +149,10 @@ func (s *Set) Prepare(ctx context.Context, name string) error {
 		return fmt.Errorf("data %s: %w", name, ErrNoVolume)
 	}
 	base := filepath.Join(root(name), live)
-	if err := s.rolledBack(ctx, v); err != nil {
-		return fmt.Errorf("data %s: go back to a snapshot: %w", name, err)
+	if v.snapshotsBy() == Btrfs {
+		if err := (subvolumes{s, v}).rolledBack(ctx); err != nil {
+			return fmt.Errorf("data %s: go back to a snapshot: %w", name, err)
+		}
 	}
 	if err := s.makeLive(ctx, v, base); err != nil {
 		return fmt.Errorf("data %s: %w", name, err)

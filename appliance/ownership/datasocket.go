@@ -64,7 +64,7 @@ func (d *Daemon) serveData(*http.Request) (any, error) {
 // serveDataAsk answers DRBD.
 func serveDataAsk(r *http.Request, s *data.Set, q wire.DataAsk) (any, error) {
 	if q.Handler != "fence-peer" {
-		return wire.DataAnswer{}, s.Tell(q.Handler, q.Resource)
+		return wire.DataAnswer{}, s.Tell(r.Context(), q.Handler, q.Resource)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), askDataWait)
 	defer cancel()

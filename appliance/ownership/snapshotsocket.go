@@ -12,13 +12,14 @@ import (
 
 func serveSnapshots(r *http.Request, s *data.Set) (any, error) {
 	volume := r.PathValue("volume")
-	have, err := s.Snapshots(volume)
+	have, err := s.Snapshots(r.Context(), volume)
 	if err != nil {
 		return nil, err
 	}
+	sizes := s.SnapshotSizes(r.Context(), volume)
 	all := []wire.DataSnapshot{}
 	for _, one := range have {
-		all = append(all, wire.DataSnapshot{Volume: volume, Name: one.Name, Kind: one.Kind, Time: one.Time})
+		all = append(all, wire.DataSnapshot{Volume: volume, Name: one.Name, Kind: one.Kind, Time: one.Time, Used: sizes[one.Name]})
 	}
 	return all, nil
 }
@@ -26,7 +27,7 @@ func serveSnapshots(r *http.Request, s *data.Set) (any, error) {
 func (d *Daemon) serveSnapshotChange(r *http.Request, s *data.Set, change wire.SnapshotChange) (any, error) {
 	volume := r.PathValue("volume")
 	out := wire.SnapshotChanged{Volume: volume, Name: change.Name, Applied: !change.DryRun}
-	have, err := s.Snapshots(volume)
+	have, err := s.Snapshots(r.Context(), volume)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +59,11 @@ func (d *Daemon) serveSnapshotChange(r *http.Request, s *data.Set, change wire.S
 			"keep the present state of " + volume + " as a snapshot",
 			fmt.Sprintf("go back to %s, %s ago, when the service of the volume is started again", change.Name, ageOf(have, change.Name)),
 		}
+		if s.RollbackMakesAnew(volume) {
+			out.Does = append(out.Does, "make all of the other copy anew from this head's; until then this head is the only one with the data")
+		}
 		if !change.DryRun {
-			err = s.Rollback(volume, change.Name)
+			err = s.Rollback(r.Context(), volume, change.Name)
 		}
 		callErr := d.do(r.Context(), func() { out.Restart = d.serviceOf(volume) })
 		err = errors.Join(err, callErr)

@@ -20,8 +20,8 @@ import (
 const (
 	// handlerPause is the time between two questions to a daemon that does not answer: it may be starting.
 	handlerPause = 100 * time.Millisecond
-	// tellWait bounds what needs no answer.
-	tellWait = 5 * time.Second
+	// tellWait bounds what needs no answer. The snapshot before a resync is made meanwhile.
+	tellWait = 10 * time.Second
 )
 
 // drbdHandler is the process that the kernel starts. Nobody reads what it prints; the kernel's log has the exit code.

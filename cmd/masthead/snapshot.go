@@ -18,7 +18,8 @@ func (a *app) snapshotCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "snapshot", Short: "Keep states of the replicated data, look at what has changed, and go back",
 		Long: "States of the replicated volumes that take only the room of what has changed since. They are made where the volume is in\n" +
-			"use, and each copy of the volume has them. `snapshots:` of a volume in the configuration makes them on a schedule.",
+			"use. With btrfs each copy of the volume has them; with `snapshots_by: lvm` they are the owner's own, and the file\n" +
+			"system may be ext4 too. `snapshots:` of a volume in the configuration makes them on a schedule.",
 	}
 	cmd.AddCommand(a.snapshotListCommand(), a.snapshotCreateCommand(), a.snapshotDiffCommand(), a.snapshotRemoveCommand(), a.snapshotRollbackCommand())
 	return cmd
@@ -73,9 +74,13 @@ func (a *app) snapshotListCommand() *cobra.Command {
 				return nil
 			}
 			w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-			heading(w, "Name", "Why", "Age")
+			heading(w, "Name", "Why", "Age", "Used")
 			for _, s := range all {
-				fmt.Fprintf(w, " %s\t%s\t%s\n", s.Name, s.Kind, time.Since(s.Time).Round(time.Second))
+				used := "-" // not known
+				if s.Used > 0 {
+					used = bytesText(s.Used)
+				}
+				fmt.Fprintf(w, " %s\t%s\t%s\t%s\n", s.Name, s.Kind, time.Since(s.Time).Round(time.Second), used)
 			}
 			return w.Flush()
 		},
@@ -170,7 +175,8 @@ func (a *app) snapshotRollbackCommand() *cobra.Command {
 	cmd := f.add(&cobra.Command{
 		Use: "rollback NAME", Short: "Have a volume go back to a snapshot; its services are restarted", Args: exactArgs(1),
 		Long: "Stops the service of the volume and all that need it, goes back to the snapshot, and starts them again. What there is\n" +
-			"now becomes a snapshot itself, of kind rollback: going back to that one undoes it.",
+			"now becomes a snapshot itself, of kind rollback: going back to that one undoes it. With `snapshots_by: lvm` the other\n" +
+			"copy is made anew from the owner's afterwards, all of it: until then there is one copy.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, change := cmd.Context(), wire.SnapshotChange{Action: "rollback", Name: args[0], DryRun: true}
 			c, plan, err := a.changeSnapshot(ctx, f, change)

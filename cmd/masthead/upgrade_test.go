@@ -84,8 +84,9 @@ func TestWithSnapshots(t *testing.T) {
 	got := withSnapshots([]wire.DataVolume{
 		volume("data", "h1", "Secondary", "btrfs"), volume("data", "h2", "Primary", "btrfs"), volume("logs", "h2", "Primary", "ext4"),
 		volume("new", "h1", "Secondary", "btrfs"), volume("new", "h2", "Secondary", "btrfs"), volume("more", "h2", "Primary", "btrfs"),
+		{Name: "thin", Head: "h2", Role: "Primary", Filesystem: "ext4", SnapshotsBy: "lvm"},
 	})
-	if d := cmp.Diff([]string{"data", "more"}, got); d != "" {
+	if d := cmp.Diff([]string{"data", "more", "thin"}, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }

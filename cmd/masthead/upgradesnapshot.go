@@ -40,7 +40,7 @@ func (a *app) snapshotFirst(ctx context.Context) {
 // withSnapshots are the volumes that are written to somewhere, and can keep their states.
 func withSnapshots(all []wire.DataVolume) (names []string) {
 	for _, v := range all {
-		if v.Filesystem == data.Btrfs && v.Role == "Primary" && !slices.Contains(names, v.Name) {
+		if (v.SnapshotsBy != "" || v.Filesystem == data.Btrfs) && v.Role == "Primary" && !slices.Contains(names, v.Name) {
 			names = append(names, v.Name)
 		}
 	}

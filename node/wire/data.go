@@ -39,8 +39,10 @@ type DataVolume struct {
 	Device     string   `json:"device"`            // that holds the copy
 	Filesystem string   `json:"filesystem"`        // btrfs or ext4
 	Folders    []string `json:"folders,omitempty"` // that live on the volume
-	Doing      string   `json:"doing,omitempty"`   // the step under way, or why there is none
-	Trouble    string   `json:"trouble,omitempty"`
+	// SnapshotsBy is what keeps its earlier states: btrfs, lvm; empty: nothing does.
+	SnapshotsBy string `json:"snapshots_by,omitempty"`
+	Doing       string `json:"doing,omitempty"` // the step under way, or why there is none
+	Trouble     string `json:"trouble,omitempty"`
 }
 
 // DataChange is something to be done to a volume.
@@ -110,6 +112,8 @@ type DataSnapshot struct {
 	Name   string    `json:"name"`
 	Kind   string    `json:"kind"` // manual, every-1h, resync, upgrade, rollback
 	Time   time.Time `json:"time"`
+	// Used is how many bytes are there for this one alone: what its removal gives back. 0: it is not known.
+	Used int64 `json:"used,omitempty"`
 }
 
 // SnapshotChange makes one, removes one, or has the volume go back to one.

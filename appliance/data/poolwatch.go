@@ -1,0 +1,102 @@
+package data
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+const (
+	// watchBusy is how often the pool is looked at while much is written: a resync, or a pool that is tight.
+	watchBusy = 5 * time.Second
+	// beforeResyncTime bounds the snapshot before a resync: the owner's writes wait for DRBD, which waits for it.
+	beforeResyncTime = 8 * time.Second
+)
+
+// watch warns of a pool that becomes full, makes room in time, and says when it is to be looked at again. Both heads have
+// pools of their own.
+func (t thin) watch(ctx context.Context) time.Duration {
+	pool, err := t.relieve(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			t.s.cfg.Log.Debug("pool of snapshots", "volume", t.v.Name, "err", err) // there is none yet, or it is asked again
+		}
+		return snapshotEvery
+	}
+	text := pool.warns()
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	if text != "" && t.v.pool == "" {
+		t.s.cfg.Event("data "+t.v.Name+": "+text, true)
+	}
+	if t.v.pool != text {
+		t.v.pool = text
+		t.s.tell()
+	}
+	if text != "" || t.v.look.Copy.Syncing() {
+		return watchBusy
+	}
+	return snapshotEvery
+}
+
+// relieve removes snapshots that masthead has made by itself, the oldest first, while the pool is full.
+func (t thin) relieve(ctx context.Context) (Pool, error) {
+	for {
+		_, g, err := t.whole(ctx)
+		if err != nil {
+			return Pool{}, err
+		}
+		pool := g.pool()
+		if pool.most() < fullPool {
+			return pool, nil
+		}
+		t.s.mu.Lock()
+		but := t.v.look.Back.Snapshot
+		t.s.mu.Unlock()
+		name, ok := spare(t.v.snapshots(g), but)
+		if !ok {
+			return pool, nil
+		}
+		if err := t.remove(ctx, name); err != nil {
+			return pool, err
+		}
+		t.s.cfg.Event(fmt.Sprintf("data %s: the snapshot %s is removed: its pool was %.0f %% full", t.v.Name, name, pool.most()), true)
+	}
+}
+
+// beforeResync keeps what this copy has before it becomes that of the other head. A copy that is half of something is not
+// worth it.
+func (t thin) beforeResync(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, beforeResyncTime)
+	defer cancel()
+	t.s.mu.Lock()
+	l := t.v.look
+	t.s.mu.Unlock()
+	if l.Meta == MetaNew || l.Copy.Disk == inconsistent {
+		return
+	}
+	err := t.takeBefore(ctx, l.Copy.OutOfSync<<10)
+	if err != nil {
+		t.s.cfg.Event(fmt.Sprintf("data %s: no snapshot before the resync: %v", t.v.Name, err), true)
+	}
+}
+
+func (t thin) takeBefore(ctx context.Context, change int64) error {
+	device, g, err := t.whole(ctx)
+	if err != nil {
+		return err
+	}
+	if why := g.pool().refuses(change); why != "" {
+		return refuse("masthead snapshot rm", "%s", why)
+	}
+	made := snapshotName(time.Now(), KindResync)
+	if _, err := t.s.cfg.Tools.Run(ctx, nil, t.v.takes(device, g.Name, made)...); err != nil {
+		return err
+	}
+	for _, old := range surplus(t.v.snapshots(g), t.v.Volume.Snapshots, []string{KindResync}) {
+		if err := t.remove(ctx, old); err != nil {
+			t.s.cfg.Log.Warn("old snapshot", "volume", t.v.Name, "snapshot", old, "err", err) // removed with the next
+		}
+	}
+	return nil
+}

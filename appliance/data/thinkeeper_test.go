@@ -1,0 +1,371 @@
+package data
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"masthead/appliance/failover"
+)
+
+// thinBench is a Set whose volume lies on LVM. Nothing is on the device unless there is a group.
+func thinBench(t *testing.T, heads int, group *Group, exists ...string) *bench {
+	t.Helper()
+	return newBenchWith(t, heads, func(v *Volume, f *fakeDRBD) {
+		v.SnapshotsBy = LVM
+		f.lvm, f.mounted, f.thawed = &fakeLVM{group: group, next: 9}, group != nil, make(chan struct{}, 1)
+		if group != nil {
+			group.Name, f.gi = groupName(v.Device), "AB00000000000001"
+		}
+	}, exists...)
+}
+
+// owning is one that writes, and has a snapshot.
+func owning(t *testing.T, change func(*Group)) *bench {
+	t.Helper()
+	b := thinBench(t, 2, thinGroup(change), strings.Replace(isResource, secondary, primary, 1), strings.Replace(isThere, primary, secondary, 1), isDevice, isPeer)
+	<-b.drbd.thawed // the last that tidy does
+	b.drbd.mu.Lock()
+	b.drbd.copy, b.drbd.said = connected(primary, secondary), nil
+	b.drbd.mu.Unlock()
+	b.seeOwn(first)
+	b.until(t, "owns", func() bool { return b.look().Copy.Role == primary && b.look().Copy.PeerDisk == upToDate })
+	return b
+}
+
+func (b *bench) seeOwn(e failover.Epoch) {
+	b.see(func(v *View) { v.Self, v.Record.Epoch = "head1", e })
+}
+
+// group is what is on the device now.
+func (b *bench) group() *Group {
+	b.drbd.mu.Lock()
+	defer b.drbd.mu.Unlock()
+	g := *b.drbd.lvm.group
+	g.Volumes = slices.Clone(g.Volumes)
+	return &g
+}
+
+// changes are the commands that change something, without what those of LVM have in common.
+func (b *bench) changes() (all []string) {
+	for _, line := range b.drbd.commands() {
+		program, rest, _ := strings.Cut(line, " --devices ")
+		_, rest, found := strings.Cut(rest, lvmConfig+" ")
+		switch {
+		case program == "vgs" || program == "lvs":
+		case found:
+			all = append(all, program+" "+rest)
+		default:
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// A blank device becomes a group, a pool, a thin volume, and then a copy.
+func TestThinBegins(t *testing.T) {
+	b := thinBench(t, 1, nil)
+	b.see(func(v *View) { v.Peer = PeerView{} })
+	if err := b.Promote(t.Context(), "data"); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"thin_check -V", "vgcreate --addtag masthead masthead-disk " + b.volumes[0].Device,
+		"lvcreate --yes --type thin-pool --extents 100%FREE --name thin.pool masthead-disk",
+		"lvcreate --yes --type thin --thinpool thin.pool --virtualsize 734003200b --name data masthead-disk",
+		"create-md --force data", "new-resource data", "new-minor data", "attach data", "primary --force data",
+	}
+	if got := b.changes(); !slices.Equal(got, want) {
+		t.Errorf("commands\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// What is another's is left alone, and said.
+func TestThinForeign(t *testing.T) {
+	b := newBenchWith(t, 2, func(v *Volume, f *fakeDRBD) {
+		v.SnapshotsBy = LVM
+		f.lvm, f.gi = &fakeLVM{group: &Group{Name: "vg0", Volumes: []Logical{{Name: "root", Size: 1}}}}, "AB00000000000001"
+	})
+	b.see(nil)
+	b.until(t, "is looked at", func() bool { return strings.Contains(b.volumes[0].why, "vg0, which is not masthead's") })
+	if got := b.changes(); len(got) > 0 {
+		t.Errorf("commands %q", got)
+	}
+}
+
+// A head whose image lacks the programs says what to add.
+func TestThinWithoutPrograms(t *testing.T) {
+	for program, want := range map[string]string{"vgs": "lvm2", "lvcreate": "lvm2", "thin_check": "thin-provisioning-tools", "drbdadm": "drbd-utils"} {
+		if got := withTry(&missing{program}); !strings.Contains(got, want) {
+			t.Errorf("%s: %q", program, got)
+		}
+	}
+	lacks := Config{Load: func(string) error { return os.ErrNotExist }}
+	if got := withTry(lacks.load("dm-thin-pool")); !strings.Contains(got, "dm-thin-pool") || !strings.Contains(got, "image") {
+		t.Errorf("no module: %q", got)
+	}
+}
+
+// A file system that was made to stand still goes on, whatever becomes of the snapshot.
+func TestThinTake(t *testing.T) {
+	path := root("data")
+	for _, tt := range []struct {
+		name, fails string
+		mounted     bool
+		full        float64
+		want        []string // commands, without the snapshot's name
+	}{
+		{"good", "", true, 20, []string{"fsfreeze --freeze " + path, "lvcreate", "fsfreeze --unfreeze " + path}},
+		{"no snapshot", "lvcreate", true, 20, []string{"fsfreeze --freeze " + path, "lvcreate", "fsfreeze --unfreeze " + path}},
+		{"does not stand still", "fsfreeze --freeze", true, 20, []string{"fsfreeze --freeze " + path, "fsfreeze --unfreeze " + path}},
+		{"tight", "a", true, 81, nil},
+	} {
+		b := owning(t, func(g *Group) { g.named(poolName).Used = tt.full })
+		b.drbd.mu.Lock()
+		b.drbd.failing = tt.fails
+		b.drbd.said = nil
+		b.drbd.mu.Unlock()
+		made, err := b.Snapshot(t.Context(), "data", "before-update")
+		if (err != nil) != (tt.fails != "") {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		got := b.changes()
+		for i, line := range got {
+			if strings.HasPrefix(line, "lvcreate") {
+				if want := "lvcreate --yes --snapshot --permission r --setactivationskip y --name data." + made + " masthead-disk/data"; line != want {
+					t.Errorf("%s: %q, want %q", tt.name, line, want)
+				}
+				got[i] = "lvcreate"
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: commands %q, want %q", tt.name, got, tt.want)
+		}
+		if tt.fails != "" {
+			continue
+		}
+		have, err := b.Snapshots(t.Context(), "data")
+		if err != nil || len(have) != 2 || have[1].Name != made {
+			t.Errorf("%s: %+v, %v", tt.name, have, err)
+		}
+		if err := b.RemoveSnapshot(t.Context(), "data", made); err != nil || len(b.group().Volumes) != 3 {
+			t.Errorf("%s: removed: %+v, %v", tt.name, b.group().Volumes, err)
+		}
+		if err := b.RemoveSnapshot(t.Context(), "data", "20260102-150405-other"); err == nil {
+			t.Error("removed one that is not there")
+		}
+	}
+}
+
+// The snapshot goes to the place of the volume, what was there becomes one, and DRBD is told that the other copy has none of it.
+func TestThinGoesBack(t *testing.T) {
+	b := owning(t, nil)
+	b.drbd.mu.Lock()
+	b.drbd.gi = "AB00000000000000"
+	b.drbd.said = nil
+	b.drbd.mu.Unlock()
+	if err := b.Rollback(t.Context(), "data", aSnapshot); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Demote(t.Context(), "data"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Promote(t.Context(), "data"); err != nil {
+		t.Fatal(err)
+	}
+	got := b.changes()
+	var was, gi string
+	for i, line := range got {
+		if f := strings.Fields(line); f[0] == "lvrename" && f[2] == "data" {
+			was, got[i] = f[3], "lvrename masthead-disk data WAS"
+		}
+		if f := strings.Fields(line); f[0] == "--" {
+			gi, got[i] = f[2], "-- --force GI set-gi data"
+		}
+		if was != "" {
+			got[i] = strings.ReplaceAll(got[i], "disk/"+was, "disk/WAS")
+		}
+	}
+	want := []string{
+		"lvchange --addtag back:17:" + aSnapshot + " masthead-disk/data", "secondary data", "down data",
+		"lvcreate --yes --snapshot --permission rw --setactivationskip n --name data.next masthead-disk/data." + aSnapshot,
+		"create-md data --force", "-- --force GI set-gi data", "lvrename masthead-disk data WAS", "lvrename masthead-disk data.next data",
+		"lvchange --activate n masthead-disk/WAS", "lvchange --permission r --setactivationskip y --deltag back:17:" + aSnapshot + " masthead-disk/WAS",
+		"up data", "primary data",
+	}
+	if i := slices.Index(got, "create-md --force data"); i >= 0 {
+		got[i] = "create-md data --force"
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("commands\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if !strings.HasSuffix(gi, ":AB00000000000000:0000000000000000:0000000000000000:1:1:0:0:1:0:0") {
+		t.Errorf("generations %s", gi)
+	}
+	if one, ok := parseSnapshot(strings.TrimPrefix(was, "data.")); !ok || one.Kind != KindRollback {
+		t.Errorf("what was before is %q", was)
+	}
+	if l := b.look(); l.Back != (Wish{}) || l.Copy.Role != primary {
+		t.Errorf("afterwards %+v", l)
+	}
+}
+
+// Where it cannot go back, or something fails on the way, the volume is what it was and is used again.
+func TestThinStays(t *testing.T) {
+	for _, tt := range []struct {
+		name, fails string
+		epoch       failover.Epoch
+	}{
+		{"another epoch", "", second}, {"no copy of the snapshot", "lvcreate", first}, {"the first name", "lvrename --devices", first},
+	} {
+		b := owning(t, nil)
+		b.drbd.mu.Lock()
+		b.drbd.gi = "AB00000000000000"
+		b.drbd.mu.Unlock()
+		if err := b.Rollback(t.Context(), "data", aSnapshot); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Demote(t.Context(), "data"); err != nil {
+			t.Fatal(err)
+		}
+		b.seeOwn(tt.epoch)
+		b.drbd.mu.Lock()
+		b.drbd.failing = tt.fails
+		b.drbd.mu.Unlock()
+		if err := b.Promote(t.Context(), "data"); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		g := b.group()
+		if len(g.Volumes) != 3 || g.named("data").Origin != "" || len(g.named("data").Tags) > 0 || b.look().Back != (Wish{}) {
+			t.Errorf("%s: %+v, %+v", tt.name, g.Volumes, b.look().Back)
+		}
+	}
+}
+
+func TestThinRefusesToGoBack(t *testing.T) {
+	b := owning(t, nil)
+	var refused *Refused
+	if err := b.Rollback(t.Context(), "data", "20260102-150405-other"); !errors.As(err, &refused) {
+		t.Errorf("a snapshot that is not there: %v", err)
+	}
+	b.drbd.become(func(c *Copy) { c.PeerDisk, c.Replication = inconsistent, "SyncSource" })
+	b.until(t, "a resync", func() bool { return b.look().Copy.Syncing() })
+	if err := b.Rollback(t.Context(), "data", aSnapshot); !errors.As(err, &refused) {
+		t.Errorf("in the middle of a resync: %v", err)
+	}
+	b.mu.Lock()
+	b.cfg.Major = 9
+	b.mu.Unlock()
+	if err := b.Rollback(t.Context(), "data", aSnapshot); !errors.As(err, &refused) || !strings.Contains(err.Error(), "8.4") {
+		t.Errorf("DRBD 9: %v", err)
+	}
+	if len(b.group().named("data").Tags) > 0 {
+		t.Error("a wish stays")
+	}
+}
+
+// A copy that becomes the target of a resync is kept first, unless the pool has no room for what comes; a pool that is full is
+// relieved of what masthead has made by itself.
+func TestThinBeforeResync(t *testing.T) {
+	resync := func(n int) Logical {
+		return Logical{Name: "data.2026010" + string(rune('0'+n)) + "-000000-resync", Pool: poolName, Origin: "data", Size: 1}
+	}
+	follower := func(change func(*Group), exists ...string) *bench {
+		b := thinBench(t, 2, thinGroup(change), exists...)
+		b.until(t, "follows", func() bool { return b.look().Copy.Disk != "" })
+		if err := b.Tell(t.Context(), "before-resync-target", "data"); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	kinds := func(b *bench) (n int) {
+		g := b.group()
+		for _, s := range b.volumes[0].snapshots(g) {
+			if s.Kind == KindResync {
+				n++
+			}
+		}
+		return n
+	}
+	b := follower(func(g *Group) { g.Volumes = append(g.Volumes, resync(1), resync(2), resync(3)) }, isResource, isDevice)
+	if g := b.group(); kinds(b) != kindsKept[KindResync] || g.named(resync(1).Name) != nil {
+		t.Errorf("%+v", g.Volumes)
+	}
+	if b := follower(nil, isResource, strings.Replace(isDevice, upToDate, inconsistent, 1)); kinds(b) != 0 {
+		t.Error("half of a copy was kept")
+	}
+	full := follower(func(g *Group) {
+		g.named(poolName).Used = 95
+		g.Volumes = append(g.Volumes, resync(1), resync(2))
+	}, isResource, isDevice)
+	if kinds(full) != 2 {
+		t.Error("a snapshot in a full pool")
+	}
+	pause := thin{full.Set, full.volumes[0]}.watch(t.Context())
+	if kinds(full) != 0 || full.group().Volumes[2].Name != "data."+aSnapshot || pause != watchBusy {
+		t.Errorf("a full pool: %+v, %v", full.group().Volumes, pause)
+	}
+	if all := full.Volumes(); !strings.Contains(all[0].Trouble, "95 % full") {
+		t.Errorf("trouble %q", all[0].Trouble)
+	}
+}
+
+// A snapshot is mounted without being written to, and everything is put away afterwards.
+func TestThinOpen(t *testing.T) {
+	b := owning(t, nil)
+	b.volumes[0].Filesystem = Ext4
+	shown := thin{b.Set, b.volumes[0]}.shown()
+	for _, fails := range []string{"", "mount"} {
+		b.drbd.mu.Lock()
+		b.drbd.said, b.drbd.failing = nil, fails
+		b.drbd.mu.Unlock()
+		path, shut, err := thin{b.Set, b.volumes[0]}.open(t.Context(), aSnapshot)
+		if (err != nil) != (fails != "") {
+			t.Fatal(err)
+		}
+		want := []string{"lvchange --activate y --ignoreactivationskip masthead-disk/data." + aSnapshot, "mount -t ext4 -o ro,noload /dev/masthead-disk/data." + aSnapshot + " AT"}
+		if err == nil {
+			if err := shut(); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, "umount AT")
+		}
+		want = append(want, "lvchange --activate n masthead-disk/data."+aSnapshot)
+		got := b.changes()
+		for i, line := range got {
+			if at := strings.Index(line, shown); at >= 0 {
+				if path != "" && line[at:] != filepath.Dir(path) {
+					t.Errorf("%q does not mount at %s", line, path)
+				}
+				got[i] = line[:at] + "AT"
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: commands\n%s\nwant\n%s", fails, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		if left, _ := os.ReadDir(shown); len(left) > 0 {
+			t.Errorf("%q: left %v", fails, left)
+		}
+	}
+}
+
+// What a daemon that was killed has left is undone when the next one begins.
+func TestThinTidies(t *testing.T) {
+	g := thinGroup(func(g *Group) {
+		g.named("data").Suspended, g.named("data."+aSnapshot).Active = true, true
+		g.Volumes = append(g.Volumes, Logical{Name: "mail.20260102-150405-manual", Active: true}, Logical{Name: wasLive, Active: true, Tags: []string{Wish{aSnapshot, first}.tag()}})
+	})
+	var got []string
+	for _, argv := range thinVolume.leftovers("/dev/vdb", g) {
+		got = append(got, said(argv))
+	}
+	want := []string{"lvchange --refresh masthead-vdb/data", "lvchange --activate n masthead-vdb/data." + aSnapshot}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+var _ = []keeper{thin{}, subvolumes{}}
