@@ -17,7 +17,7 @@ func (s *Set) Volumes() (all []wire.DataVolume) {
 			Name: v.Name, Head: s.cfg.Self, State: v.look.Reading(s.view).String(), Role: c.Role, Connection: c.Connection, Disk: c.Disk,
 			Replication: c.Replication, Peer: s.view.Peer.Name, PeerRole: c.PeerRole, PeerDisk: c.PeerDisk, Frozen: c.Frozen(),
 			Size: c.Size << 10, OutOfSync: c.OutOfSync << 10, Generation: v.uuid, Verified: v.verified, Differences: v.differences << 10,
-			Device: v.device(s.cfg.Self), Filesystem: v.filesystem(), Folders: v.Folders, SnapshotsBy: v.snapshotsBy(),
+			Device: v.lower(s.cfg.Self), Filesystem: v.filesystem(), Folders: v.Folders, SnapshotsBy: v.snapshotsBy(),
 			Trouble: cmp.Or(v.trouble, s.trouble, v.pool),
 		}
 		switch {

@@ -98,7 +98,9 @@ func TestVMData(t *testing.T) {
 	s.fsck(t, over, owner)
 	t.Logf("%d faults from seed %d: %d writes acknowledged, %d tried, none lost", faults, seed, len(w.Acknowledged()), w.Tried())
 	if !t.Failed() && faults <= len(dataFaults) { // a long run is about faults
-		t.Run("snapshots", func(t *testing.T) { s.snapshots(t, s.serves(t, over)) })
+		t.Run("snapshots", func(t *testing.T) {
+			s.snapshots(t, s.serves(t, over), "mariadb -N -e 'select count(*) from lab.w'", "mariadb -e 'insert into lab.w values (-1)'", "rollback", "resync")
+		})
 		t.Run("both were written to", func(t *testing.T) { s.divergence(t, over) })
 	}
 }

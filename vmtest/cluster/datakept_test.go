@@ -7,16 +7,16 @@ import (
 	"testing"
 )
 
-// snapshots keeps a state of a volume that is in use, changes what is there, looks at the difference, and goes back.
-func (s *several) snapshots(t *testing.T, owner string) {
-	const rows = "mariadb -N -e 'select count(*) from lab.w'"
-	before := s.shell(t, owner, "echo one > /srv/changed; echo one > /srv/removed; sync; "+rows)
+// snapshots keeps a state of a volume that is in use, changes what is there, looks at the difference, and goes back. look is a line
+// that shows what change changes; the list of snapshots has all of kinds in the end.
+func (s *several) snapshots(t *testing.T, owner, look, change string, kinds ...string) {
+	before := s.shell(t, owner, "echo one > /srv/changed; echo one > /srv/removed; sync; "+look)
 	out := strings.Fields(s.mustAt(t, owner, "snapshot", "create", "--name", "before-change"))
 	name := out[len(out)-1]
 	if !strings.HasSuffix(name, "-before-change") {
 		t.Fatalf("snapshot create: %q", out)
 	}
-	s.shell(t, owner, "echo other > /srv/changed; echo two > /srv/added; rm /srv/removed; mariadb -e 'insert into lab.w values (-1)'; sync")
+	s.shell(t, owner, "echo other > /srv/changed; echo two > /srv/added; rm /srv/removed; "+change+"; sync")
 	diff := s.mustAt(t, owner, "snapshot", "diff", name)
 	for _, want := range []string{"changed  /srv/changed", "added    /srv/added", "removed  /srv/removed"} {
 		if !strings.Contains(diff, want) {
@@ -27,12 +27,12 @@ func (s *several) snapshots(t *testing.T, owner string) {
 		t.Errorf("a rollback that nobody confirmed: %v\n%s", err, out)
 	}
 	t.Logf("%s", s.mustAt(t, owner, "snapshot", "rollback", name, "--confirm", name))
-	if got := s.shell(t, owner, "cat /srv/changed /srv/removed; ls /srv; "+rows); got != "one\none\nchanged\nremoved\n"+before {
-		t.Errorf("after the rollback:\n%s\nwant %s rows", got, before)
+	if got := s.shell(t, owner, "cat /srv/changed /srv/removed; ls /srv; "+look); got != "one\none\nchanged\nremoved\n"+before {
+		t.Errorf("after the rollback:\n%s\nwant %s", got, before)
 	}
 	list := s.mustAt(t, owner, "snapshot", "list")
 	t.Logf("%s", list)
-	if !contains(list, name, "rollback", "resync") {
+	if !contains(list, append(kinds, name)...) {
 		t.Errorf("snapshot list:\n%s", list)
 	}
 	s.mustAt(t, owner, "snapshot", "rm", name)
