@@ -20,6 +20,7 @@ func (t thin) watch(ctx context.Context) time.Duration {
 	if err != nil {
 		if ctx.Err() == nil {
 			t.s.cfg.Log.Debug("pool of snapshots", "volume", t.v.Name, "err", err) // there is none yet, or it is asked again
+			t.lookAgain()
 		}
 		return snapshotEvery
 	}
@@ -37,6 +38,16 @@ func (t thin) watch(ctx context.Context) time.Duration {
 		return watchBusy
 	}
 	return snapshotEvery
+}
+
+// lookAgain has a device looked at again that was not masthead's: a person may have done what was said of it.
+func (t thin) lookAgain() {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	if t.v.look.Meta == MetaForeign {
+		t.v.look.Meta, t.v.look.Foreign = MetaUnknown, ""
+		t.s.tell()
+	}
 }
 
 // relieve removes snapshots that masthead has made by itself, the oldest first, while the pool is full.

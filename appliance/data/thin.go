@@ -203,6 +203,8 @@ func (l Look) notBack(v View) string {
 		return "this copy is not up to date"
 	case v.Peer.Name == "":
 		return ""
+	case c.Connected() && c.PeerRole == primary:
+		return v.Peer.Name + " writes to its copy"
 	case c.Connected() && (c.Syncing() || c.PeerDisk != upToDate):
 		return "the other copy is being brought up to date"
 	case !c.Connected() && c.PeerDisk != outdated && c.PeerDisk != inconsistent:

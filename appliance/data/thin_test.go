@@ -186,6 +186,7 @@ func TestNotBack(t *testing.T) {
 		{"the only head", lost(both, upToDate, ""), here(""), ""},
 		{"another epoch", both, View{Self: "head1", Record: failover.Record{Epoch: second, Owner: "head1"}}, "epoch"},
 		{"another owner", both, View{Self: "head1", Record: failover.Record{Epoch: first, Owner: "head2"}}, "epoch"},
+		{"the other one writes", connected(secondary, primary), here("head2"), "writes"},
 		{"older", with(func(c *Copy) { c.Disk = outdated }), here("head2"), "not up to date"},
 		{"a resync", with(func(c *Copy) { c.Replication, c.PeerDisk = "SyncSource", inconsistent }), here("head2"), "brought up to date"},
 		{"a verification", with(func(c *Copy) { c.Replication = "VerifyS" }), here("head2"), "brought up to date"},

@@ -94,6 +94,11 @@ func TestThinForeign(t *testing.T) {
 	if got := b.changes(); len(got) > 0 {
 		t.Errorf("commands %q", got)
 	}
+	b.drbd.mu.Lock()
+	b.drbd.lvm.group = thinGroup(func(g *Group) { g.Name = "masthead-disk" })
+	b.drbd.mu.Unlock()
+	thin{b.Set, b.volumes[0]}.lookAgain()
+	b.until(t, "is looked at again", func() bool { return b.look().Copy.There })
 }
 
 // A head whose image lacks the programs says what to add.
