@@ -2,7 +2,6 @@ package data
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 )
@@ -150,21 +149,29 @@ func (t thin) group(ctx context.Context) (device string, g *Group, err error) {
 		return device, nil, err
 	}
 	g = &all[0]
-	if out, err = t.s.cfg.Tools.Run(ctx, nil, lookAtVolumes(device, g.Name)...); err != nil {
-		return device, nil, err
-	}
-	g.Volumes, err = parseLogicals(out)
+	g.Volumes, err = t.volumes(ctx, device, g.Name)
 	return device, g, err
 }
 
-// whole is the group of a volume that is in use.
-func (t thin) whole(ctx context.Context) (device string, g *Group, err error) {
-	device, g, err = t.group(ctx)
-	if err == nil && (g == nil || g.Name != t.name() || g.named(t.v.Name) == nil) {
-		err = errors.New("what it lies on is no thin logical volume: it was made before `snapshots_by: lvm`")
-	}
+func (t thin) volumes(ctx context.Context, device, group string) ([]Logical, error) {
+	out, err := t.s.cfg.Tools.Run(ctx, nil, lookAtVolumes(device, group)...)
 	if err != nil {
+		return nil, err
+	}
+	return parseLogicals(out)
+}
+
+// whole is the group of a volume that is in use. It is looked at often, and needs one program.
+func (t thin) whole(ctx context.Context) (device string, g *Group, err error) {
+	g = &Group{Name: t.name()}
+	if device, err = t.device(); err == nil {
+		g.Volumes, err = t.volumes(ctx, device, g.Name)
+	}
+	switch {
+	case err != nil:
 		err = fmt.Errorf("data %s: %w", t.v.Name, err)
+	case g.named(t.v.Name) == nil:
+		err = fmt.Errorf("data %s: there is no logical volume %s/%[1]s", t.v.Name, g.Name)
 	}
 	return device, g, err
 }

@@ -168,6 +168,8 @@ func (f *fakeDRBD) runLVM(argv []string) (string, error) {
 	switch {
 	case f.lvm == nil || len(argv) < 2 || argv[1] != "--devices":
 		return "", nil
+	case argv[0] == "lvs" && (f.lvm.group == nil || argv[len(argv)-1] != f.lvm.group.Name):
+		return "", errors.New("Volume group not found")
 	case argv[0] == "vgs" || argv[0] == "lvs":
 		return f.lvm.report(argv[0]), nil
 	}

@@ -32,11 +32,19 @@ type Tools struct {
 // toolTime bounds a change: DRBD asks the peer, and the fence-peer handler the owner daemon.
 const toolTime = 20 * time.Second
 
+// lvmTime bounds one of LVM: thin_check reads all of a pool's metadata before that is activated.
+const lvmTime = 5 * time.Minute
+
 // programs is where distributions have drbd-utils and mkfs.
 const programs = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 
 func runTool(ctx context.Context, env []string, argv ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, toolTime)
+	within := toolTime
+	isLVM := len(argv) > 1 && argv[1] == "--devices"
+	if isLVM {
+		within = lvmTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	return run(ctx, env, argv...)
 }
@@ -50,7 +58,7 @@ func run(ctx context.Context, env []string, argv ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append([]string{programs, "LC_ALL=C.UTF-8"}, env...)
 	cmd.WaitDelay = time.Second
-	if len(argv) > 1 && argv[1] == "--devices" {
+	if isLVM {
 		// LVM blocks signals while devices are suspended. Killed between, it would leave them so.
 		cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(syscall.SIGTERM) }, toolTime
 	}
