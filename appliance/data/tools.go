@@ -40,14 +40,16 @@ const programs = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 
 func runTool(ctx context.Context, env []string, argv ...string) (string, error) {
 	within := toolTime
-	isLVM := len(argv) > 1 && argv[1] == "--devices"
-	if isLVM {
+	if isLVM(argv) {
 		within = lvmTime
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	return run(ctx, env, argv...)
 }
+
+// isLVM reports whether a command is one that lvm made.
+func isLVM(argv []string) bool { return len(argv) > 1 && argv[1] == "--devices" }
 
 func runLong(ctx context.Context, argv ...string) error {
 	_, err := run(ctx, nil, argv...)
@@ -58,7 +60,7 @@ func run(ctx context.Context, env []string, argv ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append([]string{programs, "LC_ALL=C.UTF-8"}, env...)
 	cmd.WaitDelay = time.Second
-	if isLVM {
+	if isLVM(argv) {
 		// LVM blocks signals while devices are suspended. Killed between, it would leave them so.
 		cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(syscall.SIGTERM) }, toolTime
 	}
