@@ -118,7 +118,7 @@ func (t thin) replace(ctx context.Context, snapshot string, alone bool) error {
 	if g.named(t.v.kept(snapshot)) == nil {
 		return fmt.Errorf("there is no snapshot %q", snapshot)
 	}
-	if err := s.adm(ctx, "down", name); err != nil {
+	if err := s.down(ctx, t.v); err != nil {
 		return err
 	}
 	out, err := s.cfg.Tools.Run(ctx, s.node(), "drbdadm", "-c", s.conf(), "get-gi", name)

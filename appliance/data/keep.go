@@ -177,6 +177,21 @@ func (s *Set) up(ctx context.Context, v *volume) error {
 	return nil
 }
 
+// down takes a copy that nobody uses from the kernel.
+func (s *Set) down(ctx context.Context, v *volume) error {
+	leaves := func(is bool) {
+		s.mu.Lock()
+		v.leaves = is
+		s.mu.Unlock()
+	}
+	leaves(true)
+	err := s.adm(ctx, "down", v.Name)
+	if err != nil {
+		leaves(false)
+	}
+	return err
+}
+
 func (s *Set) tuned(v *volume) {
 	s.mu.Lock()
 	v.look.Tuned = true

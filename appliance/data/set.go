@@ -69,6 +69,7 @@ type volume struct {
 	pace        pace
 	uuidFor     string // what the copy was like when uuid was read
 	pool        string // what is wrong with the pool of its snapshots
+	leaves      bool   // it is being taken from the kernel, on purpose
 }
 
 // confFile is DRBD's configuration below Config.Dir.
@@ -343,9 +344,10 @@ func (s *Set) became(v *volume, c Copy) {
 		v.look.Note = note
 		s.writeNote(v)
 	}
-	if text := story(before, c); text != "" {
+	if text := story(before, c); text != "" && !v.leaves {
 		s.cfg.Event("data "+v.Name+": "+text, bad(before, c))
 	}
+	v.leaves = v.leaves && c.There
 	s.tell()
 }
 

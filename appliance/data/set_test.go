@@ -27,6 +27,7 @@ type fakeDRBD struct {
 	copy  Copy
 	gi    string // what get-gi says; empty: no meta-data
 	said  []string
+	told  []string // events
 	lines chan string
 	// fencePeer is called for a promotion without the other copy, as the kernel calls its handler; nil: not asked.
 	fencePeer func() int
@@ -220,6 +221,11 @@ func newBenchWith(t *testing.T, heads int, change func(*Volume, *fakeDRBD), exis
 	var err error
 	b.Set, err = New(Config{
 		Resources: r, Self: "head1", Dir: filepath.Join(dir, "run"), Tools: b.drbd.tools(), Now: func() failover.Instant { return time.Since(b.began) },
+		Event: func(text string, _ bool) {
+			b.drbd.mu.Lock()
+			defer b.drbd.mu.Unlock()
+			b.drbd.told = append(b.drbd.told, text)
+		},
 		Load: func(name string) error {
 			select {
 			case b.loaded <- name:

@@ -207,6 +207,11 @@ func TestThinGoesBack(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("commands\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+	b.drbd.mu.Lock()
+	if told := strings.Join(b.drbd.told, "; "); strings.Contains(told, "lost") || strings.Contains(told, "failed") || !strings.Contains(told, "went back to the snapshot") {
+		t.Errorf("it is told that %s", told)
+	}
+	b.drbd.mu.Unlock()
 	if !strings.HasSuffix(gi, ":AB00000000000000:0000000000000000:0000000000000000:1:1:0:0:1:0:0") {
 		t.Errorf("generations %s", gi)
 	}
