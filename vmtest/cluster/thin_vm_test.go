@@ -8,11 +8,11 @@ import (
 
 	"masthead/images"
 	"masthead/vmtest"
+	"masthead/vmtest/qemu"
 )
 
 // thinPair is a pair with thin LVM beneath its volume.
-const thinPair = fencedPair + `watchdog: {off: true} # which ends a machine that a busy host has no time for
-data:
+const thinPair = fencedPair + `data:
   - name: data
     device: /dev/vdb
     filesystem: ext4
@@ -33,7 +33,7 @@ func TestVMThin(t *testing.T) {
 	definition, err := filepath.Abs("../head-thin.yaml")
 	must(t, err)
 	config := pairOf("thin", vmtest.MachineConfig{
-		Role: string(images.RoleHead), Memory: 768, ISO: iso(t, definition),
+		Role: string(images.RoleHead), Memory: 768, ISO: iso(t, definition), Watchdog: qemu.WatchdogReset,
 		Disks:   []vmtest.DiskConfig{{Size: headDisk, Label: images.StateLabel}, {Size: 200 << 20}},
 		Forward: map[string]int{HTTPS: 443, plainHTTP: 80},
 	})
