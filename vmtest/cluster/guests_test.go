@@ -60,10 +60,12 @@ func findProgram() (string, error) {
 // long is a test that takes too long for every change: `make long` runs it.
 func long(t *testing.T) {
 	t.Helper()
-	if os.Getenv("MASTHEAD_LONG") != "1" {
+	if !isLong() {
 		t.Skip("takes long: make long runs it")
 	}
 }
+
+func isLong() bool { return os.Getenv("MASTHEAD_LONG") == "1" }
 
 // masthead runs the program and gives what it printed on both of its outputs.
 func masthead(t *testing.T, args ...string) (string, error) {

@@ -16,7 +16,6 @@ import (
 // TestVMMasterMaker makes a blank machine, which boots from the network, the second head of a cluster, with a serial cable
 // between the two. Then the new head starts again, from its own disk, with what it was given.
 func TestVMMasterMaker(t *testing.T) {
-	long(t)
 	t.Parallel()
 	c := start(t, 2, vmtest.Config{
 		Name:   "maker",

@@ -57,7 +57,6 @@ func TestVMSecureBoot(t *testing.T) {
 // TestVMOwnKeys starts a head from an ISO that its owner has signed, on firmware that knows the owner's key alone. An ISO that
 // somebody else has signed, be it Microsoft and the distribution, is not started there.
 func TestVMOwnKeys(t *testing.T) {
-	long(t)
 	t.Parallel()
 	const snakeoil = "/usr/share/ovmf/PkKek-1-snakeoil" // Debian's: its passphrase is its name
 	key := filepath.Join(t.TempDir(), "own.key")

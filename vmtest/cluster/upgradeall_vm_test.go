@@ -30,7 +30,6 @@ watchdog: {off: true}
 // TestVMUpgradeAll upgrades two installed heads by one command on the owner. The first image does not come up: the standby
 // falls back, and the command stops there. The second does, on one head after the other, with a planned switch between them.
 func TestVMUpgradeAll(t *testing.T) {
-	long(t)
 	t.Parallel()
 	image := smallDisk(t, smallHead(t, "small", "one", smallInit))
 	good := iso(t, smallHead(t, "small-all", "two", smallInit))
