@@ -64,8 +64,43 @@ func run(ctx context.Context, env []string, argv ...string) (string, error) {
 		// LVM blocks signals while devices are suspended. Killed between, it would leave them so.
 		cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(syscall.SIGTERM) }, toolTime
 	}
-	out, err := cmd.CombinedOutput()
+	out, err := bounded(ctx, cmd.WaitDelay+stuckTime, cmd.CombinedOutput)
 	return string(out), toolError(argv, string(out), err)
+}
+
+// stuckTime is how long a program that was killed may take to go.
+const stuckTime = 5 * time.Second
+
+// errStuck is a device that does not answer.
+var errStuck = errors.New("a device does not answer, and it cannot be ended")
+
+// bounded does something that may wait in the kernel for a device, from which nothing wakes it. It is left to itself some time
+// after the end of ctx, so that the one who waits for it can go on.
+func bounded[T any](ctx context.Context, after time.Duration, do func() (T, error)) (T, error) {
+	type result struct {
+		is  T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() { // ends when the device answers
+		var r result
+		r.is, r.err = do()
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		return r.is, r.err
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(after)
+	defer late.Stop()
+	select {
+	case r := <-done:
+		return r.is, r.err
+	case <-late.C:
+		var none T
+		return none, errStuck
+	}
 }
 
 func toolError(argv []string, out string, err error) error {

@@ -1,10 +1,13 @@
 package data
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"masthead/vmtest/prerequisite"
 )
@@ -52,5 +55,21 @@ func TestGeneration(t *testing.T) {
 		if got := generation(tt.out); got != tt.want {
 			t.Errorf("%q: got %q, want %q", tt.out, got, tt.want)
 		}
+	}
+}
+
+// A device that does not answer holds nobody up for longer than was said.
+func TestBounded(t *testing.T) {
+	answers := make(chan string)
+	do := func() (string, error) { return <-answers, nil }
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got, err := bounded(ctx, 0, do); got != "" || !errors.Is(err, errStuck) {
+		t.Errorf("%q, %v", got, err)
+	}
+	answers <- "first" // for the one that was left
+	go func() { answers <- "soon" }()
+	if got, err := bounded(ctx, time.Minute, do); got != "soon" || err != nil {
+		t.Errorf("%q, %v", got, err)
 	}
 }

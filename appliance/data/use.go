@@ -115,24 +115,33 @@ func (s *Set) format(ctx context.Context, name string) error {
 	v := s.named(name)
 	device, want := Device(v.index), v.filesystem()
 	s.mu.Unlock()
-	switch have, err := s.cfg.Tools.Filesystem(device); {
+	type found struct {
+		filesystem string
+		blank      bool
+	}
+	is, err := bounded(ctx, 0, func() (found, error) {
+		have, err := s.cfg.Tools.Filesystem(device)
+		if err != nil || have != "" {
+			return found{filesystem: have}, err
+		}
+		empty, err := s.cfg.Tools.Blank(device)
+		return found{blank: empty}, err
+	})
+	switch {
 	case err != nil:
 		return fmt.Errorf("data %s: %w", name, err)
-	case have == want:
+	case is.filesystem == want:
 		return nil
-	case have != "":
-		return fmt.Errorf("data %s: it has the file system %s, want %s", name, have, want)
-	}
-	if empty, err := s.cfg.Tools.Blank(device); err != nil {
-		return fmt.Errorf("data %s: %w", name, err)
-	} else if !empty {
+	case is.filesystem != "":
+		return fmt.Errorf("data %s: it has the file system %s, want %s", name, is.filesystem, want)
+	case !is.blank:
 		return fmt.Errorf("data %s: it holds something, and no file system that is known", name)
 	}
 	argv := []string{"mkfs.btrfs", "-q", "-L", name, device}
 	if want == Ext4 {
 		argv = []string{"mkfs.ext4", "-q", "-L", name, device}
 	}
-	if _, err := s.cfg.Tools.Run(ctx, nil, argv...); err != nil {
+	if err := s.cfg.Tools.Long(ctx, argv...); err != nil {
 		return fmt.Errorf("data %s: %w", name, err)
 	}
 	s.cfg.Event("data "+name+": made the file system "+want, false)

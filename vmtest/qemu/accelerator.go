@@ -19,8 +19,7 @@ func (a Accelerator) cpu() string {
 	if a == KVM {
 		return "host"
 	}
-	// Without XSAVE, and so AVX: saving what nobody needs at each switch of tasks takes 7 % of an emulated boot.
-	return "max,xsave=off"
+	return "max"
 }
 
 // HostAccelerator returns KVM where it works. A /dev/kvm is not enough: in nested
