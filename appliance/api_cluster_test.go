@@ -350,3 +350,30 @@ func TestOwnershipInOpenAPI(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A volume keeps the number by which the kernels know it, and is not taken from under what uses it.
+func TestClusterVolumesStay(t *testing.T) {
+	h, c := newHead(t, nil)
+	if err := h.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	role := "Primary"
+	farEnd(t, h, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `[{"name": "a", "head": "head1", "role": %q}]`, role)
+	}))
+	const a, b = "  - {name: a, device: /dev/vdb", "  - {name: b, device: /dev/vdc"
+	set(t, c, "data:\n"+a+"}\n"+b+"}\n")
+	refuse := func(what, text string, words ...string) {
+		t.Helper()
+		_, err := c.SetCluster(t.Context(), wire.ClusterChange{Text: text, Version: -1})
+		refused(t, what, err, http.StatusBadRequest, words...)
+	}
+	refuse("another order", "data:\n"+b+"}\n"+a+"}\n", "document:2", "data[0].number", "it is volume 2", "number: 2", "number: 1")
+	refuse("one without the first", "data:\n"+b+"}\n", "it is volume 2", "number: 2")
+	refuse("another port", "data:\n"+a+", port: 7800}\n"+b+"}\n", "data[0].port", "it has 7788")
+	refuse("one number twice", "data:\n"+a+"}\n"+b+", number: 1}\n", "is that of volume a")
+	refuse("one that is in use", "data:\n"+b+", number: 2}\n", "volume a is in use on head1", "masthead service disable")
+	set(t, c, "data:\n"+b+", number: 2}\n"+a+", number: 1}\n")
+	role = "Secondary"
+	set(t, c, "data:\n"+b+", number: 2}\n")
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"masthead/appliance/configuration"
+	"masthead/appliance/data"
 	"masthead/appliance/fence"
 	"masthead/images/strict"
 	"masthead/node/wire"
@@ -41,6 +42,7 @@ func (h *Head) checkDocument(ctx context.Context, before string, req wire.Cluste
 	h.checkAddresses(f, doc, now)
 	h.checkVoters(f, doc)
 	checkPlain(f, doc)
+	h.checkVolumes(ctx, f, before, doc)
 	warnings := append(h.checkFences(ctx, f, before, doc), h.documentWarnings(doc)...)
 	missing := h.missingSecrets(req.Text)
 	var fix error
@@ -68,6 +70,31 @@ func tried(err, fix error) error {
 		return &problem{detail: err.Error(), try: p.try}
 	}
 	return err
+}
+
+// checkVolumes refuses to take a volume from under what uses it, and to have one head know it by another number than the other.
+func (h *Head) checkVolumes(ctx context.Context, f *faults, before string, doc configuration.Document) {
+	was, err := configuration.Parse(documentName, []byte(before))
+	if err != nil {
+		return // nothing is in force
+	}
+	for _, p := range data.CheckChange(was.Data, doc.Data) {
+		f.add(fmt.Sprintf("data[%d].%s", p.Index, p.Field), p.Value, "%s", p.Reason)
+	}
+	removed := data.Removed(was.Data, doc.Data)
+	if len(removed) == 0 {
+		return
+	}
+	all, err := h.allData(ctx)
+	if err != nil {
+		f.add("data", "", "nobody knows whether %s is in use: %v", strings.Join(removed, ", "), err)
+		return
+	}
+	for _, v := range all {
+		if slices.Contains(removed, v.Name) && v.Role == "Primary" {
+			f.add("data", "", "volume %s is in use on %s: stop what uses it first (masthead service disable)", v.Name, v.Head)
+		}
+	}
 }
 
 // checkAddresses refuses virtual addresses that somebody has already.

@@ -54,7 +54,7 @@ func (s *Set) wait(ctx context.Context) error {
 
 func (s *Set) named(name string) *volume {
 	for _, v := range s.volumes {
-		if v.Name == name || name == fmt.Sprintf("minor-%d", Minor(v.index)) {
+		if v.Name == name || name == fmt.Sprintf("minor-%d", v.minor) {
 			return v
 		}
 	}

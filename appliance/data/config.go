@@ -27,6 +27,9 @@ const LVM = "lvm"
 // Volume is one replicated block device, the file system on it, and the folders that live there.
 type Volume struct {
 	Name string `yaml:"name" json:"name"`
+	// Number is what its block device and its port follow from, from 1 on: the kernels of both heads know it by these for as long
+	// as it is there. Left out: its place in the list.
+	Number int `yaml:"number,omitempty" json:"number,omitempty"`
 	// Device is what holds a head's copy. Left out: the partition masthead-data.
 	Device string `yaml:"device,omitempty" json:"device,omitempty"`
 	// Devices are those of the heads where it is another one.
@@ -44,6 +47,9 @@ type Volume struct {
 	SnapshotsBy string     `yaml:"snapshots_by,omitempty" json:"snapshots_by,omitempty"`
 	Snapshots   []Schedule `yaml:"snapshots,omitempty" json:"snapshots,omitempty"`
 }
+
+// mostVolumes is how many a cluster may have.
+const mostVolumes = 64
 
 // Problem is one thing in the configuration that cannot be.
 type Problem struct {
@@ -101,6 +107,14 @@ func Check(volumes []Volume) (all []*Problem) {
 		for j, o := range v.Options {
 			if !optionForm.MatchString(o) {
 				bad(fmt.Sprintf("options[%d]", j), o, "is no option of mount")
+			}
+		}
+		if v.Number < 0 || v.Number > mostVolumes {
+			bad("number", fmt.Sprint(v.Number), fmt.Sprintf("want 1 to %d", mostVolumes))
+		}
+		for j, other := range volumes[:i] {
+			if other.minor(j) == v.minor(i) {
+				bad("number", fmt.Sprint(v.minor(i)+1), "is that of volume "+other.Name)
 			}
 		}
 		port := v.port(i)
@@ -196,7 +210,43 @@ func (v Volume) port(index int) uint16 {
 	if v.Port != 0 {
 		return v.Port
 	}
-	return DefaultPort + uint16(index)
+	return DefaultPort + uint16(v.minor(index))
+}
+
+// minor is the number of its device, /dev/drbd0, for the volume at that place in the list.
+func (v Volume) minor(index int) int {
+	if v.Number > 0 {
+		return v.Number - 1
+	}
+	return index
+}
+
+// CheckChange finds what cannot become of volumes that are there: another number or port is that of another volume to the head
+// that has not heard of it yet.
+func CheckChange(before, after []Volume) (all []*Problem) {
+	for i, v := range after {
+		j := slices.IndexFunc(before, func(was Volume) bool { return was.Name == v.Name })
+		if j < 0 {
+			continue
+		}
+		was := before[j]
+		if n := was.minor(j) + 1; v.minor(i)+1 != n {
+			all = append(all, &Problem{i, "number", fmt.Sprint(v.minor(i) + 1), fmt.Sprintf("it is volume %d, and stays that while others come and go: number: %[1]d", n)})
+		} else if p := was.port(j); v.port(i) != p {
+			all = append(all, &Problem{i, "port", fmt.Sprint(v.port(i)), fmt.Sprintf("it has %d: remove the volume, and add it again", p)})
+		}
+	}
+	return all
+}
+
+// Removed are the names of volumes that are there before and not after.
+func Removed(before, after []Volume) (names []string) {
+	for _, was := range before {
+		if !slices.ContainsFunc(after, func(v Volume) bool { return v.Name == was.Name }) {
+			names = append(names, was.Name)
+		}
+	}
+	return names
 }
 
 // device is what holds the copy of a head.

@@ -25,11 +25,8 @@ type Resources struct {
 	Major  int // of the kernel's DRBD: 8 or 9
 }
 
-// Minor is the number of a volume's device: /dev/drbd0.
-func Minor(index int) int { return index }
-
-// Device is the block device of the volume with that index.
-func Device(index int) string { return fmt.Sprintf("/dev/drbd%d", Minor(index)) }
+// device is a block device of DRBD.
+func device(minor int) string { return fmt.Sprintf("/dev/drbd%d", minor) }
 
 // tuning is what every volume has in common. Times are in 1/10 s but for ping-int and connect-int, in s (drbd.conf(5)): a
 // dead peer is noticed after 1.2 s, or 0.9 s after the first write that it does not acknowledge. After a split brain nothing
@@ -147,7 +144,7 @@ func (r Resources) render(lower func(v Volume, head string) string) string {
 				fmt.Fprintf(&b, "\t\tnode-id %d;\n", h.Number)
 			}
 			fmt.Fprintf(&b, "\t\tdevice %s minor %d;\n\t\tdisk %s;\n\t\tmeta-disk internal;\n\t\taddress %s%s:%d;\n\t}\n",
-				Device(i), Minor(i), lower(v, h.Name), family, address, v.port(i))
+				device(v.minor(i)), v.minor(i), lower(v, h.Name), family, address, v.port(i))
 		}
 		b.WriteString("}\n")
 	}

@@ -52,7 +52,7 @@ type Set struct {
 // volume is one copy.
 type volume struct {
 	Volume
-	index       int
+	minor       int // of its device
 	look        Look
 	uuid        string // generation of the data, as DRBD names it
 	trouble     string // why the last step failed
@@ -91,7 +91,7 @@ func New(cfg Config) (*Set, error) {
 	}
 	s := &Set{cfg: cfg, changed: make(chan struct{}, 1), signal: make(chan struct{})}
 	for i, v := range cfg.Volumes {
-		one := &volume{Volume: v, index: i, poke: make(chan struct{}, 1), resync: make(chan struct{}, 1), failed: -1, did: deed{at: -settleTime}}
+		one := &volume{Volume: v, minor: v.minor(i), poke: make(chan struct{}, 1), resync: make(chan struct{}, 1), failed: -1, did: deed{at: -settleTime}}
 		one.look.Note = s.readNote(v.Name)
 		s.volumes = append(s.volumes, one)
 	}

@@ -102,7 +102,7 @@ func (s *Set) Mounts(name string) []Mount {
 	if len(options) == 0 {
 		options = []string{"noatime"}
 	}
-	all := []Mount{{Device(v.index), root(name), v.filesystem(), options}}
+	all := []Mount{{device(v.minor), root(name), v.filesystem(), options}}
 	for _, f := range v.Folders {
 		all = append(all, Mount{filepath.Join(root(name), live, f), f, "none", []string{"bind"}})
 	}
@@ -113,7 +113,7 @@ func (s *Set) Mounts(name string) []Mount {
 func (s *Set) format(ctx context.Context, name string) error {
 	s.mu.Lock()
 	v := s.named(name)
-	device, want := Device(v.index), v.filesystem()
+	device, want := device(v.minor), v.filesystem()
 	s.mu.Unlock()
 	type found struct {
 		filesystem string
