@@ -41,6 +41,7 @@ type Set struct {
 	laying sync.Mutex // held while a volume group is changed: volumes may share one
 
 	mu      sync.Mutex // over what follows
+	ended   bool       // Run has
 	volumes []*volume
 	view    View
 	lost    failover.Instant // DataLost of the decision that gave view.Word
@@ -195,6 +196,7 @@ func (s *Set) Standing(v View) Standing {
 
 // Run keeps the copies as they are to be until ctx ends. Then they stay as they are.
 func (s *Set) Run(ctx context.Context) error {
+	defer s.end()
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
@@ -209,6 +211,14 @@ func (s *Set) Run(ctx context.Context) error {
 	}
 	all.Wait()
 	return nil
+}
+
+// end tells those who wait that nothing is done any more.
+func (s *Set) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	s.tell()
 }
 
 // prepare loads the module, and writes DRBD's file.

@@ -189,6 +189,7 @@ type bench struct {
 	drbd   *fakeDRBD
 	loaded chan string // modules
 	began  time.Time
+	cancel context.CancelFunc // ends Run
 }
 
 func newBench(t *testing.T, exists ...string) *bench {
@@ -241,6 +242,7 @@ func newBenchWith(t *testing.T, heads int, change func(*Volume, *fakeDRBD), exis
 		b.drbd.lines <- line
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	b.cancel = cancel
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()
 	t.Cleanup(func() {
@@ -276,6 +278,22 @@ func (b *bench) until(t *testing.T, what string, is func() bool) {
 }
 
 func (b *bench) look() Look { return b.volumes[0].look }
+
+// Who waits for a Set that another configuration replaces is told so, and asks the next one.
+func TestSetEnds(t *testing.T) {
+	b := newBench(t)
+	b.see(nil)
+	done := make(chan error, 1)
+	go func() { done <- b.Promote(t.Context(), "data") }()
+	b.until(t, "waits for the other copy", func() bool { return strings.Contains(b.volumes[0].why, "the volume is new") })
+	b.cancel()
+	if err := <-done; !errors.Is(err, ErrEnded) {
+		t.Errorf("a promotion: %v", err)
+	}
+	if err := b.Demote(t.Context(), "data"); !errors.Is(err, ErrEnded) {
+		t.Errorf("a later demotion: %v", err)
+	}
+}
 
 // What a takeover needs of the kernel is there before it.
 func TestSetLoads(t *testing.T) {

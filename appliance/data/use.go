@@ -25,6 +25,9 @@ func (s *Set) Demote(ctx context.Context, name string) error {
 	return s.want(ctx, name, WantSecondary, func(c Copy) bool { return c.Role != primary })
 }
 
+// ErrEnded is the answer of a Set whose Run has ended.
+var ErrEnded = errors.New("this program looks after the volumes no more")
+
 // ErrNoVolume is a volume that is not configured.
 var ErrNoVolume = errors.New("there is no such volume")
 
@@ -40,7 +43,10 @@ func (s *Set) want(ctx context.Context, name string, want Want, done func(Copy) 
 		s.tell()
 	}
 	// The kernel says that a copy is primary a moment before its device may be written to: the command is waited for too.
-	for !s.ready || v.busy || !done(v.look.Copy) {
+	for s.ended || !s.ready || v.busy || !done(v.look.Copy) {
+		if s.ended { // what it has heard may be old
+			return fmt.Errorf("data %s: %w", name, ErrEnded)
+		}
 		if v.look.Want != want {
 			return fmt.Errorf("data %s: another is wanted now", name)
 		}

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"masthead/appliance/configuration"
 	"masthead/appliance/data"
@@ -72,11 +74,25 @@ func (c Config) freezes() bool {
 // applyData makes the copies of this head what the configuration says.
 func (p *parts) applyData(c Config) {
 	if len(c.document.Data) == 0 || !slices.Contains(c.copies(), c.Self) {
-		p.data.run.stop()
+		p.lastData = p.data.run.replaced(p.lastData)
 		p.data = part[*data.Set, dataConfig]{}
 		return
 	}
-	p.data = remake(p, p.data, "data", c.dataConfig(), nil, p.makeData)
+	conf := c.dataConfig()
+	if p.data.made && reflect.DeepEqual(p.data.conf, conf) {
+		return
+	}
+	// The loop does not wait for the end of the one before: a program of it may wait for DRBD, and that for the word of this loop.
+	p.lastData = p.data.run.replaced(p.lastData)
+	last := p.lastData
+	p.data.run = nil
+	p.data = remake(p, p.data, "data", conf, nil, func(c dataConfig) (*data.Set, func(context.Context) error, error) {
+		s, run, err := p.makeData(c)
+		return s, func(ctx context.Context) error {
+			last.wait()
+			return run(ctx)
+		}, err
+	})
 }
 
 func (p *parts) makeData(c dataConfig) (*data.Set, func(context.Context) error, error) {
@@ -214,20 +230,35 @@ func (v volumes) set() (*data.Set, error) {
 }
 
 func (v volumes) Promote(ctx context.Context, volume string) error {
-	s, err := v.set()
-	if err != nil {
-		return err
-	}
-	return s.Promote(ctx, volume)
+	return v.lasting(ctx, func(s *data.Set) error { return s.Promote(ctx, volume) })
 }
 
 func (v volumes) Demote(ctx context.Context, volume string) error {
-	s, err := v.set()
-	if err != nil {
-		return err
-	}
-	return s.Demote(ctx, volume)
+	return v.lasting(ctx, func(s *data.Set) error { return s.Demote(ctx, volume) })
 }
+
+// lasting asks the Set of now, and the next one where another configuration has replaced it meanwhile.
+func (v volumes) lasting(ctx context.Context, ask func(*data.Set) error) error {
+	for {
+		s, err := v.set()
+		if err != nil {
+			return err
+		}
+		if err = ask(s); !errors.Is(err, data.ErrEnded) {
+			return err
+		}
+		for v.dataNow.Load() == s {
+			select {
+			case <-ctx.Done():
+				return err
+			case <-time.After(replacedEvery):
+			}
+		}
+	}
+}
+
+// replacedEvery is how often it is looked whether there is another Set: that takes the loop a moment.
+const replacedEvery = 20 * time.Millisecond
 
 func (v volumes) Primary(volume string) (bool, error) {
 	s, err := v.set()

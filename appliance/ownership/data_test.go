@@ -1,6 +1,9 @@
 package ownership
 
 import (
+	"context"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,3 +40,37 @@ func TestCopyView(t *testing.T) {
 
 // Both judges that have voters can say what those know.
 var _ = [...]witnesses{panel{}, consensus{}}
+
+// Other data are begun when those before have ended, however many came between, and nobody waits for that.
+func TestReplaced(t *testing.T) {
+	p := newParts(&Daemon{})
+	held := make(chan struct{})
+	var mu sync.Mutex
+	var order []string
+	run := func(name string, last *running, until chan struct{}) *running {
+		return p.run(name, func(ctx context.Context) error {
+			last.wait()
+			<-until
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, name)
+			<-ctx.Done()
+			return nil
+		})
+	}
+	open := make(chan struct{})
+	close(open)
+	first := run("first", nil, held) // a program of it waits for a device
+	last := first.replaced(nil)
+	second := run("second", last, open)
+	last = second.replaced(last)
+	third := run("third", last, open)
+	close(held)
+	third.stop()
+	if want := []string{"first", "second", "third"}; !slices.Equal(order, want) {
+		t.Errorf("ended in the order %q, want %q", order, want)
+	}
+	if last := (*running)(nil).replaced(second); last != second {
+		t.Error("where nothing ran, what was waited for is forgotten")
+	}
+}

@@ -34,6 +34,7 @@ type parts struct {
 	vip       part[*vip.VIP, vipConfig]
 	fencer    part[*fence.Fencer, fenceConfig]
 	data      part[*data.Set, dataConfig]
+	lastData  *running                 // of the data before; it may not have ended yet
 	dataNow   atomic.Pointer[data.Set] // for services, which run beside the loop
 	monitors  part[*monitor.Set, monitorConfig]
 	mailer    part[*monitor.Mailer, monitor.Mail]
@@ -62,6 +63,22 @@ func (r *running) stop() {
 		r.cancel()
 		<-r.done
 	}
+}
+
+// wait blocks until it has ended.
+func (r *running) wait() {
+	if r != nil {
+		<-r.done
+	}
+}
+
+// replaced stops it without waiting, and gives what its successor has to wait for: itself, or what it waited for.
+func (r *running) replaced(before *running) *running {
+	if r == nil {
+		return before
+	}
+	r.cancel()
+	return r
 }
 
 func newParts(d *Daemon) *parts { return &parts{d: d, changed: make(chan struct{}, 1)} }
