@@ -193,6 +193,9 @@ func dataSeed(t *testing.T) (seed uint64, faults int) {
 	return seed, faults
 }
 
+// databaseTaken bounds a takeover with a database that recovers, beside other guests.
+const databaseTaken = 3 * time.Minute
+
 // healPause is the pause between two writes while both heads become whole again.
 const healPause = 250 * time.Millisecond
 
@@ -208,7 +211,7 @@ func (s *several) dataFault(t *testing.T, over *Takeover, w *Writer, name string
 	began, from := time.Now(), over.Record.Now()
 	row := dataRow{fault: name, owner: owner, next: standby}
 	must(t, inject(t.Context(), over, owner, standby))
-	must(t, over.AwaitTaken(t.Context(), standby, takenIn))
+	must(t, over.AwaitTaken(t.Context(), standby, databaseTaken))
 	row.taken = time.Since(began)
 	row.silent, row.twoOwners = over.Silence(from)
 	must(t, w.Await(t.Context(), bootTime, standby, 3))
