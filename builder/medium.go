@@ -80,7 +80,9 @@ func (b *Builder) medium(def *images.Definition, built Built, carried map[string
 		Files: files, ESP: uefi.esp,
 		BIOS: &iso.BIOS{
 			ISOLINUX: loaders[loader.ISOLINUX], LDLinux: loaders[loader.LDLinux], HybridMBR: loaders[loader.HybridMBR],
-			Menu: iso.Menu{Serial: "0 115200", Timeout: menuTimeout, Entries: []iso.Entry{entry("masthead", ""), entry("rescue", images.KeyRescue)}},
+			Menu: iso.Menu{Serial: "0 115200", Timeout: menuTimeout, Entries: []iso.Entry{
+				entry("masthead", ""), entry("install", images.KeyInstall+"="+images.InstallByAsking), entry("rescue", images.KeyRescue),
+			}},
 		},
 	})
 	return layout, forDisk, err

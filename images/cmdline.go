@@ -30,7 +30,7 @@ const (
 	KeyState   = "masthead.state"   // label of the state file system; "none": keep the state in memory
 	KeySlot    = "masthead.slot"    // a or b: the slot of an installed disk that the machine boots from
 	KeyMedium  = "masthead.medium"  // GUID of the partition that holds that slot; its disk holds the state too
-	KeyInstall = "masthead.install" // install this machine: stick, or the answers themselves as {key: value, …}
+	KeyInstall = "masthead.install" // install this machine: stick, ask, or the answers themselves as {key: value, …}
 	KeyBootIF  = "BOOTIF"           // 01-aa-bb-cc-dd-ee-ff, or the bare MAC
 )
 
@@ -84,6 +84,9 @@ type Boot struct {
 
 // InstallFromStick is the value of KeyInstall that has the answers looked for on FAT file systems, and waited for.
 const InstallFromStick = "stick"
+
+// InstallByAsking is the value of KeyInstall that has a person asked, on each console, and nobody log in.
+const InstallByAsking = "ask"
 
 // ParseBoot reads a kernel command line (/proc/cmdline). Keys that are not masthead's are left alone; every masthead
 // key that makes no sense is reported, all at once, and keeps its default, so that init can still bring up enough to

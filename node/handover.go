@@ -176,6 +176,9 @@ func enableUnits(all []file) error {
 		if err := os.WriteFile(u.Path, []byte(u.Content), u.Mode); err != nil {
 			return fmt.Errorf("enable units: %w", err)
 		}
+		if u.Content == "" {
+			continue // an empty unit is one that is not to be started (systemd.unit(5))
+		}
 		link := filepath.Join(wants, filepath.Base(u.Path))
 		if err := os.Symlink(u.Path, link); err != nil && !os.IsExist(err) {
 			return fmt.Errorf("enable units: %w", err)

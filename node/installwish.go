@@ -17,6 +17,9 @@ func (in *Init) wishToInstall(ctx context.Context) error {
 		return nil
 	}
 	asked := in.boot.Install
+	if asked == images.InstallByAsking {
+		return nil
+	}
 	if asked != "" && asked != images.InstallFromStick {
 		return in.toInstall(asked)
 	}

@@ -119,6 +119,9 @@ func TestUnitsOfDuties(t *testing.T) {
 		{duties{role: images.RoleHead}, []string{"masthead-agent", "masthead-head", "masthead-owner"}},
 		{duties{role: images.RoleHead, slot: true}, []string{"masthead-agent", "masthead-head", "masthead-owner", "masthead-slot"}},
 		{duties{role: images.RoleHead, install: true}, []string{"masthead-install"}},
+		{duties{role: images.RoleHead, consoles: consoles("tty0 ttyS0\n")}, []string{
+			"masthead-install-tty1", "getty@tty1", "serial-getty@tty1", "masthead-install-ttyS0", "getty@ttyS0", "serial-getty@ttyS0",
+		}},
 	} {
 		if d := cmp.Diff(tt.want, names(tt.d)); d != "" {
 			t.Errorf("%+v (-want +got):\n%s", tt.d, d)

@@ -122,10 +122,11 @@ func MediumGRUB(mark string, timeout int) string {
 	fmt.Fprintf(&b, "search --no-floppy --file --set=root %s\nset from=\"($root)\"\nsource $from/%s\n"+
 		"function start_medium {\n  masthead_linux \"$@\"\n  initrd $from/%s\n}\n"+
 		"menuentry 'masthead' --id masthead {\n  start_medium\n}\n"+
+		"menuentry 'install on a disk of this machine' --id install --hotkey=i {\n  start_medium %s\n}\n"+
 		"menuentry 'rescue: a shell before the root is mounted' --id rescue --hotkey=r {\n  start_medium %s\n}\n"+
 		"set default=masthead\n"+
-		"echo 'masthead: Esc for the menu, r for rescue'\n",
-		mark, images.MediumCmdline, images.MediumInitramfs, images.KeyRescue)
+		"echo 'masthead: Esc for the menu, i to install, r for rescue'\n",
+		mark, images.MediumCmdline, images.MediumInitramfs, images.KeyInstall+"="+images.InstallByAsking, images.KeyRescue)
 	return b.String()
 }
 
