@@ -127,7 +127,7 @@ func TestVMInstallRefused(t *testing.T) {
 	}
 }
 
-// TestVMInstallDebian: what dpkg has installed on a Debian head that runs from its disk is there after a power cut, and
+// TestVMInstallDebian: a person chooses install in the ISO's menu and answers on the console. What dpkg has installed on a Debian head that runs from its disk is there after a power cut, and
 // after an upgrade to another image of it.
 func TestVMInstallDebian(t *testing.T) {
 	long(t)
@@ -147,7 +147,7 @@ func TestVMInstallDebian(t *testing.T) {
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": {Role: string(images.RoleHead), Memory: 1024, Boot: vmtest.Boot{qemu.FromDisk, qemu.FromCD}, ISO: medium,
 				Disks: []vmtest.DiskConfig{{Size: 10 << 30}, {Path: second, Bus: qemu.Virtio, ReadOnly: true}, {Path: packageDisk(t), Bus: qemu.Virtio, ReadOnly: true}},
-				OEM:   []string{images.KeyIP + "=10.77.0.1/24", images.KeyPanic + "=1"}, OEMFiles: []string{installFile(t, installAnswers)},
+				OEM:     []string{images.KeyIP + "=10.77.0.1/24", images.KeyPanic + "=1"},
 				Forward: map[string]int{HTTPS: 443, sshPort: 22}},
 		},
 	})
@@ -157,7 +157,31 @@ func TestVMInstallDebian(t *testing.T) {
 			return new(net.Dialer).DialContext(ctx, "tcp", c.Machine("head1").Forward(sshPort))
 		})
 	}
-	c.expect(t, "head1", 2*bootTime, `installed: head head1 on /dev/vda`)
+	answer := func(question, text string) {
+		t.Helper()
+		c.expect(t, "head1", bootTime, question)
+		must(t, c.Machine("head1").Console.Type(text))
+	}
+	answer(`boot: $`, "install\r")
+	answer(`Disk to install on[^:]*: `, "9\n")
+	answer(`there is no disk 9(?s).*Disk to install on[^:]*: `, "1\n")
+	answer(`Address of this head[^:]*: `, "10.77.0.1/24\n")
+	answer(`router[^:]*: `, "\n")
+	answer(`Virtual address[^:]*: `, "10.77.0.100/24\n")
+	answer(`Mail addresses[^:]*: `, "-\n")
+	answer(`Password[^:]*: `, "what only I know\n")
+	answer(`again[^:]*: `, "what only I know\n")
+	answer(`Type yes to go on: `, "yes\n")
+	if screen := c.expect(t, "head1", 2*bootTime, `(?s).*installed: head \S+ on /dev/vda.*take the ISO out`); strings.Contains(screen[0], "what only I know") {
+		t.Error("the password is on the screen")
+	}
+	eventually(t, bootTime, "it is off", func(ctx context.Context) error {
+		if s := c.Machine("head1").State(ctx); s != vmtest.Off {
+			return fmt.Errorf("it is %s", s)
+		}
+		return nil
+	})
+	must(t, c.PowerOn(t.Context(), "head1"))
 	c.expect(t, "head1", bootTime, `slot a standing=good`)
 	head := login()
 	out := run(t, head, "mkdir -p /mnt/p && mount -o ro /dev/vdc /mnt/p && dpkg -i /mnt/p/mine.deb && umount /mnt/p && mine && echo by-hand > /etc/issue.net && findmnt -no FSTYPE,OPTIONS / && sync")
