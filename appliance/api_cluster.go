@@ -84,6 +84,14 @@ func refuseDocument(err error) error {
 	return &problem{http.StatusBadRequest, err.Error(), try}
 }
 
+// unproved is what becomes of a pair in which nothing proves that the silent owner is off.
+func unproved(loss configuration.Loss) string {
+	if loss == configuration.LossSafe {
+		return "when the owner's power is cut, nobody takes over before you have confirmed that it is off (loss: safe)"
+	}
+	return "when all links between them are cut, both may own (loss: available)"
+}
+
 // documentWarnings say what a document leaves to be wished.
 func (h *Head) documentWarnings(doc configuration.Document) []string {
 	var all []string
@@ -105,7 +113,7 @@ func (h *Head) documentWarnings(doc configuration.Document) []string {
 	case n == 2 && doc.Arbiter == configuration.ArbiterRaft:
 		all = append(all, "arbiter raft with two heads: nobody owns the cluster when one of them is off; leave arbiter out")
 	case n == 2 && len(doc.Witnesses) == 0 && !fenced:
-		all = append(all, "two heads without fencing and without witnesses: when all links are silent at once, loss decides; name fence devices, or three nodes as witnesses")
+		all = append(all, fmt.Sprintf("two heads without fencing and without witnesses: %s; name fence devices, or three nodes as witnesses", unproved(doc.LossInForce())))
 	case n > 2 && len(doc.Witnesses) > 0:
 		all = append(all, fmt.Sprintf("witnesses: they are not asked while there are %d heads, which decide among themselves", n))
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"masthead/appliance/configuration"
 	"masthead/appliance/pki"
 	"masthead/appliance/registry"
 	"masthead/appliance/state"
@@ -176,6 +177,21 @@ func TestClusterWarnings(t *testing.T) {
 	want := []string{"domain d: head head8 is not in the cluster yet", "heads.head7: no such head is in the cluster yet"}
 	if diff := cmp.Diff(want, got.Warning); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A pair without proof is told what comes of it.
+func TestUnproved(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                   "both may own (loss: available)",
+		"loss: safe":                         "nobody takes over before",
+		"data: [{name: d}]":                  "nobody takes over before",
+		"loss: available\ndata: [{name: d}]": "both may own (loss: available)",
+	} {
+		doc, err := configuration.Parse("document", []byte("name: c\n"+text+"\n"))
+		if got := unproved(doc.LossInForce()); err != nil || !strings.Contains(got, want) {
+			t.Errorf("%q: %s, %v", text, got, err)
+		}
 	}
 }
 

@@ -101,3 +101,14 @@ const (
 	LossSafe      Loss = "safe"
 	LossAvailable Loss = "available"
 )
+
+// LossInForce is what Loss says, or what it means where it is left out.
+func (d Document) LossInForce() Loss {
+	if d.Loss == "" && len(d.Data) > 0 {
+		return LossSafe
+	}
+	if d.Loss == "" {
+		return LossAvailable
+	}
+	return d.Loss
+}
