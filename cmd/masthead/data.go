@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -149,7 +150,7 @@ func remarks(v wire.DataVolume) (lines []string) {
 func (a *app) dataChangeCommand(action, short string) *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
-		Use: action + " [VOLUME]", Short: short, Args: cobra.MaximumNArgs(1),
+		Use: action + " [VOLUME]", Short: short, Args: rangeArgs(0, 1),
 		Example: fmt.Sprintf("  masthead data %[1]s --dry-run\n  masthead data %[1]s db", action),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := a.changeData(cmd.Context(), args, wire.DataChange{Action: action, DryRun: dry})
@@ -166,7 +167,7 @@ func (a *app) changeData(ctx context.Context, args []string, change wire.DataCha
 	if err != nil {
 		return "", err
 	}
-	if volume, err = volumeOf(ctx, c, args); err != nil {
+	if volume, err = volumeOf(ctx, c, args, "%s"); err != nil {
 		return "", err
 	}
 	out, err := c.ChangeData(ctx, volume, change)
@@ -182,7 +183,8 @@ func (a *app) changeData(ctx context.Context, args []string, change wire.DataCha
 	return volume, nil
 }
 
-func volumeOf(ctx context.Context, c *wire.Client, args []string) (string, error) {
+// volumeOf is the volume that is named, or the only one. how is how this command wants to be told which, as a format.
+func volumeOf(ctx context.Context, c *wire.Client, args []string, how string) (string, error) {
 	if len(args) > 0 {
 		return args[0], nil
 	}
@@ -190,23 +192,30 @@ func volumeOf(ctx context.Context, c *wire.Client, args []string) (string, error
 	if err != nil {
 		return "", err
 	}
-	name := ""
+	return onlyVolume(all, how)
+}
+
+// onlyVolume is the volume that is meant where none is named. Pure.
+func onlyVolume(all []wire.DataVolume, how string) (string, error) {
+	var names []string
 	for _, v := range all {
-		if name != "" && v.Name != name {
-			return "", usageError{&hint{errors.New("there are several volumes: which?"), "masthead data status"}}
+		if !slices.Contains(names, v.Name) {
+			names = append(names, v.Name)
 		}
-		name = v.Name
 	}
-	if name == "" {
+	switch len(names) {
+	case 0:
 		return "", &hint{errors.New("the cluster has no replicated data"), "masthead cluster edit"}
+	case 1:
+		return names[0], nil
 	}
-	return name, nil
+	return "", usageError{&hint{fmt.Errorf("there are several volumes: %s", strings.Join(names, ", ")), "the same, with " + fmt.Sprintf(how, names[0])}}
 }
 
 func (a *app) dataVerifyCommand() *cobra.Command {
 	var dry, background bool
 	cmd := &cobra.Command{
-		Use: "verify [VOLUME]", Short: "Compare the two copies block by block while they are in use", Args: cobra.MaximumNArgs(1),
+		Use: "verify [VOLUME]", Short: "Compare the two copies block by block while they are in use", Args: rangeArgs(0, 1),
 		Long: "Compares the two copies of a volume block by block, while they are in use, and waits for the result.\n" +
 			"Exit code 1: they differ.",
 		Example: "  masthead data verify\n  masthead data verify db --background",
@@ -269,14 +278,14 @@ func (a *app) awaitVerified(ctx context.Context, volume string, began time.Time)
 
 func (a *app) dataDivergenceCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show-divergence [VOLUME]", Short: "Show what each side has where both were written to by themselves", Args: cobra.MaximumNArgs(1),
+		Use: "show-divergence [VOLUME]", Short: "Show what each side has where both were written to by themselves", Args: rangeArgs(0, 1),
 		Example: "  masthead data show-divergence\n  masthead data show-divergence db -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()
 			if err != nil {
 				return err
 			}
-			name, err := volumeOf(cmd.Context(), c, args)
+			name, err := volumeOf(cmd.Context(), c, args, "%s")
 			if err != nil {
 				return err
 			}
@@ -317,11 +326,11 @@ func (a *app) dataResolveCommand() *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
 		Use: "resolve [VOLUME] --keep HEAD", Short: "Say which copy counts where both were written to; the other side's writes are lost",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    rangeArgs(0, 1),
 		Example: "  masthead data show-divergence\n  masthead data resolve --keep head1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if keep == "" {
-				return usageError{&hint{errors.New("which copy is to be kept?"), "masthead data show-divergence"}}
+				return usageError{&hint{errors.New("which copy is to be kept? want --keep HEAD"), "masthead data show-divergence; then masthead data resolve --keep HEAD"}}
 			}
 			change := wire.DataChange{Action: "resolve", Keep: keep, DryRun: true}
 			volume, err := a.changeData(cmd.Context(), args, change)

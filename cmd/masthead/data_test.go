@@ -2,13 +2,54 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"masthead/node/slot"
 	"masthead/node/wire"
 )
+
+func TestOnlyVolume(t *testing.T) {
+	volumes := func(names ...string) (all []wire.DataVolume) {
+		for _, n := range names {
+			all = append(all, wire.DataVolume{Name: n, Head: "head1"}, wire.DataVolume{Name: n, Head: "head2"})
+		}
+		return all
+	}
+	for _, test := range []struct {
+		all            []wire.DataVolume
+		how            string
+		want, err, try string
+	}{
+		{nil, "%s", "", "the cluster has no replicated data", "masthead cluster edit"},
+		{volumes("data"), "%s", "data", "", ""},
+		{volumes("data", "mail"), "%s", "", "there are several volumes: data, mail", "the same, with data"},
+		{volumes("data", "mail"), "--volume %s", "", "there are several volumes: data, mail", "the same, with --volume data"},
+	} {
+		got, err := onlyVolume(test.all, test.how)
+		if got != test.want || fmt.Sprint(err) != orElse(test.err, "<nil>") || tryText(err) != test.try {
+			t.Errorf("%v: %q, %v, try %q", test.all, got, err, tryText(err))
+		}
+	}
+}
+
+// What is typed again confirms the same as what was typed.
+func TestConfirmed(t *testing.T) {
+	for got, want := range map[string]string{
+		(&snapshotFlags{}).confirmed("s"):                                                            "masthead snapshot rollback s --confirm s",
+		(&snapshotFlags{volume: "mail"}).confirmed("s"):                                              "masthead snapshot rollback s --volume mail --confirm s",
+		upgradeFlags{deadline: slot.DefaultDeadline}.confirmed("head.iso"):                           "masthead upgrade head.iso --yes",
+		upgradeFlags{all: true, force: true, deadline: slot.DefaultDeadline}.confirmed("head"):       "masthead upgrade head --all --force --yes",
+		upgradeFlags{noRestart: true, deadline: slot.DefaultDeadline + time.Minute}.confirmed("x/y"): "masthead upgrade x/y --no-restart --deadline 11m0s --yes",
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
 
 func TestPrintData(t *testing.T) {
 	const mib = 1 << 20

@@ -39,6 +39,15 @@ func (f *snapshotFlags) add(cmd *cobra.Command, change bool) *cobra.Command {
 	return cmd
 }
 
+// confirmed is the rollback that was typed, with what a person would type.
+func (f *snapshotFlags) confirmed(name string) string {
+	words := []string{"masthead snapshot rollback", name}
+	if f.volume != "" {
+		words = append(words, "--volume", f.volume)
+	}
+	return strings.Join(append(words, "--confirm", name), " ")
+}
+
 // client is that of the head, and the volume that is meant.
 func (f *snapshotFlags) client(ctx context.Context, a *app) (*wire.Client, string, error) {
 	c, err := a.remote.client()
@@ -49,7 +58,7 @@ func (f *snapshotFlags) client(ctx context.Context, a *app) (*wire.Client, strin
 	if f.volume != "" {
 		args = []string{f.volume}
 	}
-	volume, err := volumeOf(ctx, c, args)
+	volume, err := volumeOf(ctx, c, args, "--volume %s")
 	return c, volume, err
 }
 
@@ -188,7 +197,7 @@ func (a *app) snapshotRollbackCommand() *cobra.Command {
 				word, _ = bufio.NewReader(a.in).ReadString('\n')
 			}
 			if strings.TrimSpace(word) != args[0] {
-				return &hint{errors.New("not confirmed, and nothing was done"), fmt.Sprintf("masthead snapshot rollback %s --confirm %[1]s", args[0])}
+				return &hint{errors.New("not confirmed, and nothing was done"), f.confirmed(args[0])}
 			}
 			change.DryRun = false
 			if _, plan, err = a.changeSnapshot(ctx, f, change); err != nil {

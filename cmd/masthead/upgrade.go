@@ -26,6 +26,20 @@ type upgradeFlags struct {
 	deadline                           time.Duration
 }
 
+// confirmed is the command that was typed, with what leaves out the question.
+func (f upgradeFlags) confirmed(ref string) string {
+	words := []string{"masthead upgrade", ref}
+	for _, flag := range []struct {
+		name string
+		set  bool
+	}{{"--all", f.all}, {"--force", f.force}, {"--no-restart", f.noRestart}, {"--deadline " + f.deadline.String(), f.deadline != slot.DefaultDeadline}} {
+		if flag.set {
+			words = append(words, flag.name)
+		}
+	}
+	return strings.Join(append(words, "--yes"), " ")
+}
+
 func (a *app) upgradeCommand() *cobra.Command {
 	var f upgradeFlags
 	cmd := &cobra.Command{
@@ -89,7 +103,7 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 	if err := a.showUpgrade(plan, f); err != nil || f.dryRun {
 		return errors.Join(err, carryTo(ctx, "", nil))
 	}
-	if err := a.confirmName(fmt.Sprintf("Type the name of the slot, %s, to go on: ", plan.Slot), string(plan.Slot), f.yes, "masthead upgrade "+ref+" --yes"); err != nil {
+	if err := a.confirmName(fmt.Sprintf("Type the name of the slot, %s, to go on: ", plan.Slot), string(plan.Slot), f.yes, f.confirmed(ref)); err != nil {
 		return errors.Join(err, carryTo(ctx, "", nil))
 	}
 	a.snapshotFirst(ctx)

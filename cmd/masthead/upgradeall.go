@@ -27,7 +27,7 @@ const (
 )
 
 // upgradeAll upgrades all heads: the others, a planned switch, this one.
-func (a *app) upgradeAll(ctx context.Context, path string, f upgradeFlags) error {
+func (a *app) upgradeAll(ctx context.Context, ref string, f upgradeFlags) error {
 	c, err := a.remote.client()
 	if err != nil {
 		return err
@@ -44,7 +44,7 @@ func (a *app) upgradeAll(ctx context.Context, path string, f upgradeFlags) error
 	if err != nil {
 		return err
 	}
-	path, remove, err := a.isoFor(ctx, path)
+	path, remove, err := a.isoFor(ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (a *app) upgradeAll(ctx context.Context, path string, f upgradeFlags) error
 		fmt.Fprintf(a.out, "image %s %s, kernel %s: %s\n", source.Name, source.Image.Short(), source.Kernel, allSteps(others, here, heads, self))
 	}
 	if !f.dryRun {
-		if err := a.confirmName("Type yes to go on: ", "yes", f.yes, "masthead upgrade "+path+" --all --yes"); err != nil {
+		if err := a.confirmName("Type yes to go on: ", "yes", f.yes, f.confirmed(ref)); err != nil {
 			return err
 		}
 		for _, name := range others {
