@@ -58,12 +58,17 @@ func (a *app) buildISOCommand() *cobra.Command {
 		Example: "  masthead build iso images/head.yaml -o out\n" +
 			"  dd if=out/head.iso of=/dev/sdX bs=4M conv=fsync   # a stick",
 		Args: exactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.buildISO(cmd.Context(), args[0], f) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (f.signKey == "") != (f.signCert == "") {
+				return usageError{&hint{errors.New("a key needs its certificate, and the other way round"),
+					fmt.Sprintf("masthead build iso %s --sign-key %s --sign-cert %s", args[0], orElse(f.signKey, "KEY"), orElse(f.signCert, "CERT"))}}
+			}
+			return a.buildISO(cmd.Context(), args[0], f)
+		},
 	}
 	f.add(cmd, true)
 	cmd.Flags().StringVar(&f.signKey, "sign-key", "", "private key (PEM, RSA) that the firmware knows: sign one UEFI program, no shim and GRUB")
 	cmd.Flags().StringVar(&f.signCert, "sign-cert", "", "certificate (PEM) of --sign-key")
-	cmd.MarkFlagsRequiredTogether("sign-key", "sign-cert")
 	return cmd
 }
 
@@ -132,7 +137,11 @@ func (a *app) buildMedium(ctx context.Context, file, suffix string, f buildFlags
 func loadDefinition(file string) (*images.Definition, error) {
 	def, err := images.LoadDefinition(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &hint{err, "ls " + filepath.Join(filepath.Dir(file), "*.yaml") + ", or in masthead's sources ls images/*.yaml"}
+		shipped, try := "images/*.yaml", "ls "+filepath.Join(filepath.Dir(file), "*.yaml")
+		if !strings.HasSuffix(try, shipped) {
+			try += ", or in masthead's sources ls " + shipped
+		}
+		return nil, &hint{err, try}
 	}
 	return def, err
 }

@@ -27,7 +27,7 @@ func (a *app) buildDiskCommand() *cobra.Command {
 			if size != "" {
 				var err error
 				if bytes, err = vmtest.ParseSize(size); err != nil {
-					return usageError{err}
+					return usageError{&hint{fmt.Errorf("--size: %w", err), fmt.Sprintf("masthead build disk %s --size 32G", args[0])}}
 				}
 			}
 			return a.buildDisk(cmd.Context(), args[0], int64(bytes), f)

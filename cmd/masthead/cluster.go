@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -87,7 +88,7 @@ func (a *app) readFile(name string) ([]byte, error) {
 	}
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("read: %w", err)
+		return nil, &hint{fmt.Errorf("read: %w", err), "ls -l " + filepath.Dir(name)}
 	}
 	return data, nil
 }

@@ -324,7 +324,7 @@ func (a *app) writeContent(ctx context.Context, c *wire.Client, v wire.FileVersi
 
 func (a *app) fileDiffCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "diff [PATH]", Short: "Say what differs where, asked of all heads now", Args: cobra.MaximumNArgs(1),
+		Use: "diff [PATH]", Short: "Say what differs where, asked of all heads now", Args: rangeArgs(0, 1),
 		Long: "Asks every configured head for its files. The exit code is 1 unless all answer and all files are as the cluster has\nthem.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()

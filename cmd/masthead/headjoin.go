@@ -59,7 +59,7 @@ func (a *app) headJoinCommand() *cobra.Command {
 	var s wire.JoinStart
 	var file string
 	cmd := &cobra.Command{
-		Use: "join [ADDRESS]", Short: "Make this head one of another cluster", Args: cobra.MaximumNArgs(1),
+		Use: "join [ADDRESS]", Short: "Make this head one of another cluster", Args: rangeArgs(0, 1),
 		Long: "Makes this head one of the cluster that the token is for. ADDRESS is that of one of its heads; without it those\n" +
 			"in the token are asked. The token comes from a file or is asked for.\n\n" +
 			"What this head has of its own, its nodes and images, it gives up: only with --discard, and only after its\n" +

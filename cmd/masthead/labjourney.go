@@ -17,7 +17,7 @@ const journeyLab = "vmtest/install.yaml"
 
 func (a *app) labTestJourneyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "install-to-takeover [LAB.yaml]", Short: "From two blank machines to a takeover and back", Args: cobra.MaximumNArgs(1),
+		Use: "install-to-takeover [LAB.yaml]", Short: "From two blank machines to a takeover and back", Args: rangeArgs(0, 1),
 		Long: "Goes the whole way of an administrator with the machines of a lab file (left out: " + journeyLab + "): the first is\n" +
 			"installed from the ISO, the second is made its backup by 'masthead master-maker', workers boot from them, MariaDB\n" +
 			"runs on the replicated volume while a client writes to it; the master's plug is pulled, it comes back as the\n" +

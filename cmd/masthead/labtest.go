@@ -39,7 +39,7 @@ type takeoverFlags struct {
 func (a *app) labTestTakeoverCommand() *cobra.Command {
 	var f takeoverFlags
 	cmd := &cobra.Command{
-		Use: "takeover [LAB.yaml]", Short: "Two heads, every fault, and who owns the cluster then", Args: cobra.MaximumNArgs(1),
+		Use: "takeover [LAB.yaml]", Short: "Two heads, every fault, and who owns the cluster then", Args: rangeArgs(0, 1),
 		Long: "Boots the two heads of a lab file (left out: " + takeoverLab + ") and puts them through faults, one after another:\n" +
 			"planned switch, kill -9, power cut, panic, cut cables, cold boots. A machine outside of the heads asks for the\n" +
 			"virtual address every 5 ms; what it saw is judged, not what the heads say. The exit code tells whether all went as it\n" +

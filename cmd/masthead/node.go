@@ -29,7 +29,7 @@ leave one out; several are joined by commas.`
 func (a *app) nodeListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list [NODESET]", Short: "List nodes and how they are", Long: "Lists nodes and how they are.\n\n" + nodeSetHelp,
-		Args: cobra.MaximumNArgs(1),
+		Args: rangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.remote.client()
 			if err != nil {

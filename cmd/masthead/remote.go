@@ -49,13 +49,23 @@ func (r *remote) client() (*wire.Client, error) {
 	}
 	ca, err := images.ParseDigest(r.ca)
 	if err != nil {
-		return nil, &hint{fmt.Errorf("--ca: %w", err), "ask the head for it: masthead status"}
+		return nil, &hint{fmt.Errorf("--ca: %w", err), fmt.Sprintf("ssh root@%s masthead status, which says what to give as --ca", r.firstHost())}
 	}
 	token, err := readToken(r.tokenFile)
 	if err != nil {
 		return nil, err
 	}
 	return firstOf(strings.Split(r.head, ","), ca, token), nil
+}
+
+// firstHost is the host of the first URL that was named.
+func (r *remote) firstHost() string {
+	first, _, _ := strings.Cut(r.head, ",")
+	u, err := url.Parse(strings.TrimSpace(first))
+	if err != nil || u.Hostname() == "" {
+		return "HEAD"
+	}
+	return u.Hostname()
 }
 
 // knock is how long a head may take to answer at all before the next of several is taken.

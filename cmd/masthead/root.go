@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -53,7 +54,11 @@ func (a *app) command() *cobra.Command {
 			}
 			a.log = slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
 			if a.output != "text" && a.output != "json" {
-				return usageError{fmt.Errorf("-o %s: want text or json", a.output)}
+				return usageError{&hint{fmt.Errorf("-o %s: want text or json", a.output), cmd.CommandPath() + " --help"}}
+			}
+			// cobra looks at them after this, and its errors are no usage errors.
+			if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
+				return usageError{&hint{err, cmd.CommandPath() + " --help"}}
 			}
 			return nil
 		},

@@ -164,7 +164,7 @@ func silence(v wire.StateVerify) error {
 
 func (a *app) stateDiffCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "diff [HEAD]", Short: "Show what another head holds differently", Args: cobra.MaximumNArgs(1),
+		Use: "diff [HEAD]", Short: "Show what another head holds differently", Args: rangeArgs(0, 1),
 		Long: "Lists each key that differs, with both versions and values. Without HEAD it takes every other head that differs;\n" +
 			"the exit code is 1 if one does not answer. The heads repair such differences by themselves, within seconds.",
 		RunE: func(cmd *cobra.Command, args []string) error {
