@@ -17,5 +17,5 @@ ssh_keys:
   - ssh-ed25519 AAAA... admin
 # cmdline: hugepages=64    # added to the kernel command line
 # serial: true             # GRUB on the first serial port too, where a BIOS starts it
-after: poweroff            # or restart, or stay
+after: poweroff            # or restart, or stay; left out: poweroff
 `
