@@ -102,7 +102,7 @@ const (
 	LossAvailable Loss = "available"
 )
 
-// LossInForce is what Loss says, or what it means where it is left out.
+// LossInForce is what Loss says, or what it means where it is left out: safe with replicated data.
 func (d Document) LossInForce() Loss {
 	if d.Loss == "" && len(d.Data) > 0 {
 		return LossSafe

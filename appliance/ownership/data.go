@@ -292,10 +292,9 @@ func (v volumes) Mounts(volume string) []service.Filesystem {
 	return all
 }
 
-// lossOf is what a pair does when everything of the owner is silent: with replicated data it is safe unless it is said
-// otherwise.
+// lossOf is what a pair does when everything of the owner is silent.
 func lossOf(d configuration.Document) failover.Loss {
-	if d.Loss == configuration.LossSafe || d.Loss == "" && len(d.Data) > 0 {
+	if d.LossInForce() == configuration.LossSafe {
 		return failover.Safe
 	}
 	return failover.Available
