@@ -140,17 +140,21 @@ func (t thin) replace(ctx context.Context, snapshot string, alone bool) error {
 	if _, err := s.cfg.Tools.Run(ctx, nil, t.v.copies(device, g.Name, snapshot)...); err != nil {
 		return err
 	}
-	// What DRBD noted in the snapshot is of that time: with it the other copy would count as the newer, or as the same.
+	// What DRBD noted in the snapshot is of that time: with its generations the other copy would count as the newer, or as the
+	// same. All else of it stays, above all the size on which the two heads have agreed (la-size-sect): create-md would forget it,
+	// the copy would be as large as its volume is, and DRBD refuse a smaller other one.
 	conf := filepath.Join(s.cfg.Dir, name+".next.conf")
 	beside := func(v Volume, head string) string { return logicalPath(groupName(v.device(head)), v.next()) }
 	if err := renameio.WriteFile(conf, []byte(s.cfg.render(beside)), 0o600); err != nil {
 		return fmt.Errorf("write DRBD's configuration: %w", err)
 	}
-	if err := s.admBy(ctx, conf, "create-md", name, "--force"); err != nil {
-		return err
-	}
 	next := now.replaced(newGeneration(), alone)
 	if _, err := s.cfg.Tools.Run(ctx, s.node(), "drbdadm", "-c", conf, "--", "--force", next.String(), "set-gi", name); err != nil {
+		return err
+	}
+	// The snapshot was made of a copy in use, whose activity log has extents. After set-gi the copy counts as one that nobody
+	// writes to, of which drbdmeta only begins the log anew, even where it cannot be read (meta_apply_al): all of it is copied anyway.
+	if err := s.admBy(ctx, conf, "apply-al", name); err != nil {
 		return err
 	}
 	if err := t.run(ctx, device, "lvrename", g.Name, name, t.v.kept(snapshotName(time.Now(), KindRollback))); err != nil {
