@@ -92,7 +92,7 @@ func (s *Set) goBack(ctx context.Context, v *volume) error {
 		return t.forget(ctx, device, g) // and the next step gives the kernel what there is
 	}
 	s.mu.Lock()
-	v.look.Back = Wish{}
+	v.look.Back, v.look.WentBack = Wish{}, look.Back.Epoch
 	s.mu.Unlock()
 	s.cfg.Event(fmt.Sprintf("data %s: went back to the snapshot %s", v.Name, to), false)
 	if _, err := s.moves(ctx, v, Mend); err != nil {

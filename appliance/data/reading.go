@@ -61,6 +61,9 @@ type Look struct {
 	Foreign string
 	// Back is a state that a person wants to have again; zero: none.
 	Back Wish
+	// WentBack is the owner's term in which this daemon has put an earlier state in the place of the copy; 0: it has not, or the
+	// copy was written to or connected since.
+	WentBack failover.Epoch
 }
 
 // Meta is what is on a copy's device.
@@ -107,7 +110,12 @@ func (l Look) Reading(v View) failover.Data {
 		return failover.DataSyncing
 	case outdated:
 		return failover.DataOutdated
-	default: // Consistent, after a boot: nobody knows what the other has done meanwhile. Or no disk
+	case consistent:
+		if l.replaced(v) {
+			return failover.DataAlone
+		}
+		return failover.DataUnknown // after a boot: nobody knows what the other one has done meanwhile
+	default: // no disk
 		return failover.DataUnknown
 	}
 	switch {
@@ -123,6 +131,14 @@ func (l Look) Reading(v View) failover.Data {
 		return failover.DataUnknown // another head has owned since, and this copy was not connected
 	}
 	return failover.DataUpToDate
+}
+
+// replaced: the owner has gone back, and the other copy was not seen since. DRBD takes a copy that was given to it anew for
+// uncertain, and so it is where anything else did that: after a boot, or when a disk comes back that has missed writes. This one
+// is what the owner has made it under the present epoch, as if it had written all of it: no older than it was before.
+func (l Look) replaced(v View) bool {
+	return l.WentBack != 0 && l.WentBack == v.Record.Epoch && v.Record.Owner == v.Self && l.Note.Epoch == v.Record.Epoch &&
+		l.Want == WantPrimary && !l.Copy.Connected() && !l.missed(v)
 }
 
 // missed: another head has owned under a later epoch than that of the note. Own epochs take nothing away from the own copy,

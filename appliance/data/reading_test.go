@@ -42,12 +42,32 @@ func TestReading(t *testing.T) {
 	hidden.Known = second.Next(1)
 	replaced := under(first)
 	replaced.Record.DataUUID = "A0"
+	ours := under(first)
+	ours.Self, ours.Record.Owner = "head1", "head1"
+	later := ours
+	later.Record.Epoch = second
+	elsewhereSince := ours
+	elsewhereSince.Known = second
+	back := Look{Copy: lost(follower, consistent, "DUnknown"), Note: noted, Want: WantPrimary, WentBack: first}
+	backWith := func(change func(*Look)) Look {
+		l := back
+		change(&l)
+		return l
+	}
 	tests := []struct {
 		name string
 		look Look
 		view View
 		want failover.Data
 	}{
+		{"went back, and the other one has not connected since", back, ours, failover.DataAlone},
+		{"is to own, and was given to the kernel anew", backWith(func(l *Look) { l.WentBack = 0 }), ours, failover.DataUnknown},
+		{"went back, and owns again under another epoch", back, later, failover.DataUnknown},
+		{"went back, and the voters know of another owner since", back, elsewhereSince, failover.DataUnknown},
+		{"went back, and another one owns", back, under(first), failover.DataUnknown},
+		{"went back, and is not to own", backWith(func(l *Look) { l.Want = WantSecondary }), ours, failover.DataUnknown},
+		{"went back, and has no note", backWith(func(l *Look) { l.Note = Note{} }), ours, failover.DataUnknown},
+		{"went back, and its disk has failed", backWith(func(l *Look) { l.Copy.Disk = "Diskless" }), ours, failover.DataUnknown},
 		{"the kernel has nothing yet", Look{}, under(first), failover.DataUnknown},
 		{"a foreign device", Look{Meta: MetaForeign}, under(first), failover.DataUnknown},
 		{"a blank device", Look{Meta: MetaBlank}, under(first), failover.NoData},
@@ -135,9 +155,10 @@ func drawLook(t *rapid.T) (Look, View) {
 		},
 		Note: Note{failover.Epoch(rapid.IntRange(0, 40).Draw(t, "note")), rapid.Bool().Draw(t, "diverged")},
 		Meta: Meta(rapid.IntRange(0, int(MetaThere)).Draw(t, "meta")), Want: Want(rapid.IntRange(0, 2).Draw(t, "want")),
-		Lost: failover.Instant(rapid.IntRange(0, 3).Draw(t, "lost")),
+		Lost: failover.Instant(rapid.IntRange(0, 3).Draw(t, "lost")), WentBack: failover.Epoch(rapid.IntRange(0, 40).Draw(t, "went back")),
 	}
 	v := View{
+		Self:   "head1",
 		Record: failover.Record{Epoch: failover.Epoch(rapid.IntRange(0, 40).Draw(t, "epoch")), Owner: pick("owner", "", "head1", "head2")},
 		Known:  failover.Epoch(rapid.IntRange(0, 40).Draw(t, "known")), Elsewhere: rapid.Bool().Draw(t, "elsewhere"),
 	}
@@ -166,6 +187,9 @@ func TestReadingIsSafe(t *testing.T) {
 				t.Fatalf("%+v counts as none", l)
 			}
 			return
+		}
+		if went := l.WentBack != 0 && l.WentBack == v.Record.Epoch && v.Record.Owner == v.Self && v.Known <= v.Record.Epoch; got == failover.DataAlone && went && l.Copy.Disk == consistent {
+			return // what the owner has put there itself in this term
 		}
 		if !l.Copy.There || l.Copy.Disk != upToDate {
 			t.Fatalf("%+v counts as %v", l.Copy, got)

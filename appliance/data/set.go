@@ -347,6 +347,9 @@ func (s *Set) became(v *volume, c Copy) {
 		v.look.Lost = s.cfg.Now()
 	}
 	v.look.Copy = c
+	if c.Connected() || c.Role == primary {
+		v.look.WentBack = 0 // DRBD knows by itself again how it stands
+	}
 	if verifying(before) && c.Connected() && !c.Syncing() {
 		v.verified, v.differences = time.Now().UTC(), c.OutOfSync
 	}

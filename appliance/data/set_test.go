@@ -32,6 +32,7 @@ type fakeDRBD struct {
 	// fencePeer is called for a promotion without the other copy, as the kernel calls its handler; nil: not asked.
 	fencePeer func() int
 	held      error // why a demotion fails
+	apart     bool  // what is given to it does not see the other copy
 	lvm       *fakeLVM
 	failing   string // a program that fails
 	mounted   bool
@@ -134,9 +135,13 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 	case "--": // --force GENERATIONS set-gi
 		f.gi = argv[5]
 	case "up", "attach":
-		if f.gi != newData {
+		switch {
+		case f.gi != newData && f.apart:
+			f.becomeLocked(func(c *Copy) { *c = lost(connected(secondary, secondary), consistent, "DUnknown"); c.Suspended = "no" })
+			return "", nil
+		case f.gi != newData:
 			f.becomeLocked(func(c *Copy) { *c = connected(secondary, secondary); c.Suspended = "no" })
-			break
+			return "", nil
 		}
 		f.becomeLocked(func(c *Copy) {
 			*c = Copy{There: true, Role: secondary, Suspended: "no", Connection: "Connecting", PeerRole: "Unknown", Disk: inconsistent, PeerDisk: "DUnknown", Replication: "Off", Size: 1000}

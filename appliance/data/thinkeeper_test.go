@@ -220,6 +220,33 @@ func TestThinGoesBack(t *testing.T) {
 	}
 }
 
+// A copy that went back and does not see the other one again can be written to, by the arbiter's word.
+func TestThinGoesBackAlone(t *testing.T) {
+	b := owning(t, nil)
+	b.drbd.mu.Lock()
+	b.drbd.gi, b.drbd.apart = "AB00000000000000", true
+	b.drbd.mu.Unlock()
+	if err := b.Rollback(t.Context(), "data", aSnapshot); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Demote(t.Context(), "data"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- b.Promote(t.Context(), "data") }()
+	b.until(t, "went back", func() bool { return b.look().Copy.Disk == consistent })
+	if got := b.Standing(b.view).Data; got != failover.DataAlone {
+		t.Errorf("counts as %v", got)
+	}
+	b.drbd.become(func(c *Copy) { *c = connected(secondary, secondary) }) // which is waited for
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if l := b.look(); l.WentBack != 0 {
+		t.Errorf("afterwards %+v", l)
+	}
+}
+
 // Where it cannot go back, or something fails on the way, the volume is what it was and is used again.
 func TestThinStays(t *testing.T) {
 	for _, tt := range []struct {
