@@ -102,6 +102,9 @@ func (f *fakeLVM) report(program string) string {
 			if l.Active {
 				row["lv_active"] = "active"
 			}
+			if l.Suspended {
+				row["lv_suspended"] = "suspended"
+			}
 			rows = append(rows, row)
 		}
 	}

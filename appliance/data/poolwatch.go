@@ -16,7 +16,11 @@ const (
 // watch warns of a pool that becomes full, makes room in time, and says when it is to be looked at again. Both heads have
 // pools of their own.
 func (t thin) watch(ctx context.Context) time.Duration {
-	pool, err := t.relieve(ctx)
+	device, g, err := t.whole(ctx)
+	if err == nil {
+		t.resume(ctx, device, g)
+		g, err = t.relieve(ctx, g)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			t.s.cfg.Log.Debug("pool of snapshots", "volume", t.v.Name, "err", err) // there is none yet, or it is asked again
@@ -24,7 +28,7 @@ func (t thin) watch(ctx context.Context) time.Duration {
 		}
 		return snapshotEvery
 	}
-	text := pool.warns()
+	text := g.pool().warns()
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	if text != "" && t.v.pool == "" {
@@ -50,28 +54,39 @@ func (t thin) lookAgain() {
 	}
 }
 
-// relieve removes snapshots that masthead has made by itself, the oldest first, while the pool is full.
-func (t thin) relieve(ctx context.Context) (Pool, error) {
+// resume has a volume go on that was left suspended: a program of LVM was killed all the same, as by a kernel without memory.
+func (t thin) resume(ctx context.Context, device string, g *Group) {
+	if !g.named(t.v.Name).Suspended { // LVM's lock keeps what is suspended for a moment from being seen
+		return
+	}
+	if _, err := t.s.cfg.Tools.Run(ctx, nil, t.v.resumes(device, g.Name)...); err != nil {
+		t.s.cfg.Log.Warn("logical volume that is suspended", "volume", t.v.Name, "err", err) // tried again at the next look
+	}
+}
+
+// relieve removes snapshots that masthead has made by itself, the oldest first, while the pool is full, and gives the group as it
+// is then.
+func (t thin) relieve(ctx context.Context, g *Group) (*Group, error) {
 	for {
-		_, g, err := t.whole(ctx)
-		if err != nil {
-			return Pool{}, err
-		}
 		pool := g.pool()
 		if pool.most() < fullPool {
-			return pool, nil
+			return g, nil
 		}
 		t.s.mu.Lock()
 		but := t.v.look.Back.Snapshot
 		t.s.mu.Unlock()
 		name, ok := spare(t.v.snapshots(g), but)
 		if !ok {
-			return pool, nil
+			return g, nil
 		}
 		if err := t.remove(ctx, name); err != nil {
-			return pool, err
+			return g, err
 		}
 		t.s.cfg.Event(fmt.Sprintf("data %s: the snapshot %s is removed: its pool was %.0f %% full", t.v.Name, name, pool.most()), true)
+		var err error
+		if _, g, err = t.whole(ctx); err != nil {
+			return nil, err
+		}
 	}
 }
 

@@ -160,12 +160,17 @@ func (v Volume) leftovers(device string, g *Group) (all [][]string) {
 		_, snapshot := parseSnapshot(strings.TrimPrefix(l.Name, v.Name+"."))
 		switch {
 		case l.Name == v.Name && l.Suspended:
-			all = append(all, lvm(device, "lvchange", "--refresh", g.Name+"/"+l.Name))
+			all = append(all, v.resumes(device, g.Name))
 		case v.owns(l.Name) && snapshot && l.Active && len(wishes(l.Tags)) == 0:
 			all = append(all, lvm(device, "lvchange", "--activate", "n", g.Name+"/"+l.Name))
 		}
 	}
 	return all
+}
+
+// resumes has the I/O of a volume go on, which a program of LVM that did not come to its end has left waiting.
+func (v Volume) resumes(device, group string) []string {
+	return lvm(device, "lvchange", "--refresh", group+"/"+v.Name)
 }
 
 // Wish is that of a person to go back to a snapshot. It is for the owner's term in which it was said: another head may have

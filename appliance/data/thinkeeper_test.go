@@ -402,4 +402,16 @@ func TestThinTidies(t *testing.T) {
 	}
 }
 
+// A volume that LVM has left suspended while the daemon ran goes on too; what somebody looks at is left alone.
+func TestThinResumes(t *testing.T) {
+	b := owning(t, nil)
+	b.drbd.mu.Lock()
+	b.drbd.lvm.group.named("data").Suspended, b.drbd.lvm.group.named("data."+aSnapshot).Active = true, true
+	b.drbd.mu.Unlock()
+	thin{b.Set, b.volumes[0]}.watch(t.Context())
+	if g := b.group(); g.named("data").Suspended || !g.named("data."+aSnapshot).Active {
+		t.Errorf("%+v", g.Volumes)
+	}
+}
+
 var _ = []keeper{thin{}, subvolumes{}}

@@ -8,14 +8,15 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
 // Tools are the effects of a Set: the programs of drbd-utils and of file systems.
 type Tools struct {
-	// Run runs a program to its end and gives what it printed. It blocks, for toolTime at most; the end of ctx kills the program.
+	// Run runs a program to its end and gives what it printed. It blocks, for toolTime at most; the end of ctx kills the program,
+	// or leaves it to itself where it is one of LVM that changes something.
 	Run func(ctx context.Context, env []string, argv ...string) (out string, err error)
 	// Long runs one for as long as ctx allows. What it prints is told only if it fails.
 	Long func(ctx context.Context, argv ...string) error
@@ -56,19 +57,29 @@ func runLong(ctx context.Context, argv ...string) error {
 	return err
 }
 
-func run(ctx context.Context, env []string, argv ...string) (string, error) {
+// changesLVM reports whether it is one that may suspend devices: all but the reports.
+func changesLVM(argv []string) bool {
+	program := filepath.Base(argv[0])
+	return isLVM(argv) && program != "lvs" && program != "vgs"
+}
+
+func command(ctx context.Context, env []string, argv []string) *exec.Cmd {
+	if changesLVM(argv) {
+		ctx = context.WithoutCancel(ctx) // killed while a device is suspended it would leave that so, and all I/O of the volume waiting
+	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append([]string{programs, "LC_ALL=C.UTF-8"}, env...)
 	cmd.WaitDelay = time.Second
-	if isLVM(argv) {
-		// LVM blocks signals while devices are suspended. Killed between, it would leave them so.
-		cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(syscall.SIGTERM) }, toolTime
-	}
+	return cmd
+}
+
+func run(ctx context.Context, env []string, argv ...string) (string, error) {
+	cmd := command(ctx, env, argv)
 	out, err := bounded(ctx, cmd.WaitDelay+stuckTime, cmd.CombinedOutput)
 	return string(out), toolError(argv, string(out), err)
 }
 
-// stuckTime is how long a program that was killed may take to go.
+// stuckTime is how long a program may still take after the end of its context: one that was killed to go, one of LVM to end.
 const stuckTime = 5 * time.Second
 
 // errStuck is a device that does not answer.

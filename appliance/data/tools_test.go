@@ -1,11 +1,13 @@
 package data
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,6 +56,36 @@ func TestGeneration(t *testing.T) {
 	for _, tt := range tests {
 		if got := generation(tt.out); got != tt.want {
 			t.Errorf("%q: got %q, want %q", tt.out, got, tt.want)
+		}
+	}
+}
+
+// A program of LVM that changes something is never killed: it could leave a volume suspended.
+func TestLVMIsNotKilled(t *testing.T) {
+	for program, ends := range map[string]bool{"lvcreate": true, "lvs": false} {
+		dir := t.TempDir()
+		path, gate := filepath.Join(dir, program), filepath.Join(dir, "gate")
+		if err := os.WriteFile(path, []byte("#!/bin/sh\nread word <\"$2\"\necho \"$word\"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mkfifo(gate, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cmd := command(ctx, nil, []string{path, "--devices", gate})
+		var out bytes.Buffer
+		cmd.Stdout = &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if ends {
+			if err := os.WriteFile(gate, []byte("done\n"), 0); err != nil { // waits until it is read from
+				t.Fatal(err)
+			}
+		}
+		if err := cmd.Wait(); (err == nil) != ends || ends && out.String() != "done\n" {
+			t.Errorf("%s: %v, %q", program, err, out.String())
 		}
 	}
 }
