@@ -28,17 +28,31 @@ type keeper interface {
 	open(ctx context.Context, snapshot string) (path string, shut func() error, err error)
 }
 
+// mounted reports whether a volume is mounted here. It blocks for as long as its device does not answer and ctx lasts: not with
+// mu held.
+func (s *Set) mounted(ctx context.Context, name string) (bool, error) {
+	return bounded(ctx, 0, func() (bool, error) { return s.cfg.Tools.InUse(name), nil })
+}
+
 // kept gives what keeps the states of a volume, where it is in use here.
-func (s *Set) kept(name string) (keeper, error) {
+func (s *Set) kept(ctx context.Context, name string) (keeper, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	v := s.named(name)
+	writes := v != nil && v.look.Copy.Role == primary
+	s.mu.Unlock()
 	switch {
 	case v == nil:
 		return nil, fmt.Errorf("data %s: %w", name, ErrNoVolume)
 	case v.snapshotsBy() == "":
 		return nil, refuse("masthead cluster edit", "volume %s has the file system %s, which has no snapshots, and no snapshots_by: lvm", name, v.filesystem())
-	case v.look.Copy.Role != primary || !s.cfg.Tools.InUse(name):
+	case !writes:
+		return nil, fmt.Errorf("data %s: %w", name, ErrNotHere)
+	}
+	is, err := s.mounted(ctx, name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("data %s: %w", name, err)
+	case !is:
 		return nil, fmt.Errorf("data %s: %w", name, ErrNotHere)
 	case v.snapshotsBy() == LVM:
 		return thin{s, v}, nil
@@ -48,7 +62,7 @@ func (s *Set) kept(name string) (keeper, error) {
 
 // Snapshots are those of a volume, oldest first.
 func (s *Set) Snapshots(ctx context.Context, name string) ([]Snapshot, error) {
-	k, err := s.kept(name)
+	k, err := s.kept(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +71,7 @@ func (s *Set) Snapshots(ctx context.Context, name string) ([]Snapshot, error) {
 
 // SnapshotSizes are how many bytes each of them has for itself, as far as that is known.
 func (s *Set) SnapshotSizes(ctx context.Context, name string) map[string]int64 {
-	k, err := s.kept(name)
+	k, err := s.kept(ctx, name)
 	var all map[string]int64
 	if err == nil {
 		all, err = k.sizes(ctx)
@@ -73,7 +87,7 @@ func (s *Set) Snapshot(ctx context.Context, name, kind string) (string, error) {
 	if !nameForm.MatchString(kind) {
 		return "", refuse("masthead snapshot create --name before-update", "%q: want lower-case letters, digits and -, 32 at most", kind)
 	}
-	k, err := s.kept(name)
+	k, err := s.kept(ctx, name)
 	if err != nil {
 		return "", err
 	}
@@ -83,7 +97,7 @@ func (s *Set) Snapshot(ctx context.Context, name, kind string) (string, error) {
 
 // known gives what keeps the states of a volume that has this snapshot.
 func (s *Set) known(ctx context.Context, name, snapshot string) (keeper, error) {
-	k, err := s.kept(name)
+	k, err := s.kept(ctx, name)
 	if err != nil {
 		return nil, err
 	}
