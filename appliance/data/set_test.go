@@ -37,6 +37,8 @@ type fakeDRBD struct {
 	failing   string // a program that fails
 	mounted   bool
 	thawed    chan struct{} // told when the file system is to go on
+	frozen    bool          // the file system
+	refuses   int           // so many times there is no memory for fsfreeze
 }
 
 func (f *fakeDRBD) blank(string) (bool, error) {
@@ -111,6 +113,9 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 		if f.failing != "" && strings.HasPrefix(line, f.failing) {
 			return "", errors.New(f.failing + " fails")
 		}
+		if argv[0] == "fsfreeze" {
+			return "", f.freeze(argv[1] == "--freeze")
+		}
 		return f.runLVM(argv)
 	}
 	if argv[3] == "primary" && f.copy.Connection != "Connected" && f.fencePeer != nil {
@@ -167,6 +172,21 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 		f.becomeLocked(func(c *Copy) { c.Disk = outdated })
 	}
 	return "", nil
+}
+
+// freeze has the file system stand still, or go on.
+func (f *fakeDRBD) freeze(still bool) error {
+	switch {
+	case f.refuses > 0:
+		f.refuses--
+		return errors.New("fork/exec /usr/sbin/fsfreeze: cannot allocate memory")
+	case still == f.frozen && still:
+		return errors.New("fsfreeze: /run/masthead/data/data: freeze failed: Device or resource busy")
+	case still == f.frozen:
+		return errors.New("fsfreeze: /run/masthead/data/data: unfreeze failed: Invalid argument")
+	}
+	f.frozen = still
+	return nil
 }
 
 // runLVM runs what is no program of DRBD.

@@ -14,6 +14,14 @@ import (
 // freezeTime is how long a file system stands still for its snapshot at most: its services wait for that long.
 const freezeTime = 5 * time.Second
 
+const (
+	// thawAgain is the pause before it is tried again to have a file system go on.
+	thawAgain = 200 * time.Millisecond
+	// notFrozen and notThere are what fsfreeze says of a file system that does not stand still (FITHAW gives EINVAL), or of none.
+	notFrozen = "unfreeze failed: Invalid argument"
+	notThere  = "No such file or directory"
+)
+
 // shown is below where the snapshots of the volume are mounted while they are looked at.
 func (t thin) shown() string { return filepath.Join(t.s.cfg.Dir, "shown", t.v.Name) }
 
@@ -55,7 +63,11 @@ func (t thin) take(ctx context.Context, snapshot string) error {
 // still does something while the file system stands still, for freezeTime at most: what takes longer sees it go on, as it
 // would see it after a power cut.
 func (t thin) still(ctx context.Context, do func() error) error {
-	if !t.s.cfg.Tools.InUse(t.v.Name) {
+	is, err := t.s.mounted(ctx, t.v.Name)
+	if err != nil {
+		return err
+	}
+	if !is {
 		return do()
 	}
 	if _, err := t.s.cfg.Tools.Run(ctx, nil, "fsfreeze", "--freeze", root(t.v.Name)); err != nil {
@@ -75,9 +87,22 @@ func (t thin) still(ctx context.Context, do func() error) error {
 	}
 }
 
+// thaw has the file system go on. Nothing else would, and its services wait: it is tried until it is so, also when there is no
+// memory for a program, and though the one who asked has gone.
 func (t thin) thaw(ctx context.Context) error {
-	_, err := t.s.cfg.Tools.Run(context.WithoutCancel(ctx), nil, "fsfreeze", "--unfreeze", root(t.v.Name))
-	return err
+	for told := false; ; told = true {
+		_, err := t.s.cfg.Tools.Run(context.WithoutCancel(ctx), nil, "fsfreeze", "--unfreeze", root(t.v.Name))
+		var none *missing
+		switch {
+		case err == nil, strings.Contains(err.Error(), notFrozen), strings.Contains(err.Error(), notThere):
+			return nil
+		case errors.As(err, &none), errors.Is(err, errStuck): // one that waits for the device thaws when that answers
+			return err
+		case !told:
+			t.s.cfg.Event(fmt.Sprintf("data %s: its file system stands still, and does not go on yet: %v", t.v.Name, err), true)
+		}
+		time.Sleep(thawAgain)
+	}
 }
 
 func (t thin) remove(ctx context.Context, snapshot string) error {
@@ -182,9 +207,16 @@ func parseExclusive(out string) map[int]int64 {
 	return all
 }
 
-// tidy undoes what a daemon that was killed has left: a volume whose I/O waits, a file system that stands still, a snapshot that
+// tidy undoes what a daemon that was killed has left: a file system that stands still, a volume whose I/O waits, a snapshot that
 // somebody looked at.
 func (t thin) tidy(ctx context.Context) {
+	looks, cancel := context.WithTimeout(ctx, toolTime)
+	defer cancel()
+	if is, err := t.s.mounted(looks, t.v.Name); is || err != nil {
+		if err := t.thaw(ctx); err != nil {
+			t.s.cfg.Log.Warn("file system that stands still", "volume", t.v.Name, "err", err)
+		}
+	}
 	left, _ := filepath.Glob(filepath.Join(t.shown(), "*")) // the pattern is a good one
 	for _, at := range left {
 		_, _ = t.s.cfg.Tools.Run(ctx, nil, "umount", at)
@@ -199,8 +231,5 @@ func (t thin) tidy(ctx context.Context) {
 				t.s.cfg.Log.Warn("logical volume that was left", "volume", t.v.Name, "err", err)
 			}
 		}
-	}
-	if t.s.cfg.Tools.InUse(t.v.Name) {
-		_ = t.thaw(ctx) // refused where it does not stand still
 	}
 }

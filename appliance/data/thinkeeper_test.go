@@ -1,6 +1,7 @@
 package data
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -27,7 +28,7 @@ func thinBench(t *testing.T, heads int, group *Group, exists ...string) *bench {
 func owning(t *testing.T, change func(*Group)) *bench {
 	t.Helper()
 	b := thinBench(t, 2, thinGroup(change), strings.Replace(isResource, secondary, primary, 1), strings.Replace(isThere, primary, secondary, 1), isDevice, isPeer)
-	<-b.drbd.thawed // the last that tidy does
+	<-b.drbd.thawed // the first that tidy does, and the rest finds nothing
 	b.drbd.mu.Lock()
 	b.drbd.copy, b.drbd.said = connected(primary, secondary), nil
 	b.drbd.mu.Unlock()
@@ -137,6 +138,9 @@ func TestThinTake(t *testing.T) {
 		if (err != nil) != (tt.fails != "") {
 			t.Errorf("%s: %v", tt.name, err)
 		}
+		if b.drbd.frozen {
+			t.Errorf("%s: the file system stands still", tt.name)
+		}
 		got := b.changes()
 		for i, line := range got {
 			if strings.HasPrefix(line, "lvcreate") {
@@ -162,6 +166,33 @@ func TestThinTake(t *testing.T) {
 		if err := b.RemoveSnapshot(t.Context(), "data", "20260102-150405-other"); err == nil {
 			t.Error("removed one that is not there")
 		}
+	}
+}
+
+// A file system that is to go on does so, also after a time without memory for a program, and though nobody waits any more.
+func TestThinThaws(t *testing.T) {
+	b := owning(t, nil)
+	b.drbd.mu.Lock()
+	b.drbd.frozen, b.drbd.refuses = true, 2
+	b.drbd.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, what := range []string{"stands still", "does not"} {
+		if err := (thin{b.Set, b.volumes[0]}).thaw(ctx); err != nil || b.drbd.frozen {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if n := strings.Count(strings.Join(b.drbd.told, "; "), "does not go on yet"); n != 1 {
+		t.Errorf("told %q", b.drbd.told)
+	}
+}
+
+// A volume that is left standing still by a daemon that was killed goes on before anything is asked of LVM, which may take long.
+func TestThinThawsFirst(t *testing.T) {
+	b := thinBench(t, 2, thinGroup(nil))
+	<-b.drbd.thawed
+	if got := b.drbd.commands(); !strings.HasPrefix(got[0], "fsfreeze --unfreeze") {
+		t.Errorf("commands %q", got)
 	}
 }
 
