@@ -95,6 +95,16 @@ func (s *Set) Snapshot(ctx context.Context, name, kind string) (string, error) {
 	return made, k.take(ctx, made)
 }
 
+// goesOn is the refusal of a snapshot while all I/O of a volume waits; nil: it does not.
+func (s *Set) goesOn(v *volume) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.look.Copy.Frozen() {
+		return refuse("masthead status --why", "no snapshot of %s: its writes wait for leave to go on without the other copy", v.Name)
+	}
+	return nil
+}
+
 // known gives what keeps the states of a volume that has this snapshot.
 func (s *Set) known(ctx context.Context, name, snapshot string) (keeper, error) {
 	k, err := s.kept(ctx, name)
@@ -166,6 +176,9 @@ func (s *Set) schedule(ctx context.Context, v *volume) {
 }
 
 func (s *Set) scheduled(ctx context.Context, v *volume) error {
+	if s.goesOn(v) != nil {
+		return nil // even to list them may wait; it is looked again soon
+	}
 	have, err := s.Snapshots(ctx, v.Name)
 	if errors.Is(err, ErrNotHere) {
 		return nil

@@ -44,6 +44,9 @@ func (b subvolumes) list(context.Context) (all []Snapshot, err error) {
 func (subvolumes) sizes(context.Context) (map[string]int64, error) { return nil, nil }
 
 func (b subvolumes) take(ctx context.Context, snapshot string) error {
+	if err := b.s.goesOn(b.v); err != nil { // btrfs would write, and a program that waits for DRBD cannot be ended
+		return err
+	}
 	if err := os.MkdirAll(filepath.Join(b.top(), snapshots), 0o700); err != nil {
 		return fmt.Errorf("snapshot of %s: %w", b.v.Name, err)
 	}

@@ -48,11 +48,8 @@ func (t thin) take(ctx context.Context, snapshot string) error {
 	if why := g.pool().refuses(0); why != "" {
 		return refuse("masthead snapshot rm", "no snapshot of %s: %s", t.v.Name, why)
 	}
-	t.s.mu.Lock()
-	waits := t.v.look.Copy.Frozen()
-	t.s.mu.Unlock()
-	if waits {
-		return refuse("masthead status --why", "no snapshot of %s: its writes wait for leave to go on without the other copy", t.v.Name)
+	if err := t.s.goesOn(t.v); err != nil {
+		return err
 	}
 	return t.still(ctx, func() error {
 		_, err := t.s.cfg.Tools.Run(ctx, nil, t.v.takes(device, g.Name, snapshot)...)

@@ -189,8 +189,11 @@ func TestThinThaws(t *testing.T) {
 
 // A volume that is left standing still by a daemon that was killed goes on before anything is asked of LVM, which may take long.
 func TestThinThawsFirst(t *testing.T) {
-	b := thinBench(t, 2, thinGroup(nil))
-	<-b.drbd.thawed
+	b := owning(t, nil)
+	b.drbd.mu.Lock()
+	b.drbd.frozen, b.drbd.said = true, nil
+	b.drbd.mu.Unlock()
+	thin{b.Set, b.volumes[0]}.tidy(t.Context())
 	if got := b.drbd.commands(); !strings.HasPrefix(got[0], "fsfreeze --unfreeze") {
 		t.Errorf("commands %q", got)
 	}
