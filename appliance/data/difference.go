@@ -21,6 +21,8 @@ func (s *Set) Differences(ctx context.Context, name, snapshot string) (all []Dif
 	if err != nil {
 		return nil, false, err
 	}
+	s.show(name, snapshot, 1)
+	defer s.show(name, snapshot, -1)
 	path, shut, err := k.open(ctx, snapshot)
 	if err != nil {
 		return nil, false, err
@@ -28,6 +30,19 @@ func (s *Set) Differences(ctx context.Context, name, snapshot string) (all []Dif
 	all, err = differences(ctx, path, filepath.Join(root(name), live))
 	err = errors.Join(err, shut())
 	return all[:min(len(all), mostDifferences)], len(all) > mostDifferences, err
+}
+
+// show counts who looks at a snapshot: it is not removed meanwhile.
+func (s *Set) show(name, snapshot string, more int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.named(name)
+	if v.shown == nil {
+		v.shown = map[string]int{}
+	}
+	if v.shown[snapshot] += more; v.shown[snapshot] == 0 {
+		delete(v.shown, snapshot)
+	}
 }
 
 // differences compares two trees by what the file system says of each file: its kind, size, times and owner.

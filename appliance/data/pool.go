@@ -55,11 +55,11 @@ func (p Pool) warns() string {
 }
 
 // spare is the snapshot that is removed first when the pool is full: the oldest of those that masthead makes by itself. A
-// person's, and what there was before a rollback, are for a person to remove. but: one that is in use.
-func spare(have []Snapshot, but string) (name string, ok bool) {
+// person's, and what there was before a rollback, are for a person to remove. stays: those that are in use.
+func spare(have []Snapshot, stays func(name string) bool) (name string, ok bool) {
 	i := slices.IndexFunc(have, func(s Snapshot) bool {
 		_, own := kindsKept[s.Kind]
-		return s.Name != but && (own || strings.HasPrefix(s.Kind, kindEvery))
+		return (own || strings.HasPrefix(s.Kind, kindEvery)) && !stays(s.Name)
 	})
 	if i < 0 {
 		return "", false

@@ -3,6 +3,7 @@ package data
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -19,7 +20,7 @@ func (t thin) watch(ctx context.Context) time.Duration {
 	device, g, err := t.whole(ctx)
 	if err == nil {
 		t.resume(ctx, device, g)
-		g, err = t.relieve(ctx, g)
+		g = t.relieve(ctx, g)
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -65,29 +66,28 @@ func (t thin) resume(ctx context.Context, device string, g *Group) {
 }
 
 // relieve removes snapshots that masthead has made by itself, the oldest first, while the pool is full, and gives the group as it
-// is then.
-func (t thin) relieve(ctx context.Context, g *Group) (*Group, error) {
-	for {
-		pool := g.pool()
-		if pool.most() < fullPool {
-			return g, nil
-		}
-		t.s.mu.Lock()
-		but := t.v.look.Back.Snapshot
-		t.s.mu.Unlock()
-		name, ok := spare(t.v.snapshots(g), but)
+// is then. One that cannot be removed does not keep the others.
+func (t thin) relieve(ctx context.Context, g *Group) *Group {
+	var failed []string
+	stays := func(name string) bool { return slices.Contains(failed, name) || t.s.stays(t, t.v, name) != "" }
+	for g.pool().most() >= fullPool && ctx.Err() == nil {
+		name, ok := spare(t.v.snapshots(g), stays)
 		if !ok {
-			return g, nil
+			break
 		}
 		if err := t.remove(ctx, name); err != nil {
-			return g, err
+			t.s.cfg.Log.Warn("a full pool keeps a snapshot", "volume", t.v.Name, "snapshot", name, "err", err) // tried again at the next look
+			failed = append(failed, name)
+			continue
 		}
-		t.s.cfg.Event(fmt.Sprintf("data %s: the snapshot %s is removed: its pool was %.0f %% full", t.v.Name, name, pool.most()), true)
-		var err error
-		if _, g, err = t.whole(ctx); err != nil {
-			return nil, err
+		t.s.cfg.Event(fmt.Sprintf("data %s: the snapshot %s is removed: its pool was %.0f %% full", t.v.Name, name, g.pool().most()), true)
+		_, now, err := t.whole(ctx)
+		if err != nil {
+			break // what is known is said, and it is looked again soon
 		}
+		g = now
 	}
+	return g
 }
 
 // beforeResync keeps what this copy has before it becomes that of the other head. A copy that is half of something is not

@@ -68,9 +68,10 @@ type volume struct {
 	poke        chan struct{}
 	resync      chan struct{} // the other copy is about to be brought up to date
 	pace        pace
-	uuidFor     string // what the copy was like when uuid was read
-	pool        string // what is wrong with the pool of its snapshots
-	leaves      bool   // it is being taken from the kernel, on purpose
+	uuidFor     string         // what the copy was like when uuid was read
+	pool        string         // what is wrong with the pool of its snapshots
+	shown       map[string]int // how many look at a snapshot
+	leaves      bool           // it is being taken from the kernel, on purpose
 }
 
 // confFile is DRBD's configuration below Config.Dir.

@@ -35,6 +35,7 @@ type fakeDRBD struct {
 	apart     bool  // what is given to it does not see the other copy
 	lvm       *fakeLVM
 	failing   string // a program that fails
+	sticks    string // the end of the name of a logical volume that cannot be removed
 	mounted   bool
 	thawed    chan struct{} // told when the file system is to go on
 	frozen    bool          // the file system
@@ -198,6 +199,9 @@ func (f *fakeDRBD) runLVM(argv []string) (string, error) {
 		return "", errors.New("Volume group not found")
 	case argv[0] == "vgs" || argv[0] == "lvs":
 		return f.lvm.report(argv[0]), nil
+	}
+	if f.sticks != "" && argv[0] == "lvremove" && strings.HasSuffix(argv[len(argv)-1], f.sticks) {
+		return "", errors.New("Logical volume contains a filesystem in use")
 	}
 	return "", f.lvm.do(slices.Concat(argv[:1], argv[5:]))
 }

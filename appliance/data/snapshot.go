@@ -127,7 +127,26 @@ func (s *Set) RemoveSnapshot(ctx context.Context, name, snapshot string) error {
 	if err != nil {
 		return err
 	}
+	s.mu.Lock()
+	v := s.named(name)
+	s.mu.Unlock()
+	if why := s.stays(k, v, snapshot); why != "" {
+		return refuse("masthead snapshot list", "the snapshot %s is not removed: %s", snapshot, why)
+	}
 	return k.remove(ctx, snapshot)
+}
+
+// stays is why a snapshot is not removed now; empty: it may be.
+func (s *Set) stays(_ keeper, v *volume, snapshot string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case v.look.Back.Snapshot == snapshot:
+		return "the volume is to go back to it"
+	case v.shown[snapshot] > 0:
+		return "somebody looks at it"
+	}
+	return ""
 }
 
 // Rollback has a volume go back to a snapshot the next time that its service is started. What there is now becomes a snapshot.
@@ -179,10 +198,14 @@ func (s *Set) scheduled(ctx context.Context, v *volume) error {
 	if s.goesOn(v) != nil {
 		return nil // even to list them may wait; it is looked again soon
 	}
-	have, err := s.Snapshots(ctx, v.Name)
+	k, err := s.kept(ctx, v.Name)
 	if errors.Is(err, ErrNotHere) {
 		return nil
 	} else if err != nil {
+		return err
+	}
+	have, err := k.list(ctx)
+	if err != nil {
 		return err
 	}
 	var made []string
@@ -195,8 +218,8 @@ func (s *Set) scheduled(ctx context.Context, v *volume) error {
 		made = append(made, kind)
 	}
 	for _, name := range surplus(have, v.Volume.Snapshots, made) {
-		if err := s.RemoveSnapshot(ctx, v.Name, name); err != nil {
-			return errors.Join(failed, err)
+		if s.stays(k, v, name) == "" {
+			failed = errors.Join(failed, k.remove(ctx, name))
 		}
 	}
 	return failed

@@ -234,7 +234,7 @@ func TestSpare(t *testing.T) {
 	}
 	var got []string
 	for {
-		name, ok := spare(have, "3")
+		name, ok := spare(have, func(name string) bool { return name == "3" })
 		if !ok {
 			break
 		}

@@ -3,6 +3,7 @@ package data
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -445,6 +446,56 @@ func TestThinResumes(t *testing.T) {
 	thin{b.Set, b.volumes[0]}.watch(t.Context())
 	if g := b.group(); g.named("data").Suspended || !g.named("data."+aSnapshot).Active {
 		t.Errorf("%+v", g.Volumes)
+	}
+}
+
+// One snapshot that cannot be removed keeps neither the pool from being relieved nor the surplus of the schedules, and what is
+// looked at stays.
+func TestThinRemovesTheOthers(t *testing.T) {
+	made := func(hour int) string { return fmt.Sprintf("20260102-%02d0000-every-1h", hour) }
+	has := func(b *bench) (all []string) {
+		for _, s := range b.volumes[0].snapshots(b.group()) {
+			if s.Name != aSnapshot {
+				all = append(all, s.Name)
+			}
+		}
+		return all
+	}
+	begin := func(full float64) *bench {
+		b := owning(t, func(g *Group) {
+			g.named(poolName).Used = full
+			for hour := range 5 {
+				g.Volumes = append(g.Volumes, Logical{Name: "data." + made(hour), Pool: poolName, Origin: "data", Size: 1})
+			}
+		})
+		b.drbd.mu.Lock()
+		b.drbd.sticks = made(0)
+		b.drbd.mu.Unlock()
+		b.show("data", made(2), 1)
+		return b
+	}
+	b := begin(95)
+	pause := thin{b.Set, b.volumes[0]}.watch(t.Context())
+	if got, want := has(b), []string{made(0), made(2)}; !slices.Equal(got, want) || pause != watchBusy {
+		t.Errorf("a full pool keeps %q, want %q; %v", got, want, pause)
+	}
+	if all := b.Volumes(); !strings.Contains(all[0].Trouble, "95 % full") {
+		t.Errorf("trouble %q", all[0].Trouble)
+	}
+	b = begin(20) // without a schedule they are all surplus
+	if err := b.scheduled(t.Context(), b.volumes[0]); err == nil {
+		t.Error("nothing is said of the one that is not removed")
+	}
+	if got, want := has(b), []string{made(0), made(2)}; !slices.Equal(got, want) {
+		t.Errorf("it keeps %q, want %q", got, want)
+	}
+	var refused *Refused
+	if err := b.RemoveSnapshot(t.Context(), "data", made(2)); !errors.As(err, &refused) {
+		t.Errorf("what is looked at: %v", err)
+	}
+	b.show("data", made(2), -1)
+	if err := b.RemoveSnapshot(t.Context(), "data", made(2)); err != nil {
+		t.Error(err)
 	}
 }
 
