@@ -47,6 +47,12 @@ func (t thin) wish(ctx context.Context, snapshot string) error {
 	return nil
 }
 
+func (t thin) wished() string {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	return t.v.look.Back.Snapshot
+}
+
 // forget takes all wishes off the logical volume.
 func (t thin) forget(ctx context.Context, device string, g *Group) error {
 	t.s.mu.Lock()

@@ -24,6 +24,8 @@ type keeper interface {
 	remove(ctx context.Context, snapshot string) error
 	// wish has the volume go back the next time that it is promoted and mounted. What there is now becomes a snapshot.
 	wish(ctx context.Context, snapshot string) error
+	// wished is the snapshot that it is to go back to; empty: none.
+	wished() string
 	// open shows the files of a snapshot until shut is called.
 	open(ctx context.Context, snapshot string) (path string, shut func() error, err error)
 }
@@ -137,13 +139,13 @@ func (s *Set) RemoveSnapshot(ctx context.Context, name, snapshot string) error {
 }
 
 // stays is why a snapshot is not removed now; empty: it may be.
-func (s *Set) stays(_ keeper, v *volume, snapshot string) string {
+func (s *Set) stays(k keeper, v *volume, snapshot string) string {
+	if k.wished() == snapshot {
+		return "the volume is to go back to it"
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case v.look.Back.Snapshot == snapshot:
-		return "the volume is to go back to it"
-	case v.shown[snapshot] > 0:
+	if v.shown[snapshot] > 0 {
 		return "somebody looks at it"
 	}
 	return ""

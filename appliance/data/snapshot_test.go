@@ -3,6 +3,7 @@ package data
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -56,5 +57,39 @@ func TestNoSnapshotWhileWritesWait(t *testing.T) {
 		if err := b.scheduled(t.Context(), b.volumes[0]); err != nil || len(b.drbd.commands()) > 0 {
 			t.Errorf("%s: %v, %q", by, err, b.drbd.commands())
 		}
+	}
+}
+
+// The snapshot that a person wants to have back is there until it is, whoever would remove it.
+func TestWishedSnapshotStays(t *testing.T) {
+	const hourly = "20260102-000000-every-1h" // and no schedule keeps it
+	b := owning(t, func(g *Group) {
+		g.Volumes = append(g.Volumes, Logical{Name: "data." + hourly, Pool: poolName, Origin: "data", Size: 1})
+	})
+	if err := b.Rollback(t.Context(), "data", hourly); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.scheduled(t.Context(), b.volumes[0]); err != nil || b.group().named("data."+hourly) == nil {
+		t.Errorf("a schedule removed it: %v", err)
+	}
+	var refused *Refused
+	if err := b.RemoveSnapshot(t.Context(), "data", hourly); !errors.As(err, &refused) || b.group().named("data."+hourly) == nil {
+		t.Errorf("a person removed it: %v", err)
+	}
+
+	name, err := filepath.Rel(root(""), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &volume{Volume: Volume{Name: name}}
+	k := subvolumes{b.Set, v}
+	if got := b.stays(k, v, hourly); got != "" {
+		t.Errorf("without a wish: %q", got)
+	}
+	if err := k.wish(t.Context(), hourly); err != nil {
+		t.Fatal(err)
+	}
+	if b.stays(k, v, hourly) == "" || b.stays(k, v, aSnapshot) != "" {
+		t.Errorf("the wish for %q is not seen", k.wished())
 	}
 }

@@ -71,6 +71,11 @@ func (b subvolumes) wish(_ context.Context, snapshot string) error {
 	return nil
 }
 
+func (b subvolumes) wished() string {
+	text, _ := os.ReadFile(filepath.Join(b.top(), rollbackFile)) // on a volume that cannot be read nothing is removed either
+	return strings.TrimSpace(string(text))
+}
+
 func writeSynced(path, text string) error {
 	f, err := os.OpenFile(path+".part", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
