@@ -10,8 +10,10 @@ import (
 
 // fakeLVM is a device with a volume group on it, and the programs that change it, as far as Volume.move and thin use them.
 type fakeLVM struct {
-	group *Group // nil: the device is blank
-	next  int    // thin device
+	group *Group  // nil: the device is blank
+	next  int     // thin device
+	gives float64 // percent of the pool, by each removal
+	held  bool    // a state of the pool's metadata is kept
 }
 
 // do performs a command; its options stand before its arguments.
@@ -63,6 +65,9 @@ func (f *fakeLVM) do(argv []string) error {
 		}
 		f.group.Volumes = append(f.group.Volumes, made)
 	case "lvremove":
+		if pool := f.group.named(poolName); !f.held {
+			pool.Used -= f.gives
+		}
 		f.group.Volumes = slices.DeleteFunc(f.group.Volumes, func(o Logical) bool { return o.Name == name })
 	case "lvrename":
 		if f.group.named(args[2]) != nil {

@@ -66,14 +66,18 @@ func (t thin) resume(ctx context.Context, device string, g *Group) {
 }
 
 // relieve removes snapshots that masthead has made by itself, the oldest first, while the pool is full, and gives the group as it
-// is then. One that cannot be removed does not keep the others.
+// is then. One that cannot be removed does not keep the others. Where a removal gives nothing back, the next is left for the next
+// look: either something else holds the room, or two snapshots share it.
 func (t thin) relieve(ctx context.Context, g *Group) *Group {
 	var failed []string
 	stays := func(name string) bool { return slices.Contains(failed, name) || t.s.stays(t, t.v, name) != "" }
-	for g.pool().most() >= fullPool && ctx.Err() == nil {
+	for first := true; g.pool().most() >= fullPool && ctx.Err() == nil; first = false {
 		name, ok := spare(t.v.snapshots(g), stays)
 		if !ok {
 			break
+		}
+		if first {
+			_ = t.message(ctx, releaseMetadata) // of one who was killed; sizes that are being read are not known then
 		}
 		if err := t.remove(ctx, name); err != nil {
 			t.s.cfg.Log.Warn("a full pool keeps a snapshot", "volume", t.v.Name, "snapshot", name, "err", err) // tried again at the next look
@@ -85,7 +89,10 @@ func (t thin) relieve(ctx context.Context, g *Group) *Group {
 		if err != nil {
 			break // what is known is said, and it is looked again soon
 		}
-		g = now
+		before := g.pool()
+		if g = now; g.pool().most() >= before.most() {
+			break
+		}
 	}
 	return g
 }

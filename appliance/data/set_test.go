@@ -37,7 +37,7 @@ type fakeDRBD struct {
 	failing   string // a program that fails
 	sticks    string // the end of the name of a logical volume that cannot be removed
 	mounted   bool
-	thawed    chan struct{} // told when the file system is to go on
+	tidied    chan struct{} // told of the last that tidy does
 	frozen    bool          // the file system
 	refuses   int           // so many times there is no memory for fsfreeze
 }
@@ -108,8 +108,9 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 	f.said = append(f.said, line)
 	if argv[0] != "drbdadm" {
 		defer f.mu.Unlock()
-		if strings.HasPrefix(line, "fsfreeze --unfreeze") {
-			notify(f.thawed)
+		if strings.HasSuffix(line, releaseMetadata) && f.lvm != nil {
+			f.lvm.held = false
+			notify(f.tidied)
 		}
 		if f.failing != "" && strings.HasPrefix(line, f.failing) {
 			return "", errors.New(f.failing + " fails")

@@ -158,23 +158,28 @@ func (t thin) open(ctx context.Context, snapshot string) (path string, shut func
 	return filepath.Join(at, live), putAway, nil
 }
 
+// releaseMetadata gives up the state of the pool's metadata that sizes has kept. While there is one, the pool gets nothing back of
+// what is removed (dm-thin-metadata.c, __reserve_metadata_snap: it refers to all that was mapped then).
+const releaseMetadata = "release_metadata_snap"
+
+// message tells the pool something.
+func (t thin) message(ctx context.Context, text string) error {
+	_, err := t.s.cfg.Tools.Run(ctx, nil, "dmsetup", "message", mapped(t.name(), poolName, "-tpool"), "0", text)
+	return err
+}
+
 // sizes asks the pool's metadata what of it only one volume has. LVM itself does not know that.
 func (t thin) sizes(ctx context.Context) (map[string]int64, error) {
 	_, g, err := t.whole(ctx)
 	if err != nil {
 		return nil, err
 	}
-	message := func(ctx context.Context, text string) error {
-		_, err := t.s.cfg.Tools.Run(ctx, nil, "dmsetup", "message", mapped(g.Name, poolName, "-tpool"), "0", text)
-		return err
-	}
-	const release = "release_metadata_snap"
-	_ = message(ctx, release) // of one who was killed; there is one at a time
-	if err := message(ctx, "reserve_metadata_snap"); err != nil {
+	_ = t.message(ctx, releaseMetadata) // of one who was killed; there is one at a time
+	if err := t.message(ctx, "reserve_metadata_snap"); err != nil {
 		return nil, err
 	}
 	out, err := t.s.cfg.Tools.Run(ctx, nil, "thin_ls", "--metadata-snap", "--no-headers", "--format", "DEV,EXCLUSIVE_BYTES", "/dev/mapper/"+mapped(g.Name, poolName, "_tmeta"))
-	if err = errors.Join(err, message(context.WithoutCancel(ctx), release)); err != nil {
+	if err = errors.Join(err, t.message(context.WithoutCancel(ctx), releaseMetadata)); err != nil {
 		return nil, err
 	}
 	own := parseExclusive(out)
@@ -228,5 +233,6 @@ func (t thin) tidy(ctx context.Context) {
 				t.s.cfg.Log.Warn("logical volume that was left", "volume", t.v.Name, "err", err)
 			}
 		}
+		_ = t.message(ctx, releaseMetadata) // refused where there is none
 	}
 }

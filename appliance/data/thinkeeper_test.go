@@ -18,7 +18,7 @@ func thinBench(t *testing.T, heads int, group *Group, exists ...string) *bench {
 	t.Helper()
 	return newBenchWith(t, heads, func(v *Volume, f *fakeDRBD) {
 		v.SnapshotsBy = LVM
-		f.lvm, f.mounted, f.thawed = &fakeLVM{group: group, next: 9}, group != nil, make(chan struct{}, 1)
+		f.lvm, f.mounted, f.tidied = &fakeLVM{group: group, next: 9}, group != nil, make(chan struct{}, 1)
 		if group != nil {
 			group.Name, f.gi = groupName(v.Device), "AB00000000000001"
 		}
@@ -29,7 +29,7 @@ func thinBench(t *testing.T, heads int, group *Group, exists ...string) *bench {
 func owning(t *testing.T, change func(*Group)) *bench {
 	t.Helper()
 	b := thinBench(t, 2, thinGroup(change), strings.Replace(isResource, secondary, primary, 1), strings.Replace(isThere, primary, secondary, 1), isDevice, isPeer)
-	<-b.drbd.thawed // the first that tidy does, and the rest finds nothing
+	<-b.drbd.tidied
 	b.drbd.mu.Lock()
 	b.drbd.copy, b.drbd.said = connected(primary, secondary), nil
 	b.drbd.mu.Unlock()
@@ -373,11 +373,14 @@ func TestThinBeforeResync(t *testing.T) {
 	if kinds(full) != 2 {
 		t.Error("a snapshot in a full pool")
 	}
+	full.drbd.mu.Lock()
+	full.drbd.lvm.gives = 1
+	full.drbd.mu.Unlock()
 	pause := thin{full.Set, full.volumes[0]}.watch(t.Context())
 	if kinds(full) != 0 || full.group().Volumes[2].Name != "data."+aSnapshot || pause != watchBusy {
 		t.Errorf("a full pool: %+v, %v", full.group().Volumes, pause)
 	}
-	if all := full.Volumes(); !strings.Contains(all[0].Trouble, "95 % full") {
+	if all := full.Volumes(); !strings.Contains(all[0].Trouble, "93 % full") {
 		t.Errorf("trouble %q", all[0].Trouble)
 	}
 }
@@ -469,7 +472,7 @@ func TestThinRemovesTheOthers(t *testing.T) {
 			}
 		})
 		b.drbd.mu.Lock()
-		b.drbd.sticks = made(0)
+		b.drbd.sticks, b.drbd.lvm.gives = made(0), 1
 		b.drbd.mu.Unlock()
 		b.show("data", made(2), 1)
 		return b
@@ -479,7 +482,7 @@ func TestThinRemovesTheOthers(t *testing.T) {
 	if got, want := has(b), []string{made(0), made(2)}; !slices.Equal(got, want) || pause != watchBusy {
 		t.Errorf("a full pool keeps %q, want %q; %v", got, want, pause)
 	}
-	if all := b.Volumes(); !strings.Contains(all[0].Trouble, "95 % full") {
+	if all := b.Volumes(); !strings.Contains(all[0].Trouble, "92 % full") {
 		t.Errorf("trouble %q", all[0].Trouble)
 	}
 	b = begin(20) // without a schedule they are all surplus
@@ -496,6 +499,31 @@ func TestThinRemovesTheOthers(t *testing.T) {
 	b.show("data", made(2), -1)
 	if err := b.RemoveSnapshot(t.Context(), "data", made(2)); err != nil {
 		t.Error(err)
+	}
+}
+
+// A state of the pool's metadata that was left by who was killed is given up before snapshots are removed in vain; and where a
+// removal gives nothing back, the others are not all removed at once.
+func TestThinRemovesNothingInVain(t *testing.T) {
+	begin := func() *bench {
+		return owning(t, func(g *Group) {
+			g.named(poolName).Used = 92
+			for hour := range 5 {
+				g.Volumes = append(g.Volumes, Logical{Name: fmt.Sprintf("data.20260102-%02d0000-every-1h", hour), Pool: poolName, Origin: "data", Size: 1})
+			}
+		})
+	}
+	b := begin()
+	b.drbd.mu.Lock()
+	b.drbd.lvm.gives, b.drbd.lvm.held = 3, true
+	b.drbd.mu.Unlock()
+	thin{b.Set, b.volumes[0]}.watch(t.Context())
+	if g := b.group(); g.pool().Used != 89 || len(g.Volumes) != 3+4 {
+		t.Errorf("%+v", g.Volumes)
+	}
+	b = begin()
+	if pause := (thin{b.Set, b.volumes[0]}).watch(t.Context()); len(b.group().Volumes) != 3+4 || pause != watchBusy {
+		t.Errorf("in vain: %+v, %v", b.group().Volumes, pause)
 	}
 }
 
