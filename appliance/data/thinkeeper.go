@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -227,7 +228,7 @@ func (t thin) tidy(ctx context.Context) {
 		}
 	}
 	device, g, err := t.group(ctx)
-	if err == nil && g != nil {
+	if err == nil && g != nil && g.Name == t.name() && slices.Contains(g.Tags, groupTag) { // another's may have such names too
 		for _, argv := range t.v.leftovers(device, g) {
 			if _, err := t.s.cfg.Tools.Run(ctx, nil, argv...); err != nil {
 				t.s.cfg.Log.Warn("logical volume that was left", "volume", t.v.Name, "err", err)
