@@ -37,11 +37,14 @@ func TestSnapshotsOfADeviceThatDoesNotAnswer(t *testing.T) {
 // While DRBD has the I/O of a volume wait nothing is begun that could not be ended.
 func TestNoSnapshotWhileWritesWait(t *testing.T) {
 	for _, by := range []string{Btrfs, LVM} {
-		b := following(t)
-		b.volumes[0].SnapshotsBy, b.volumes[0].Volume.Snapshots = by, []Schedule{{"1h", 2}}
-		b.drbd.mu.Lock()
-		b.drbd.mounted, b.drbd.lvm = true, &fakeLVM{group: thinGroup(func(g *Group) { g.Name = groupName(b.volumes[0].Device) })}
-		b.drbd.mu.Unlock()
+		b := newBenchWith(t, 2, func(v *Volume, f *fakeDRBD) {
+			v.SnapshotsBy, v.Snapshots = by, []Schedule{{"1h", 2}}
+			f.mounted, f.lvm, f.gi = true, &fakeLVM{group: thinGroup(func(g *Group) { g.Name = groupName(v.Device) })}, "AB00000000000001"
+			f.tidied = make(chan struct{}, 1)
+		}, isResource, isDevice)
+		if by == LVM {
+			<-b.drbd.tidied
+		}
 		b.drbd.become(func(c *Copy) {
 			*c = lost(connected(primary, secondary), upToDate, "DUnknown")
 			c.Suspended = "fencing"

@@ -234,6 +234,8 @@ func (t thin) tidy(ctx context.Context) {
 				t.s.cfg.Log.Warn("logical volume that was left", "volume", t.v.Name, "err", err)
 			}
 		}
-		_ = t.message(ctx, releaseMetadata) // refused where there is none
+		if g.named(poolName) != nil {
+			_ = t.message(ctx, releaseMetadata) // refused where there is none
+		}
 	}
 }
