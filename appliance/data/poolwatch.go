@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -10,8 +11,12 @@ import (
 const (
 	// watchBusy is how often the pool is looked at while much is written: a resync, or a pool that is tight.
 	watchBusy = 5 * time.Second
-	// beforeResyncTime bounds the snapshot before a resync: the owner's writes wait for DRBD, which waits for it.
-	beforeResyncTime = 8 * time.Second
+	// beforeResyncTime bounds the snapshot before a resync: DRBD waits for it, and so do the owner's writes, until they take this
+	// head for dead after timeout times ko-count (0.9 s, 7 by default: drbd.conf(5)).
+	beforeResyncTime = 4 * time.Second
+	// beforeResyncAgain is for how long the next resync has the snapshot of the one before: a connection that is lost again and
+	// again would else put the same few states in the place of those that were kept.
+	beforeResyncAgain = time.Minute
 )
 
 // watch warns of a pool that becomes full, makes room in time, and says when it is to be looked at again. Both heads have
@@ -21,6 +26,7 @@ func (t thin) watch(ctx context.Context) time.Duration {
 	if err == nil {
 		t.resume(ctx, device, g)
 		g = t.relieve(ctx, g)
+		t.prune(ctx, g)
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -97,6 +103,19 @@ func (t thin) relieve(ctx context.Context, g *Group) *Group {
 	return g
 }
 
+// prune removes what is more than is kept of each kind, where nobody else does: a head that does not own has a snapshot more with
+// each resync.
+func (t thin) prune(ctx context.Context, g *Group) {
+	for _, old := range surplus(t.v.snapshots(g), t.v.Volume.Snapshots, nil) {
+		if t.s.stays(t, t.v, old) != "" {
+			continue
+		}
+		if err := t.remove(ctx, old); err != nil {
+			t.s.cfg.Log.Warn("old snapshot", "volume", t.v.Name, "snapshot", old, "err", err) // tried again at the next look
+		}
+	}
+}
+
 // beforeResync keeps what this copy has before it becomes that of the other head. A copy that is half of something is not
 // worth it.
 func (t thin) beforeResync(ctx context.Context) {
@@ -108,28 +127,51 @@ func (t thin) beforeResync(ctx context.Context) {
 	if l.Meta == MetaNew || l.Copy.Disk == inconsistent {
 		return
 	}
-	err := t.takeBefore(ctx, l.Copy.OutOfSync<<10)
+	done := make(chan error)
+	go func() { // ends with the programs
+		made, err := t.takeBefore(ctx, l.Copy.OutOfSync<<10)
+		select {
+		case done <- err:
+		case <-ctx.Done():
+			if made == "" {
+				return
+			}
+			if err := t.remove(context.WithoutCancel(ctx), made); err != nil { // it has part of what the resync writes
+				t.s.cfg.Log.Warn("snapshot that came too late", "volume", t.v.Name, "snapshot", made, "err", err)
+			}
+		}
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = errors.New("LVM takes too long for it")
+	}
 	if err != nil {
 		t.s.cfg.Event(fmt.Sprintf("data %s: no snapshot before the resync: %v", t.v.Name, err), true)
 	}
 }
 
-func (t thin) takeBefore(ctx context.Context, change int64) error {
+// takeBefore gives the name of the snapshot; empty: none was made. What has begun when ctx ends is waited for.
+func (t thin) takeBefore(ctx context.Context, change int64) (made string, err error) {
 	device, g, err := t.whole(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if why := g.pool().refuses(change); why != "" {
-		return refuse("masthead snapshot rm", "%s", why)
-	}
-	made := snapshotName(time.Now(), KindResync)
-	if _, err := t.s.cfg.Tools.Run(ctx, nil, t.v.takes(device, g.Name, made)...); err != nil {
-		return err
-	}
-	for _, old := range surplus(t.v.snapshots(g), t.v.Volume.Snapshots, []string{KindResync}) {
-		if err := t.remove(ctx, old); err != nil {
-			t.s.cfg.Log.Warn("old snapshot", "volume", t.v.Name, "snapshot", old, "err", err) // removed with the next
+	for _, one := range t.v.snapshots(g) {
+		if age := time.Since(one.Time); one.Kind == KindResync && age >= 0 && age < beforeResyncAgain {
+			return "", nil
 		}
 	}
-	return nil
+	if why := g.pool().refuses(change); why != "" {
+		return "", refuse("masthead snapshot rm", "%s", why)
+	}
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	made = snapshotName(time.Now(), KindResync)
+	if _, err := t.s.cfg.Tools.Run(context.WithoutCancel(ctx), nil, t.v.takes(device, g.Name, made)...); err != nil {
+		return "", err
+	}
+	return made, nil
 }

@@ -37,9 +37,10 @@ type fakeDRBD struct {
 	failing   string // a program that fails
 	sticks    string // the end of the name of a logical volume that cannot be removed
 	mounted   bool
-	tidied    chan struct{} // told of the last that tidy does
-	frozen    bool          // the file system
-	refuses   int           // so many times there is no memory for fsfreeze
+	around    func(line string) (after func()) // called for each program; nil: not
+	tidied    chan struct{}                    // told of the last that tidy does
+	frozen    bool                             // the file system
+	refuses   int                              // so many times there is no memory for fsfreeze
 }
 
 func (f *fakeDRBD) blank(string) (bool, error) {
@@ -106,6 +107,12 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 		line = strings.Join(argv[3:], " ")
 	}
 	f.said = append(f.said, line)
+	if f.around != nil {
+		around := f.around
+		f.mu.Unlock()
+		defer around(line)() // after all that is done below
+		f.mu.Lock()
+	}
 	if argv[0] != "drbdadm" {
 		defer f.mu.Unlock()
 		if strings.HasSuffix(line, releaseMetadata) && f.lvm != nil {
@@ -210,7 +217,9 @@ func (f *fakeDRBD) runLVM(argv []string) (string, error) {
 func (f *fakeDRBD) commands() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(f.said), func(s string) bool { return strings.HasPrefix(s, "get-gi") || strings.HasPrefix(s, "disk-options") })
+	return slices.DeleteFunc(slices.Clone(f.said), func(s string) bool {
+		return strings.HasPrefix(s, "get-gi") || strings.HasPrefix(s, "disk-options") || strings.HasSuffix(s, releaseMetadata)
+	})
 }
 
 // bench is a Set on such a kernel.

@@ -360,6 +360,13 @@ func TestThinBeforeResync(t *testing.T) {
 		return n
 	}
 	b := follower(func(g *Group) { g.Volumes = append(g.Volumes, resync(1), resync(2), resync(3)) }, isResource, isDevice)
+	if kinds(b) != 4 {
+		t.Errorf("%+v", b.group().Volumes)
+	}
+	if err := b.Tell(t.Context(), "before-resync-target", "data"); err != nil || kinds(b) != 4 {
+		t.Errorf("another one for the same loss of the connection: %+v, %v", b.group().Volumes, err)
+	}
+	thin{b.Set, b.volumes[0]}.watch(t.Context())
 	if g := b.group(); kinds(b) != kindsKept[KindResync] || g.named(resync(1).Name) != nil {
 		t.Errorf("%+v", g.Volumes)
 	}
@@ -382,6 +389,43 @@ func TestThinBeforeResync(t *testing.T) {
 	}
 	if all := full.Volumes(); !strings.Contains(all[0].Trouble, "93 % full") {
 		t.Errorf("trouble %q", all[0].Trouble)
+	}
+}
+
+// DRBD, and with it the owner's writes, wait only so long for the snapshot before a resync. What comes later is removed.
+func TestThinBeforeResyncIsLate(t *testing.T) {
+	b := thinBench(t, 2, thinGroup(nil), isResource, isDevice)
+	b.until(t, "follows", func() bool { return b.look().Copy.Disk != "" })
+	begun, gate, removed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	b.drbd.mu.Lock()
+	b.drbd.around = func(line string) func() {
+		switch {
+		case strings.HasPrefix(line, "lvcreate"):
+			close(begun)
+			<-gate
+		case strings.HasPrefix(line, "lvremove"):
+			return func() { close(removed) }
+		}
+		return func() {}
+	}
+	b.drbd.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Tell(ctx, "before-resync-target", "data") }()
+	<-begun
+	cancel() // as the end of beforeResyncTime does
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	close(gate)
+	<-removed
+	if g := b.group(); len(g.Volumes) != 3 {
+		t.Errorf("%+v", g.Volumes)
+	}
+	b.drbd.mu.Lock()
+	defer b.drbd.mu.Unlock()
+	if told := strings.Join(b.drbd.told, "; "); !strings.Contains(told, "takes too long") {
+		t.Errorf("told %q", told)
 	}
 }
 
@@ -506,12 +550,14 @@ func TestThinRemovesTheOthers(t *testing.T) {
 // removal gives nothing back, the others are not all removed at once.
 func TestThinRemovesNothingInVain(t *testing.T) {
 	begin := func() *bench {
-		return owning(t, func(g *Group) {
+		b := owning(t, func(g *Group) {
 			g.named(poolName).Used = 92
 			for hour := range 5 {
 				g.Volumes = append(g.Volumes, Logical{Name: fmt.Sprintf("data.20260102-%02d0000-every-1h", hour), Pool: poolName, Origin: "data", Size: 1})
 			}
 		})
+		b.volumes[0].Volume.Snapshots = []Schedule{{"1h", 24}}
+		return b
 	}
 	b := begin()
 	b.drbd.mu.Lock()
