@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"masthead/appliance/failover"
 )
@@ -89,10 +90,11 @@ func TestThinBegins(t *testing.T) {
 func TestThinForeign(t *testing.T) {
 	b := newBenchWith(t, 2, func(v *Volume, f *fakeDRBD) {
 		v.SnapshotsBy = LVM
-		f.lvm, f.gi = &fakeLVM{group: &Group{Name: "vg0", Volumes: []Logical{{Name: "root", Size: 1}}}}, "AB00000000000001"
+		f.lvm, f.gi = &fakeLVM{group: &Group{Name: "vg0", Volumes: []Logical{{Name: "root", Size: 1}, {Name: "data", Size: 1, Suspended: true}}}}, "AB00000000000001"
 	})
 	b.see(nil)
 	b.until(t, "is looked at", func() bool { return strings.Contains(b.volumes[0].why, "vg0, which is not masthead's") })
+	thin{b.Set, b.volumes[0]}.tidy(t.Context())
 	if got := b.changes(); len(got) > 0 {
 		t.Errorf("commands %q", got)
 	}
@@ -363,12 +365,15 @@ func TestThinBeforeResync(t *testing.T) {
 	if kinds(b) != 4 {
 		t.Errorf("%+v", b.group().Volumes)
 	}
-	if err := b.Tell(t.Context(), "before-resync-target", "data"); err != nil || kinds(b) != 4 {
-		t.Errorf("another one for the same loss of the connection: %+v, %v", b.group().Volumes, err)
-	}
 	thin{b.Set, b.volumes[0]}.watch(t.Context())
 	if g := b.group(); kinds(b) != kindsKept[KindResync] || g.named(resync(1).Name) != nil {
 		t.Errorf("%+v", g.Volumes)
+	}
+	for age, want := range map[time.Duration]int{10 * time.Second: 1, 2 * time.Minute: 2} {
+		made := snapshotName(time.Now().Add(-age), KindResync)
+		if b := follower(func(g *Group) { g.Volumes = append(g.Volumes, Logical{Name: "data." + made, Pool: poolName, Size: 1}) }, isResource, isDevice); kinds(b) != want {
+			t.Errorf("%v after another one: %+v", age, b.group().Volumes)
+		}
 	}
 	if b := follower(nil, isResource, strings.Replace(isDevice, upToDate, inconsistent, 1)); kinds(b) != 0 {
 		t.Error("half of a copy was kept")
