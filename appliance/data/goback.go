@@ -107,8 +107,9 @@ func (s *Set) goBack(ctx context.Context, v *volume) error {
 	if err := s.up(ctx, v); err != nil {
 		return err
 	}
+	s.await(ctx, v, func(c Copy) bool { return c.There })
 	if look.Copy.Connected() {
-		s.connected(ctx, v)
+		s.await(ctx, v, func(c Copy) bool { return c.Connected() && c.Disk == upToDate })
 	}
 	return nil
 }
@@ -177,13 +178,14 @@ func newGeneration() uint64 {
 	return (binary.BigEndian.Uint64(b[:]) | 1<<63) &^ 1
 }
 
-// connected waits until a copy sees the other one, for connectTime at most.
-func (s *Set) connected(ctx context.Context, v *volume) {
+// await waits until the kernel has said that a copy is so, for connectTime at most. What it says comes after what was done: who
+// looks before would do it again.
+func (s *Set) await(ctx context.Context, v *volume, is func(Copy) bool) {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !v.look.Copy.Connected() || v.look.Copy.Disk != upToDate {
+	for !is(v.look.Copy) {
 		if s.wait(ctx) != nil {
 			return
 		}

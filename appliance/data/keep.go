@@ -188,8 +188,10 @@ func (s *Set) down(ctx context.Context, v *volume) error {
 	err := s.adm(ctx, "down", v.Name)
 	if err != nil {
 		leaves(false)
+		return err
 	}
-	return err
+	s.await(ctx, v, func(c Copy) bool { return !c.There })
+	return nil
 }
 
 func (s *Set) tuned(v *volume) {

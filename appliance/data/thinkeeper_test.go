@@ -279,6 +279,8 @@ func TestThinGoesBackAlone(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if l := b.look(); l.WentBack != 0 {
 		t.Errorf("afterwards %+v", l)
 	}
@@ -555,14 +557,12 @@ func TestThinRemovesTheOthers(t *testing.T) {
 // removal gives nothing back, the others are not all removed at once.
 func TestThinRemovesNothingInVain(t *testing.T) {
 	begin := func() *bench {
-		b := owning(t, func(g *Group) {
+		return owning(t, func(g *Group) {
 			g.named(poolName).Used = 92
-			for hour := range 5 {
-				g.Volumes = append(g.Volumes, Logical{Name: fmt.Sprintf("data.20260102-%02d0000-every-1h", hour), Pool: poolName, Origin: "data", Size: 1})
+			for hour, kind := range []string{KindResync, KindUpgrade, KindResync, KindUpgrade, KindResync} { // no more than are kept
+				g.Volumes = append(g.Volumes, Logical{Name: fmt.Sprintf("data.20260102-%02d0000-%s", hour, kind), Pool: poolName, Origin: "data", Size: 1})
 			}
 		})
-		b.volumes[0].Volume.Snapshots = []Schedule{{"1h", 24}}
-		return b
 	}
 	b := begin()
 	b.drbd.mu.Lock()
