@@ -76,8 +76,9 @@ func units(d duties) []file {
 }
 
 // askOn has a service talk with whoever sits at a terminal, once the boot has nothing more to say there. What ends it, a Ctrl-C
-// as well, begins it again.
+// as well, begins it again. Drivers that are loaded late do not write over the questions.
 const askOn = `Type=idle
+ExecStartPre=-/bin/dmesg --console-level emerg
 RestartSec=1
 StandardInput=tty
 StandardOutput=tty
