@@ -99,6 +99,7 @@ func (s *Set) Change(ctx context.Context, name, action string, dry bool) (does s
 		}
 	}
 	if action == "discard" {
+		s.await(ctx, v, func(c Copy) bool { return !c.StandsAlone() })
 		s.mu.Lock()
 		v.look.Note.Diverged = false
 		s.writeNote(v)

@@ -439,13 +439,13 @@ func TestThinBeforeResyncIsLate(t *testing.T) {
 // A snapshot is mounted without being written to, and everything is put away afterwards.
 func TestThinOpen(t *testing.T) {
 	b := owning(t, nil)
-	b.volumes[0].Filesystem = Ext4
-	shown := thin{b.Set, b.volumes[0]}.shown()
+	v := &volume{Volume: Volume{Name: "data", Device: b.volumes[0].Device, Filesystem: Ext4, SnapshotsBy: LVM}}
+	shown := thin{b.Set, v}.shown()
 	for _, fails := range []string{"", "mount"} {
 		b.drbd.mu.Lock()
 		b.drbd.said, b.drbd.failing = nil, fails
 		b.drbd.mu.Unlock()
-		path, shut, err := thin{b.Set, b.volumes[0]}.open(t.Context(), aSnapshot)
+		path, shut, err := thin{b.Set, v}.open(t.Context(), aSnapshot)
 		if (err != nil) != (fails != "") {
 			t.Fatal(err)
 		}
