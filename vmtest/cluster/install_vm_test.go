@@ -146,7 +146,7 @@ func TestVMInstallDebian(t *testing.T) {
 		Name: "installdebian",
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": {Role: string(images.RoleHead), Memory: 1024, Boot: vmtest.Boot{qemu.FromDisk, qemu.FromCD}, ISO: medium,
-				Disks: []vmtest.DiskConfig{{Size: 10 << 30}, {Path: second, Bus: qemu.Virtio, ReadOnly: true}, {Path: packageDisk(t), Bus: qemu.Virtio, ReadOnly: true}},
+				Disks:   []vmtest.DiskConfig{{Size: 10 << 30}, {Path: second, Bus: qemu.Virtio, ReadOnly: true}, {Path: packageDisk(t), Bus: qemu.Virtio, ReadOnly: true}},
 				OEM:     []string{images.KeyIP + "=10.77.0.1/24", images.KeyPanic + "=1"},
 				Forward: map[string]int{HTTPS: 443, sshPort: 22}},
 		},
