@@ -23,11 +23,6 @@ const (
 // pools of their own.
 func (t thin) watch(ctx context.Context) time.Duration {
 	device, g, err := t.whole(ctx)
-	if err == nil {
-		t.resume(ctx, device, g)
-		g = t.relieve(ctx, g)
-		t.prune(ctx, g)
-	}
 	if err != nil {
 		if ctx.Err() == nil {
 			t.s.cfg.Log.Debug("pool of snapshots", "volume", t.v.Name, "err", err) // there is none yet, or it is asked again
@@ -35,6 +30,9 @@ func (t thin) watch(ctx context.Context) time.Duration {
 		}
 		return snapshotEvery
 	}
+	t.resume(ctx, device, g)
+	g = t.relieve(ctx, g)
+	t.prune(ctx, g)
 	text := g.pool().warns()
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
@@ -103,8 +101,8 @@ func (t thin) relieve(ctx context.Context, g *Group) *Group {
 	return g
 }
 
-// prune removes what is more than is kept of each kind, where nobody else does: a head that does not own has a snapshot more with
-// each resync.
+// prune removes what is more than is kept of each kind, also on a head that does not own: it has a snapshot more with each resync,
+// and makes none by a schedule.
 func (t thin) prune(ctx context.Context, g *Group) {
 	for _, old := range surplus(t.v.snapshots(g), t.v.Volume.Snapshots, nil) {
 		if t.s.stays(t, t.v, old) != "" {

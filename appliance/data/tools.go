@@ -83,7 +83,7 @@ func run(ctx context.Context, env []string, argv ...string) (string, error) {
 const stuckTime = 5 * time.Second
 
 // errStuck is a device that does not answer.
-var errStuck = errors.New("a device does not answer, and it cannot be ended")
+var errStuck = refuse("masthead status --why; journalctl -k on that head", "a device does not answer, and what waits for it cannot be ended")
 
 // bounded does something that may wait in the kernel for a device, from which nothing wakes it. It is left to itself some time
 // after the end of ctx, so that the one who waits for it can go on.

@@ -25,7 +25,7 @@ import (
 const replicatedPair = fencedPair + `data:
   - name: data
     device: /dev/vdb
-    resync_rate: 60M # of emulated processors it is the best effort
+    resync_rate: 60M # more than an emulated processor has time for
     folders: [/cluster, /srv, /var/lib/mysql]
 services:
   - name: db
