@@ -24,6 +24,7 @@ const upgradeFile = images.StateDir + "/upgrade.iso"
 const (
 	upgradeCopy    = 30 * time.Minute // of an ISO to another head, and of writing it to a slot
 	upgradeRestart = 5 * time.Minute  // of firmware, before the kernel whose deadline counts
+	upgradeReach   = time.Minute      // of a head that has just started or joined, until it takes commands
 )
 
 // upgradeAll upgrades all heads: the others, a planned switch, this one.
@@ -64,6 +65,11 @@ func (a *app) upgradeAll(ctx context.Context, ref string, f upgradeFlags) error 
 	}
 	if a.output != "json" {
 		fmt.Fprintf(a.out, "image %s %s, kernel %s: %s\n", source.Name, source.Image.Short(), source.Kernel, allSteps(others, here, heads, self))
+	}
+	for _, name := range others { // before anything is changed on any of them
+		if err := a.awaitReached(ctx, c, name); err != nil {
+			return fmt.Errorf("head %s takes no commands: %w; all heads are as they were", name, err)
+		}
 	}
 	if !f.dryRun {
 		if err := a.confirmName("Type yes to go on: ", "yes", f.yes, f.confirmed(ref)); err != nil {
@@ -155,24 +161,12 @@ func settledHeads(ctx context.Context, c *wire.Client) ([]wire.HeadStatus, error
 // handOver lets another head own the cluster, once it can: it has just come back, and its data may not be up to date yet.
 func (a *app) handOver(ctx context.Context, c *wire.Client, to string, limit time.Duration) error {
 	req := wire.SwitchRequest{To: to, Why: "upgrade of all heads", DryRun: true}
-	until, said := time.Now().Add(limit), ""
-	for {
+	err := a.ask(ctx, limit, to, func(ctx context.Context) error {
 		_, err := c.Switch(ctx, req)
-		if err == nil {
-			break
-		}
-		if time.Now().After(until) {
-			return err
-		}
-		if said != err.Error() {
-			said = err.Error()
-			fmt.Fprintf(a.err, "waits: %s\n", said)
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		case <-time.After(watchEvery):
-		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	req.DryRun = false
 	answer, err := c.Switch(ctx, req)
@@ -182,33 +176,57 @@ func (a *app) handOver(ctx context.Context, c *wire.Client, to string, limit tim
 	return a.saySwitch(ctx, c, answer, false)
 }
 
+// awaitReached waits until another head takes commands.
+func (a *app) awaitReached(ctx context.Context, c *wire.Client, name string) error {
+	return a.ask(ctx, upgradeReach, name, func(ctx context.Context) error {
+		_, err := headSlots(ctx, c, name)
+		return err
+	})
+}
+
 // awaitUpgrade waits until a head runs an image from a slot that was found good, or has fallen back.
 func (a *app) awaitUpgrade(ctx context.Context, c *wire.Client, name string, image images.Digest, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	said := ""
-	for {
+	var verdict error
+	err := a.ask(ctx, limit, name, func(ctx context.Context) error {
 		rows, err := headSlots(ctx, c, name)
-		done, verdict := upgraded(rows, image)
-		if !done {
-			now := verdict.Error()
-			if err != nil {
-				now = "is not reached"
-			}
-			if now != said {
-				said = now
-				fmt.Fprintf(a.err, "%s: %s\n", name, now)
-			}
+		if err != nil {
+			return err
 		}
-		if err == nil && done {
-			if verdict == nil {
-				fmt.Fprintf(a.err, "%s: runs image %s, and is healthy\n", name, image.Short())
+		done, err := upgraded(rows, image)
+		if !done {
+			return err
+		}
+		verdict = err
+		return nil
+	})
+	if err != nil {
+		return &hint{fmt.Errorf("it was not found healthy within %v: %w", limit, err), "masthead head list -l"}
+	}
+	if verdict == nil {
+		fmt.Fprintf(a.err, "%s: runs image %s, and is healthy\n", name, image.Short())
+	}
+	return verdict
+}
+
+// ask asks until there is no error, and says each that is not the one before, after of. After limit it gives the last one.
+func (a *app) ask(ctx context.Context, limit time.Duration, of string, question func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var last error
+	for {
+		err := question(limited)
+		if err == nil {
+			return nil
+		}
+		if last == nil || limited.Err() == nil { // what the end of the time cuts off says nothing
+			if last == nil || last.Error() != err.Error() {
+				fmt.Fprintf(a.err, "%s: waits: %v\n", of, err)
 			}
-			return verdict
+			last = err
 		}
 		select {
-		case <-ctx.Done():
-			return &hint{fmt.Errorf("it was not found healthy within %v: %w", limit, errors.Join(err, verdict)), "masthead head list -l"}
+		case <-limited.Done():
+			return errors.Join(ctx.Err(), last)
 		case <-time.After(watchEvery):
 		}
 	}
