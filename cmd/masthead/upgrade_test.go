@@ -70,9 +70,12 @@ func TestUpgradeAllGoesOn(t *testing.T) {
 		{"alone", []wire.HeadStatus{head("h1", old)}, false, "h1"},
 	} {
 		left, here := stillToUpgrade(tt.heads, []string{"h2", "h3"}[:len(tt.heads)-1], "h1", image, tt.force)
-		if got := allSteps(left, here, tt.heads, "h1"); got != tt.want {
+		if got := allSteps(left, here, heir(tt.heads, "h1"), "h1"); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
+	}
+	if got := allSteps([]string{"h2", "h3"}, true, "", "h1"); got != "h2; then h3; then h1" {
+		t.Errorf("without restarts: got %q", got)
 	}
 }
 

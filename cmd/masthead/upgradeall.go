@@ -63,8 +63,12 @@ func (a *app) upgradeAll(ctx context.Context, ref string, f upgradeFlags) error 
 	if len(others) == 0 && !here {
 		return &hint{fmt.Errorf("image %s runs on all heads already", source.Image.Short()), "masthead head list -l; or the same with --force"}
 	}
+	to := heir(heads, self)
+	if f.noRestart { // then all heads go on as they are
+		to = ""
+	}
 	if a.output != "json" {
-		fmt.Fprintf(a.out, "image %s %s, kernel %s: %s\n", source.Name, source.Image.Short(), source.Kernel, allSteps(others, here, heads, self))
+		fmt.Fprintf(a.out, "image %s %s, kernel %s: %s\n", source.Name, source.Image.Short(), source.Kernel, allSteps(others, here, to, self))
 	}
 	for _, name := range others { // before anything is changed on any of them
 		if err := a.awaitReached(ctx, c, name); err != nil {
@@ -84,7 +88,7 @@ func (a *app) upgradeAll(ctx context.Context, ref string, f upgradeFlags) error 
 	if !here {
 		return nil
 	}
-	if to := heir(heads, self); to != "" && !f.dryRun {
+	if to != "" && !f.dryRun {
 		if err := a.handOver(ctx, c, to, f.deadline); err != nil {
 			return fmt.Errorf("hand over to %s: %w; %s is as it was", to, err, self)
 		}
@@ -110,7 +114,7 @@ func isoArchive(iso io.ReaderAt, size int64, name string) io.ReadCloser {
 	return r
 }
 
-// upgradeOther upgrades another head, and returns when that has been found healthy.
+// upgradeOther upgrades another head, and returns when that has been found healthy, or is to be restarted by somebody else.
 func (a *app) upgradeOther(ctx context.Context, c *wire.Client, name string, iso io.ReaderAt, source install.Source, f upgradeFlags) error {
 	fmt.Fprintf(a.err, "%s: copies the ISO\n", name)
 	dir, file := filepath.Split(upgradeFile)
@@ -132,6 +136,9 @@ func (a *app) upgradeOther(ctx context.Context, c *wire.Client, name string, iso
 		return err
 	}
 	fmt.Fprint(a.out, said)
+	if f.noRestart {
+		return nil
+	}
 	if _, err := onHead(ctx, c, name, wire.Command{Kind: wire.CommandExec, Argv: []string{images.RunBinary, "reboot"}}, nil); err != nil && !errors.Is(err, errLost) {
 		return fmt.Errorf("restart: %w", err)
 	}

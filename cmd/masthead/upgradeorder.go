@@ -63,10 +63,10 @@ func heir(heads []wire.HeadStatus, self string) string {
 	return first
 }
 
-// allSteps says what happens to which head, in order. Pure.
-func allSteps(others []string, here bool, heads []wire.HeadStatus, self string) string {
+// allSteps says what happens to which head, in order; to is who owns the cluster before self is upgraded, if anybody. Pure.
+func allSteps(others []string, here bool, to, self string) string {
 	steps := slices.Clone(others)
-	if to := heir(heads, self); here && to != "" {
+	if here && to != "" {
 		steps = append(steps, to+" owns")
 	}
 	if here {
