@@ -330,6 +330,15 @@ func wantedText(cmd *cobra.Command, n int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d arguments %s", n, names))
 }
 
+// someArgs is exactArgs for a command that takes one argument or more.
+func someArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		_, names, _ := strings.Cut(cmd.Use, " ")
+		return usageError{&hint{fmt.Errorf("%s: want %s", cmd.CommandPath(), names), cmd.CommandPath() + " --help"}}
+	}
+	return nil
+}
+
 // rangeArgs is exactArgs for a command that takes from to arguments.
 func rangeArgs(from, to int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {

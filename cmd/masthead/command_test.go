@@ -194,6 +194,26 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 	}
 }
 
+// TestWrongNumberOfArguments: each command that refuses some number of arguments says how it is called.
+func TestWrongNumberOfArguments(t *testing.T) {
+	for _, c := range everyCommand() {
+		if c.Args == nil || c.HasSubCommands() || c.Parent().Name() == "completion" { // the last are cobra's own
+			continue
+		}
+		for n := range 8 {
+			err := c.Args(c, make([]string, n))
+			if err == nil {
+				continue
+			}
+			var usage usageError
+			var try interface{ Try() string }
+			if !errors.As(err, &usage) || !errors.As(err, &try) || !strings.HasPrefix(err.Error(), c.CommandPath()+": want ") {
+				t.Errorf("%s with %d arguments: %v", c.CommandPath(), n, err)
+			}
+		}
+	}
+}
+
 // TestHelpFitsATerminal: no line of any command's help is wider than 120 columns, and none sends its reader to the sources.
 func TestHelpFitsATerminal(t *testing.T) {
 	const width = 120

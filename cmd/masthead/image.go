@@ -359,7 +359,7 @@ func (a *app) imageImportCommand(open openStore) *cobra.Command {
 func (a *app) imageRemoveCommand(open openStore) *cobra.Command {
 	var dryRun, force bool
 	cmd := &cobra.Command{
-		Use: "rm NAME…", Short: "Forget tags with their history, and free what nothing refers to", Args: cobra.MinimumNArgs(1),
+		Use: "rm NAME…", Short: "Forget tags with their history, and free what nothing refers to", Args: someArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.imagesHead(cmd)
 			if err != nil {

@@ -108,7 +108,7 @@ func (a *app) labConsoleCommand() *cobra.Command {
 
 func (a *app) labFaultCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "fault ACTION…", Short: "Make hardware fail, or mend it", Args: cobra.MinimumNArgs(1),
+		Use: "fault ACTION…", Short: "Make hardware fail, or mend it", Args: someArgs,
 		Long:    "Makes hardware of the lab fail, or mends it:\n\n  " + strings.Join(vmtest.Actions(), "\n  "),
 		Example: "  masthead lab fault cut-link n01:0 rx\n  masthead lab fault loss n01:0 30 both\n  masthead lab fault heal n01",
 		RunE: func(cmd *cobra.Command, args []string) error {

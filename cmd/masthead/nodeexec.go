@@ -64,7 +64,7 @@ func (a *app) nodeExecCommand() *cobra.Command {
 		Use: "exec NODESET -- COMMAND [ARGUMENT]...", Short: "Run a command on nodes", Long: nodeExecHelp + nodeSetHelp,
 		Example: "  masthead node exec n[01-20] -- uname -r\n  masthead node exec @rack1 -- 'df -h / | tail -1'\n" +
 			"  masthead node exec @all --script fix.sh --fanout 1 -- argument",
-		Args: cobra.MinimumNArgs(1),
+		Args: someArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			set, words := args[0], args[1:]
 			if dash := cmd.ArgsLenAtDash(); dash > 1 || (dash < 0 && len(words) > 0) || dash == 0 {
