@@ -32,6 +32,8 @@ type Config struct {
 	Epoch  time.Time // zero: DefaultEpoch
 	// Signer, if not nil, signs ISOs for firmware that has a key of one's own; they start by a unified kernel image then.
 	Signer *uki.Signer
+	// SignShim has Signer sign the shim of installed disks as well. That shim takes whatever the distribution has signed.
+	SignShim bool
 	// Progress is told how far each stage is. It may be called from several goroutines. Nil: nobody listens.
 	Progress func(Progress)
 	Log      *slog.Logger
@@ -61,6 +63,9 @@ func New(cfg Config) (*Builder, error) {
 	}
 	if cfg.Cache == "" {
 		errs = append(errs, errors.New("builder: no cache folder"))
+	}
+	if cfg.SignShim && cfg.Signer == nil {
+		errs = append(errs, errors.New("builder: no key to sign shim with"))
 	}
 	if cfg.Epoch.IsZero() {
 		cfg.Epoch = DefaultEpoch

@@ -49,6 +49,11 @@ func (b *Builder) medium(def *images.Definition, built Built, carried map[string
 	if err != nil {
 		return nil, disk.Loader{}, err
 	}
+	if b.cfg.SignShim {
+		if forDisk.Shim, err = b.cfg.Signer.Append(forDisk.Shim); err != nil {
+			return nil, disk.Loader{}, fmt.Errorf("sign shim: %w", err)
+		}
+	}
 	tags := maps.Clone(carried)
 	if tags == nil {
 		tags = map[string]images.Digest{}

@@ -70,15 +70,23 @@ func (s *Signer) Sign(l Layout) ([]byte, error) {
 		return nil, fmt.Errorf("sign the unified kernel image: %w", err)
 	}
 	data, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close()); err != nil {
-		return nil, fmt.Errorf("sign the unified kernel image: %w", err)
+	if err = errors.Join(err, r.Close()); err == nil {
+		data, err = s.Append(data)
 	}
-	binary, err := authenticode.Parse(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("sign the unified kernel image: %w", err)
 	}
+	return data, nil
+}
+
+// Append gives a PE image with one more signature behind those that it has: firmware takes it when it knows the key of any.
+func (s *Signer) Append(image []byte) ([]byte, error) {
+	binary, err := authenticode.Parse(bytes.NewReader(image))
+	if err != nil {
+		return nil, err
+	}
 	if _, err := binary.Sign(s.key, s.certificate); err != nil {
-		return nil, fmt.Errorf("sign the unified kernel image: %w", err)
+		return nil, err
 	}
 	return binary.Bytes(), nil
 }

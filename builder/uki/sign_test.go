@@ -44,6 +44,20 @@ func rsaKey(t *testing.T) *rsa.PrivateKey {
 	return key
 }
 
+// verifier has a foreign program look for a signature that a certificate vouches for.
+func verifier(t *testing.T, certificatePEM []byte) func(image []byte) ([]byte, error) {
+	t.Helper()
+	verify, dir := prerequisite.Program(t, "sbverify"), t.TempDir()
+	return func(image []byte) ([]byte, error) {
+		for name, data := range map[string][]byte{"image.efi": image, "cert.pem": certificatePEM} {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return exec.Command(verify, "--cert", filepath.Join(dir, "cert.pem"), filepath.Join(dir, "image.efi")).CombinedOutput()
+	}
+}
+
 // A foreign program finds the signature right, and what was in the image is where it was.
 func TestSign(t *testing.T) {
 	img := sample()
@@ -67,16 +81,7 @@ func TestSign(t *testing.T) {
 			t.Errorf("section %s is not where it was", section.Name)
 		}
 	}
-	verify := prerequisite.Program(t, "sbverify")
-	dir := t.TempDir()
-	check := func(image []byte) ([]byte, error) {
-		for name, data := range map[string][]byte{"image.efi": image, "cert.pem": certificatePEM} {
-			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return exec.Command(verify, "--cert", filepath.Join(dir, "cert.pem"), filepath.Join(dir, "image.efi")).CombinedOutput()
-	}
+	check := verifier(t, certificatePEM)
 	if out, err := check(signed); err != nil {
 		t.Errorf("sbverify: %v\n%s", err, out)
 	}
@@ -84,6 +89,32 @@ func TestSign(t *testing.T) {
 	changed[l.Sections[len(l.Sections)-1].Offset+100] ^= 1
 	if out, err := check(changed); err == nil {
 		t.Errorf("sbverify takes a changed kernel:\n%s", out)
+	}
+}
+
+// TestAppend: an image that somebody has signed has both signatures then.
+func TestAppend(t *testing.T) {
+	image := realStub(t)
+	var certificates [][]byte
+	for range 2 {
+		keyPEM, certificatePEM := newKey(t, rsaKey(t))
+		s, err := ParseSigner(keyPEM, certificatePEM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if image, err = s.Append(image); err != nil {
+			t.Fatal(err)
+		}
+		certificates = append(certificates, certificatePEM)
+	}
+	for i, c := range certificates {
+		if out, err := verifier(t, c)(image); err != nil {
+			t.Errorf("signature %d: %v\n%s", i+1, err, out)
+		}
+	}
+	_, other := newKey(t, rsaKey(t))
+	if out, err := verifier(t, other)(image); err == nil {
+		t.Errorf("a certificate that signed nothing: %s", out)
 	}
 }
 

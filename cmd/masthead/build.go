@@ -29,6 +29,7 @@ type buildFlags struct {
 	dryRun bool
 	// key and certificate of one's own for Secure Boot; empty: the distribution's signed loader
 	signKey, signCert string
+	signShim          bool
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -59,17 +60,36 @@ func (a *app) buildISOCommand() *cobra.Command {
 			"  dd if=out/head.iso of=/dev/sdX bs=4M conv=fsync   # a stick",
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if (f.signKey == "") != (f.signCert == "") {
-				return usageError{&hint{errors.New("a key needs its certificate, and the other way round"),
-					fmt.Sprintf("masthead build iso %s --sign-key %s --sign-cert %s", args[0], orElse(f.signKey, "KEY"), orElse(f.signCert, "CERT"))}}
+			if err := f.checkKeys(cmd, args[0]); err != nil {
+				return err
 			}
 			return a.buildISO(cmd.Context(), args[0], f)
 		},
 	}
 	f.add(cmd, true)
-	cmd.Flags().StringVar(&f.signKey, "sign-key", "", "private key (PEM, RSA) that the firmware knows: sign one UEFI program, no shim and GRUB")
-	cmd.Flags().StringVar(&f.signCert, "sign-cert", "", "certificate (PEM) of --sign-key")
+	f.addKeys(cmd, "sign one UEFI program, no shim and GRUB")
+	cmd.Flags().BoolVar(&f.signShim, "sign-shim", false, "sign the shim of the disks that it is installed on, too; nobody checks their initramfs")
 	return cmd
+}
+
+// addKeys adds the flags of a key of one's own; does is what is done with it.
+func (f *buildFlags) addKeys(cmd *cobra.Command, does string) {
+	cmd.Flags().StringVar(&f.signKey, "sign-key", "", "private key (PEM, RSA) that the firmware knows: "+does)
+	cmd.Flags().StringVar(&f.signCert, "sign-cert", "", "certificate (PEM) of --sign-key")
+	_ = cmd.MarkFlagFilename("sign-key")
+	_ = cmd.MarkFlagFilename("sign-cert")
+}
+
+// checkKeys looks at what addKeys has added.
+func (f *buildFlags) checkKeys(cmd *cobra.Command, definition string) error {
+	try := fmt.Sprintf("%s %s --sign-key %s --sign-cert %s", cmd.CommandPath(), definition, orElse(f.signKey, "KEY"), orElse(f.signCert, "CERT"))
+	if (f.signKey == "") != (f.signCert == "") {
+		return usageError{&hint{errors.New("a key needs its certificate, and the other way round"), try}}
+	}
+	if f.signShim && f.signKey == "" {
+		return usageError{&hint{errors.New("--sign-shim needs a key to sign with"), try + " --sign-shim"}}
+	}
+	return nil
 }
 
 func (a *app) buildNetbootCommand() *cobra.Command {
@@ -251,8 +271,8 @@ func (a *app) builder(f buildFlags) (*builder.Builder, *progress, error) {
 	}
 	show := newProgress(a.err)
 	b, err := builder.New(builder.Config{
-		Signer: signer,
-		Store:  store, Cache: cache, Binary: bin, Tools: tools.Names(), Epoch: epoch, Progress: show.update, Log: a.log,
+		Signer: signer, SignShim: f.signShim,
+		Store: store, Cache: cache, Binary: bin, Tools: tools.Names(), Epoch: epoch, Progress: show.update, Log: a.log,
 	})
 	return b, show, err
 }

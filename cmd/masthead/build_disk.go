@@ -23,6 +23,10 @@ func (a *app) buildDiskCommand() *cobra.Command {
 			"  qemu-img convert -O qcow2 out/head.img head.qcow2   # for a hypervisor",
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.checkKeys(cmd, args[0]); err != nil {
+				return err
+			}
+			f.signShim = f.signKey != ""
 			bytes := vmtest.Size(0)
 			if size != "" {
 				var err error
@@ -34,6 +38,7 @@ func (a *app) buildDiskCommand() *cobra.Command {
 		},
 	}
 	f.add(cmd, true)
+	f.addKeys(cmd, "sign shim; nobody checks the initramfs")
 	cmd.Flags().StringVar(&size, "size", "", "bytes of the disk, with K, M or G (default: the fewest that are of use); the file is sparse")
 	return cmd
 }

@@ -50,6 +50,8 @@ func TestErrorsSayWhatToType(t *testing.T) {
 		{[]string{"data", "verify", "a", "b"}, exitUsage, []string{"want 0 or 1 arguments, got 2", "try: masthead data verify --help"}},
 		{[]string{"data", "resolve"}, exitUsage, []string{"want --keep HEAD", "masthead data resolve --keep HEAD"}},
 		{[]string{"cluster", "set", "/nonexistent"}, exitFailed, []string{"/nonexistent: no such file", "try: ls -l /\n"}},
+		{[]string{"build", "iso", bad, "--sign-shim"}, exitUsage, []string{"--sign-shim needs a key", "try: masthead build iso " + bad + " --sign-key KEY --sign-cert CERT --sign-shim"}},
+		{[]string{"build", "disk", bad, "--sign-cert", "c"}, exitUsage, []string{"a key needs its certificate", "try: masthead build disk " + bad + " --sign-key KEY --sign-cert c"}},
 		{[]string{"build", "iso", bad, "--sign-key", "k"}, exitUsage, []string{"a key needs its certificate", "try: masthead build iso " + bad + " --sign-key k --sign-cert CERT"}},
 		{[]string{"image", "show", "nosuch"}, exitFailed, []string{"nosuch", "try: masthead image list"}},
 		{[]string{"build", "netboot", bad}, exitFailed, []string{bad + ":1: name", bad + ":2: role", bad + ":3: root", bad + ":4: kernel"}},

@@ -54,8 +54,8 @@ func TestVMSecureBoot(t *testing.T) {
 	checkStages(t, why) // none of the firmware's
 }
 
-// TestVMOwnKeys starts a head from an ISO that its owner has signed, on firmware that knows the owner's key alone. An ISO that
-// somebody else has signed, be it Microsoft and the distribution, is not started there.
+// TestVMOwnKeys installs a head from an ISO that its owner has signed, with the shim of its disk, on firmware that knows the
+// owner's key alone. An ISO that somebody else has signed, be it Microsoft and the distribution, is not started there.
 func TestVMOwnKeys(t *testing.T) {
 	t.Parallel()
 	const snakeoil = "/usr/share/ovmf/PkKek-1-snakeoil" // Debian's: its passphrase is its name
@@ -63,22 +63,23 @@ func TestVMOwnKeys(t *testing.T) {
 	if out, err := exec.Command("openssl", "pkey", "-in", snakeoil+".key", "-passin", "pass:snakeoil", "-out", key).CombinedOutput(); err != nil {
 		t.Fatalf("openssl: %v: %s", err, out)
 	}
-	folder := t.TempDir()
-	mustRun(t, "build", "iso", definition(t, "head-minimal"), "--sign-key", key, "--sign-cert", snakeoil+".pem", "-o", folder)
-	head := func(iso string) vmtest.MachineConfig {
-		return vmtest.MachineConfig{Role: string(images.RoleHead), Memory: 448, Firmware: qemu.OwnKeys, Boot: vmtest.Boot{qemu.FromCD}, ISO: iso,
-			Forward: map[string]int{HTTPS: 443, plainHTTP: 80}}
-	}
-	foreign := head(iso(t, definition(t, "head-minimal")))
+	folder, small := t.TempDir(), smallHead(t, "small", "one", smallInit)
+	mustRun(t, "build", "iso", small, "--sign-key", key, "--sign-cert", snakeoil+".pem", "--sign-shim", "-o", folder)
+	foreign := iso(t, small)
 	c := start(t, 2, vmtest.Config{Name: "ownkeys", Machines: map[string]vmtest.MachineConfig{
-		"head1": head(filepath.Join(folder, "head-minimal.iso")), "foreign": foreign,
+		"head1": {Role: string(images.RoleHead), Memory: 512, Firmware: qemu.OwnKeys, Boot: vmtest.Boot{qemu.FromDisk, qemu.FromCD},
+			ISO: filepath.Join(folder, "small.iso"), Disks: []vmtest.DiskConfig{{Size: 3 << 30}},
+			OEM: []string{images.KeyIP + "=10.77.0.1/24", images.KeyPanic + "=1"}, OEMFiles: []string{installFile(t, installAnswers)}},
+		"foreign": {Role: string(images.RoleHead), Memory: 448, Firmware: qemu.OwnKeys, Boot: vmtest.Boot{qemu.FromCD}, ISO: foreign},
 	}})
-	must(t, c.PowerOn(t.Context(), "head1"))
-	c.awaitHead(t, "head1")
-	if on, said := c.secureBoot(t, "head1"); !on {
-		t.Errorf("head1 runs without Secure Boot:\n%s", said)
-	}
 	c.expect(t, "foreign", bootTime, `Access Denied|Security Violation`)
+	must(t, c.PowerCut("foreign")) // the other one gets its processor
+	c.expect(t, "head1", 2*bootTime, `installed: head head1 on /dev/vda`)
+	c.expect(t, "head1", bootTime, `masthead\.slot=a masthead\.medium=`)
+	c.expect(t, "head1", bootTime, ` handover: `)
+	if on, said := c.secureBoot(t, "head1"); !on {
+		t.Errorf("head1 runs from its disk without Secure Boot:\n%s", said)
+	}
 }
 
 // secureBoot asks the kernel of a minimal image whether the firmware checked it, and whether it is locked down for that.
