@@ -156,6 +156,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 			}
 		case <-threads.C:
 			d.newThreads()
+		case <-d.parts.renamed:
+			d.reload()
 		case <-d.parts.changed:
 		case <-ticker.C:
 		}

@@ -27,6 +27,7 @@ import (
 type parts struct {
 	d       *Daemon
 	changed chan struct{} // something happened that a decision may depend on
+	renamed chan struct{} // an interface has another name
 	failed  bool          // a part could not be made, and is to be tried again
 
 	heartbeat part[*heartbeat.Heartbeat, heartbeat.Config]
@@ -81,12 +82,17 @@ func (r *running) replaced(before *running) *running {
 	return r
 }
 
-func newParts(d *Daemon) *parts { return &parts{d: d, changed: make(chan struct{}, 1)} }
+func newParts(d *Daemon) *parts {
+	return &parts{d: d, changed: make(chan struct{}, 1), renamed: make(chan struct{}, 1)}
+}
 
 // kick makes the daemon decide at once.
-func (p *parts) kick() {
+func (p *parts) kick() { poke(p.changed) }
+
+// poke fills a channel that holds one, unless it is full: whoever reads it will look anyway.
+func poke(ch chan<- struct{}) {
 	select {
-	case p.changed <- struct{}{}:
+	case ch <- struct{}{}:
 	default:
 	}
 }
@@ -253,7 +259,8 @@ func (p *parts) vipConfig(c Config, own []ownNet) (vipConfig, error) {
 func (p *parts) makeVIP(c vipConfig) (*vip.VIP, func(context.Context) error, error) {
 	v, err := vip.New(vip.Config{
 		Addresses: c.addresses, Peers: c.peers, Gateway: c.gateway, Gate: c.profile.Gate, Now: p.d.now,
-		Event: p.teller("vip"), // which logs it
+		Event:   p.teller("vip"), // which logs it
+		Renamed: func() { poke(p.renamed) },
 	})
 	if err != nil {
 		return nil, nil, err

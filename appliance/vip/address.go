@@ -27,6 +27,7 @@ const (
 // addresses are the VIPs as addresses of interfaces. They are never written to any file, and without renewal they go.
 type addresses struct {
 	list []Address
+	nics *nics
 	now  func() failover.Instant
 
 	mu      sync.Mutex // held while the kernel works: other users of its configuration (rtnl) may keep that waiting
@@ -59,7 +60,7 @@ func (a *addresses) lost() {
 }
 
 func (a *addresses) replace(addr Address) error {
-	link, err := netlink.LinkByName(addr.NIC)
+	link, _, err := a.nics.find(addr.NIC)
 	if err != nil {
 		return err
 	}

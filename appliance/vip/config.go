@@ -31,6 +31,9 @@ type Config struct {
 	Log  *slog.Logger
 	// Event is told what a person should know. Nil: only the log is. It must not block.
 	Event func(text string, bad bool)
+	// Renamed is told that an interface of an address is called otherwise now; until it is made anew for that, the address
+	// stays there, and the gate's rules go by the old name. Nil: nobody is. It must not block.
+	Renamed func()
 }
 
 const maxNIC = 15 // IFNAMSIZ less its zero byte
@@ -76,6 +79,9 @@ func (c Config) checked() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Renamed == nil {
+		c.Renamed = func() {}
 	}
 	if c.PeerMACs == nil {
 		c.PeerMACs = func() []net.HardwareAddr { return nil }

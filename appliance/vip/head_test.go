@@ -54,6 +54,7 @@ type answer struct {
 	Late     int           // refreshes of hold that failed
 	Slowest  time.Duration // refresh of hold: from when the one before began until it was done
 	Events   []string
+	Renamed  bool
 }
 
 // runHead answers requests until standard input ends.
@@ -90,6 +91,7 @@ type headProcess struct {
 	late    int
 	slowest time.Duration
 	events  []string
+	renamed bool
 }
 
 func (h *headProcess) end(cancel context.CancelFunc) {
@@ -116,6 +118,7 @@ func (h *headProcess) do(ctx context.Context, r request, a *answer) (err error) 
 			return list
 		}
 		c.Event = func(text string, _ bool) { h.mu.Lock(); h.events = append(h.events, text); h.mu.Unlock() }
+		c.Renamed = func() { h.mu.Lock(); h.renamed = true; h.mu.Unlock() }
 		for _, v := range c.Addresses {
 			h.answer = append(h.answer, v.Prefix.Addr())
 		}
@@ -175,7 +178,7 @@ func (h *headProcess) do(ctx context.Context, r request, a *answer) (err error) 
 		h.v.Probe(r.On)
 	case "look":
 		h.mu.Lock()
-		a.Late, a.Slowest, a.Events = h.late, h.slowest, append(a.Events, h.events...)
+		a.Late, a.Slowest, a.Renamed, a.Events = h.late, h.slowest, h.renamed, append(a.Events, h.events...)
 		h.mu.Unlock()
 		a.Probe, a.Conflict, a.Uplink = h.v.Probed(), h.v.Conflict(), h.v.Uplink()
 		a.Open, _, _ = h.v.Left()

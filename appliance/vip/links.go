@@ -122,10 +122,17 @@ func (v *VIP) look(nics []net.Interface) {
 			carriers[nic.Name] = carrierOf(link.Attrs())
 		}
 	}
+	renamed := false
 	for _, nic := range v.gate.nics {
-		if _, ok := carriers[nic]; !ok {
+		switch link, other, err := v.nics.find(nic); {
+		case err != nil:
 			carriers[nic] = failover.Down // there is no such interface
+		case other:
+			carriers[nic], renamed = carrierOf(link.Attrs()), true
 		}
+	}
+	if renamed {
+		v.c.Renamed()
 	}
 	v.mu.Lock()
 	was := v.carriers

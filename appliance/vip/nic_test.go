@@ -121,6 +121,30 @@ func TestNICGone(t *testing.T) {
 	t.Logf("events: %q", a.look().Events)
 }
 
+// TestNICRenamed renames the interface while it is up, as udev does: nothing is amiss, and whoever knows the names is told.
+func TestNICRenamed(t *testing.T) {
+	l := newLab(t, "a", "c")
+	a, _ := l.start("a", headConfig{Addresses: both})
+	a.hold(1, 400*time.Millisecond, 50*time.Millisecond)
+	a.do("announce")
+	l.ping("c", vip4.Addr()).answering()
+	await(t, "the carrier", func() bool { return a.look().Uplink == failover.Up })
+	l.ip("a", "link", "set", "lan0", "name", "enp0s2")
+	await(t, "the new name to be told", func() bool { return a.look().Renamed })
+	for range 30 {
+		if got := a.look().Uplink; got != failover.Up {
+			t.Fatalf("the uplink is %v", got)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if !l.has("a", vip4) {
+		t.Error("the address is gone")
+	}
+	if got := a.look().Events; len(got) > 0 {
+		t.Errorf("events %q", got)
+	}
+}
+
 // TestUplink takes the cable and the gateway away.
 func TestUplink(t *testing.T) {
 	for name, gateway := range map[string]netip.Addr{"IPv4": addr("10.77.0.2"), "IPv6": addr("fd77::2"), "link-local": addr("fe80::ff:fe00:2")} {

@@ -19,6 +19,7 @@ type VIP struct {
 	vips  map[netip.Addr]bool
 	gate  *gate
 	addrs *addresses
+	nics  *nics
 
 	keep, step, relink, recheck chan struct{} // wake the goroutines of Run; each holds one
 
@@ -54,9 +55,10 @@ func New(c Config) (*VIP, error) {
 	if err != nil {
 		return nil, err
 	}
+	found := &nics{number: map[string]int{}}
 	v := &VIP{
-		c: c, vips: map[netip.Addr]bool{},
-		gate: &gate{list: c.Addresses, most: c.Gate, now: c.Now}, addrs: &addresses{list: c.Addresses, now: c.Now, renewed: -1},
+		c: c, vips: map[netip.Addr]bool{}, nics: found,
+		gate: &gate{list: c.Addresses, most: c.Gate, now: c.Now}, addrs: &addresses{list: c.Addresses, nics: found, now: c.Now, renewed: -1},
 		keep: make(chan struct{}, 1), step: make(chan struct{}, 1), relink: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 		ports: map[string]*port{}, carriers: map[string]failover.Reading{},
 	}
