@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"gopkg.in/yaml.v3"
 
 	"masthead/appliance"
 	"masthead/builder"
@@ -235,11 +235,12 @@ func (a *app) sayBuilt(b builder.Built) {
 // describePlan is --dry-run: what would be built, from what.
 func (a *app) describePlan(defs []*images.Definition, out string) error {
 	for _, d := range defs {
-		data, err := json.MarshalIndent(d, "", "  ")
-		if err != nil {
+		fmt.Fprintf(a.out, "would build %s from\n", d.Name)
+		enc := yaml.NewEncoder(a.out)
+		enc.SetIndent(2)
+		if err := errors.Join(enc.Encode(d), enc.Close()); err != nil {
 			return err
 		}
-		fmt.Fprintf(a.out, "would build %s from\n%s\n", d.Name, data)
 	}
 	fmt.Fprintf(a.out, "would write %s\n", out)
 	return nil

@@ -82,7 +82,7 @@ func TestDryRunBuildsNothing(t *testing.T) {
 	cache, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
 	t.Setenv("MASTHEAD_CACHE", cache)
 	stdout, stderr, code := invoke(t, "build", "iso", "../../images/head.yaml", "-o", out, "--dry-run")
-	if code != 0 || !strings.Contains(stdout, "would build head") || !strings.Contains(stdout, "would build worker") {
+	if code != 0 || !strings.Contains(stdout, "would build head") || !strings.Contains(stdout, "would build worker") || !strings.Contains(stdout, "  package: linux-image-amd64\n") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 	for _, dir := range []string{cache, filepath.Dir(out)} {
