@@ -31,6 +31,14 @@ var build struct {
 	err  error
 }
 
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if build.path != "" {
+		_ = os.RemoveAll(filepath.Dir(build.path)) // a temporary folder of the host's: what is left there is its business
+	}
+	os.Exit(code)
+}
+
 // program is the masthead that is tested: MASTHEAD_BIN, or one that is built now.
 func program(t testing.TB) string {
 	t.Helper()
