@@ -204,6 +204,12 @@ func TestVMInstallDebian(t *testing.T) {
 		t.Errorf("after the upgrade:\n%s", out)
 	}
 	t.Logf("after the upgrade:\n%s", out)
+	// udev renames the card under the virtual address; nobody is to be woken for that.
+	out = run(t, head, "ls /sys/class/net; ip -o address; journalctl -b -o cat | grep -iE 'carrier|link not found|uplink' || true")
+	if !contains(out, "10.77.0.100/24") || strings.Contains(out, "has no carrier") || strings.Contains(out, "Link not found") || strings.Contains(out, "uplink is down") {
+		t.Errorf("after the last start:\n%s", out)
+	}
+	t.Logf("after the last start:\n%s", out)
 }
 
 // builtISO builds the ISO of a definition into a folder of its own: two of the same name are two files.
