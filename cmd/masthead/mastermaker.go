@@ -102,8 +102,8 @@ type way struct {
 
 // masterMaker makes a head.
 func (a *app) masterMaker(ctx context.Context, f makerFlags) error {
-	if a.remote.head != "" || a.remote.lab != "" || os.Geteuid() != 0 {
-		return &hint{errors.New("a head is made on the head whose image it gets, as root"), "ssh root@HEAD masthead master-maker " + f.wishes.Host}
+	if os.Geteuid() != 0 {
+		return &hint{errors.New("a head is made on the head whose image it gets, as root"), a.remote.there}
 	}
 	c, err := a.remote.client()
 	if err != nil {

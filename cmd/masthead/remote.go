@@ -26,6 +26,7 @@ type remote struct {
 	ca        string
 	tokenFile string
 	lab       string
+	there     string // what to type for the same on a head, where the command acts on its own machine
 }
 
 func (r *remote) flags(f *pflag.FlagSet) {
@@ -42,6 +43,9 @@ func (r *remote) client() (*wire.Client, error) {
 	}
 	if r.head == "" {
 		if _, err := os.Stat(images.APISocket); err != nil {
+			if r.there != "" {
+				return nil, &hint{errors.New("this machine is not a head"), r.there}
+			}
 			return nil, &hint{errors.New("this machine is not a head, and no other was named"),
 				"masthead --head https://HEAD --ca sha256:… --token-file FILE …, or --lab NAME for a lab"}
 		}

@@ -47,7 +47,7 @@ func (a *app) command() *cobra.Command {
 		Version:       versionText(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			level := slog.LevelInfo
 			if a.verbose {
 				level = slog.LevelDebug
@@ -60,7 +60,7 @@ func (a *app) command() *cobra.Command {
 			if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
 				return usageError{&hint{err, cmd.CommandPath() + " --help"}}
 			}
-			return nil
+			return a.remote.stayHere(cmd, args)
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -71,8 +71,8 @@ func (a *app) command() *cobra.Command {
 	a.remote.flags(root.PersistentFlags())
 	root.Args = noSuchCommand
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	root.AddCommand(a.buildCommand(), a.imageCommand(), a.fileCommand(), a.headCommand(), a.ownerCommand(), a.nodeCommand(), a.statusCommand(), a.serviceCommand(), a.fenceCommand(), a.dataCommand(), a.snapshotCommand(), a.drbdHandlerCommand(), a.promoteCommand(), a.clusterCommand(), a.importCommand(),
-		a.installCommand(), a.masterMakerCommand(), a.makerCommand(), a.serialCommand(), a.slotCommand(), a.upgradeCommand(), a.labCommand(), a.agentCommand(), a.powerCommand(), a.stateCommand(), a.manCommand(), a.auditCommand())
+	root.AddCommand(a.buildCommand(), a.imageCommand(), a.fileCommand(), a.headCommand(), actsHere(a.ownerCommand()), a.nodeCommand(), a.statusCommand(), a.serviceCommand(), a.fenceCommand(), a.dataCommand(), a.snapshotCommand(), actsHere(a.drbdHandlerCommand()), a.promoteCommand(), a.clusterCommand(), a.importCommand(),
+		actsHere(a.installCommand()), actsHere(a.masterMakerCommand()), actsHere(a.makerCommand()), actsHere(a.serialCommand()), actsHere(a.slotCommand()), actsHere(a.upgradeCommand()), a.labCommand(), actsHere(a.agentCommand()), actsHere(a.powerCommand()), a.stateCommand(), a.manCommand(), a.auditCommand())
 	for _, group := range root.Commands() {
 		if group.HasSubCommands() {
 			group.Args = noSuchCommand
