@@ -163,6 +163,9 @@ func (a *app) withTakeover(ctx context.Context, file string, timeout time.Durati
 	if err != nil {
 		return err
 	}
+	if err := checkLab(file, config, 2); err != nil {
+		return err
+	}
 	dir, err := labDir(config.Name)
 	if err != nil {
 		return err
@@ -216,6 +219,18 @@ func loadLab(file string) (vmtest.Config, error) {
 		}
 	}
 	return config, nil
+}
+
+// checkLab makes sure that a lab can come up with so many heads, before anything is switched on.
+func checkLab(file string, config vmtest.Config, heads int) error {
+	if err := cluster.Check(config, heads); err != nil {
+		example := "vmtest/demo.yaml"
+		if heads > 1 {
+			example = takeoverLab
+		}
+		return &hint{fmt.Errorf("%s: %w", file, err), "correct the file; " + example + " shows how it is done"}
+	}
+	return nil
 }
 
 // watched configures the two heads of a running lab, and begins to watch their virtual address.

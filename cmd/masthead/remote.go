@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -72,20 +73,55 @@ func (r *remote) firstHost() string {
 	return u.Hostname()
 }
 
-// knock is how long a head may take to answer at all before the next of several is taken.
-const knock = time.Second
+const (
+	// knock is how long a head may take to answer at all before the next of several is taken.
+	knock = time.Second
+	// patience is how long they may take if none answers so soon: they start, or their machines are busy.
+	patience = 5 * time.Second
+)
 
 // firstOf is a client of the first head that answers; of the last one if none does, so that its error is told.
 func firstOf(urls []string, ca images.Digest, token string) *wire.Client {
-	for i, u := range urls {
-		if i == len(urls)-1 || answers(u) {
-			return wire.NewClient(strings.TrimSpace(u), ca, token)
-		}
-	}
-	return nil // there is always a last one
+	return wire.NewClient(strings.TrimSpace(firstAnswering(urls, answers)), ca, token)
 }
 
-func answers(base string) bool {
+// firstAnswering is the first of several heads that answers soon, else the one that answers at all.
+func firstAnswering(urls []string, answers func(context.Context, string) bool) string {
+	last := urls[len(urls)-1]
+	if len(urls) == 1 {
+		return last
+	}
+	for _, u := range urls {
+		ctx, cancel := context.WithTimeout(context.Background(), knock)
+		ok := answers(ctx, u)
+		cancel()
+		if ok {
+			return u
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	var asked sync.WaitGroup
+	defer asked.Wait()
+	defer cancel()
+	found := make(chan string, len(urls))
+	for _, u := range urls {
+		asked.Go(func() { // ends with its answer, or with ctx
+			if !answers(ctx, u) {
+				u = ""
+			}
+			found <- u
+		})
+	}
+	for range urls {
+		if u := <-found; u != "" {
+			return u
+		}
+	}
+	return last
+}
+
+// answers reports whether a head answers before ctx ends.
+func answers(ctx context.Context, base string) bool {
 	u, err := url.Parse(strings.TrimSpace(base))
 	if err != nil {
 		return false
@@ -94,8 +130,6 @@ func answers(base string) bool {
 	if u.Port() == "" {
 		addr = net.JoinHostPort(u.Hostname(), strconv.Itoa(wire.PortHTTPS))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), knock)
-	defer cancel()
 	_, err = wire.PresentedCA(ctx, addr)
 	return err == nil
 }
