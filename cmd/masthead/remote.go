@@ -50,7 +50,7 @@ func (r *remote) client() (*wire.Client, error) {
 			return nil, &hint{errors.New("this machine is not a head, and no other was named"),
 				"masthead --head https://HEAD --ca sha256:… --token-file FILE …, or --lab NAME for a lab"}
 		}
-		return wire.NewUnixClient(images.APISocket), nil
+		return advised(wire.NewUnixClient(images.APISocket), "systemctl status masthead-head", ""), nil
 	}
 	ca, err := images.ParseDigest(r.ca)
 	if err != nil {
@@ -60,7 +60,9 @@ func (r *remote) client() (*wire.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return firstOf(strings.Split(r.head, ","), ca, token), nil
+	host := r.firstHost()
+	return advised(firstOf(strings.Split(r.head, ","), ca, token), "ssh root@"+host+" systemctl status masthead-head; or --head with another head",
+		"ssh root@"+host+" masthead status, which says what to give as --ca"), nil
 }
 
 // firstHost is the host of the first URL that was named.
@@ -154,7 +156,8 @@ func (r *remote) labClient() (*wire.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lab %s: %w", r.lab, err)
 	}
-	return firstOf(strings.Fields(head), images.Digest(ca), token), nil
+	status := "masthead --lab " + r.lab + " lab status"
+	return advised(firstOf(strings.Fields(head), images.Digest(ca), token), status, status+"; a head whose disk is new has another CA"), nil
 }
 
 func readToken(file string) (string, error) {

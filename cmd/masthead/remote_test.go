@@ -2,6 +2,14 @@ package main
 
 import (
 	"context"
+	"io"
+	"log"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,5 +48,47 @@ func TestFirstAnswering(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestUnreachableHeads: whatever is wrong with a connection, there is something to type.
+func TestUnreachableHeads(t *testing.T) {
+	silent := func(handle func(net.Conn)) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		t.Cleanup(func() { _ = l.Close(); all.Wait() })
+		all.Go(func() { // ends with the listener
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				handle(c)
+				_ = c.Close()
+			}
+		})
+		return "https://" + l.Addr().String()
+	}
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := httptest.NewTLSServer(nil)
+	other.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer other.Close()
+	ca := "sha256:" + strings.Repeat("0", 64)
+	for _, tt := range []struct{ name, url, want, try string }{
+		{"it hangs up", silent(func(net.Conn) {}), "", "ssh root@127.0.0.1 systemctl status masthead-head"},
+		{"it speaks something else", silent(func(c net.Conn) { _, _ = c.Write([]byte("220 ESMTP\r\n")) }), "", "ssh root@127.0.0.1 systemctl status masthead-head"},
+		{"nobody listens", "https://127.0.0.1:1", "connection refused", "ssh root@127.0.0.1 systemctl status masthead-head"},
+		{"another cluster", other.URL, "do not hold the pinned CA", "ssh root@127.0.0.1 masthead status"},
+	} {
+		_, stderr, code := invoke(t, "--head", tt.url, "--ca", ca, "--token-file", token, "node", "list")
+		if code != exitFailed || !strings.Contains(stderr, tt.want) || !strings.Contains(stderr, "\ntry: "+tt.try) {
+			t.Errorf("%s: exit code %d: %s", tt.name, code, stderr)
+		}
 	}
 }
