@@ -12,7 +12,6 @@ import (
 	"masthead/appliance/fence"
 	"masthead/images"
 	"masthead/images/strict"
-	"masthead/node/serial"
 )
 
 // Parse reads a document; file is for the messages. Every error names its line, all of them joined. An empty file is the
@@ -115,7 +114,9 @@ func (d Document) headProblems(name string) []problem {
 		all = append(all, problem{at, name, "not the name of a head"})
 	}
 	for i, s := range head.Serial {
-		all = append(all, d.serialProblems(name, fmt.Sprintf("%s.serial[%d]", at, i), s)...)
+		if s.Device == "" {
+			all = append(all, problem{fmt.Sprintf("%s.serial[%d].device", at, i), "", "want a device, such as /dev/ttyS1"})
+		}
 	}
 	for i, level := range head.Fence {
 		for j, step := range level {
@@ -123,30 +124,6 @@ func (d Document) headProblems(name string) []problem {
 				all = append(all, problem{fmt.Sprintf("%s.fence[%d][%d].device", at, i, j), step.Device, "is not among fence_devices"})
 			}
 		}
-	}
-	return all
-}
-
-// serialProblems are those of a cable's end at the head of that name.
-func (d Document) serialProblems(name, at string, s Serial) []problem {
-	var all []problem
-	if err := serial.CheckDevice(s.Device); err != nil {
-		all = append(all, problem{at + ".device", s.Device, err.Error()})
-	}
-	if s.Baud != 0 {
-		if err := serial.CheckBaud(s.Baud); err != nil {
-			all = append(all, problem{at + ".baud", fmt.Sprint(s.Baud), err.Error()})
-		}
-	}
-	if s.Peer == "" {
-		return all
-	}
-	// The other end of the cable is a port of a head, and stands there.
-	switch _, known := d.Heads[s.Peer]; {
-	case s.Peer == name:
-		all = append(all, problem{at + ".peer", s.Peer, "is this head itself: want the one at the other end"})
-	case !known:
-		all = append(all, problem{at + ".peer", s.Peer, "is not among heads"})
 	}
 	return all
 }

@@ -65,7 +65,7 @@ var layers = map[string][]string{
 	"appliance/data":                {"images", "node/wire", "appliance/failover"},
 	"appliance/service":             {"images", "node/wire", "appliance/failover"},
 	"appliance/monitor":             {"images", "node/wire", "appliance/failover"},
-	"appliance/configuration":       {"images", "node/wire", "node/serial", "appliance/failover", "appliance/data", "appliance/fence", "appliance/service", "appliance/monitor"},
+	"appliance/configuration":       {"images", "node/wire", "appliance/failover", "appliance/data", "appliance/fence", "appliance/service", "appliance/monitor"},
 	"appliance/foreign":             {"images", "node/wire", "node/serial", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
 	"appliance/ownership":           {"images", "node", "appliance/pki", "appliance/failover", "appliance/heartbeat", "appliance/arbiter", "appliance/vip", "appliance/watchdog", "appliance/data", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
 	"appliance/install":             {"images", "node/wire", "node/blockdev", "node/slot", "node/rootdev/chunks"},
