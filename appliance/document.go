@@ -16,6 +16,7 @@ import (
 	"masthead/appliance/data"
 	"masthead/appliance/fence"
 	"masthead/images/strict"
+	"masthead/node/serial"
 	"masthead/node/wire"
 )
 
@@ -42,6 +43,7 @@ func (h *Head) checkDocument(ctx context.Context, before string, req wire.Cluste
 	h.checkAddresses(f, doc, now)
 	h.checkVoters(f, doc)
 	checkPlain(f, doc)
+	checkSerial(f, doc)
 	h.checkVolumes(ctx, f, before, doc)
 	warnings := append(h.checkFences(ctx, f, before, doc), h.documentWarnings(doc)...)
 	missing := h.missingSecrets(req.Text)
@@ -143,6 +145,30 @@ func (h *Head) checkVoters(f *faults, doc configuration.Document) {
 			f.add(field, name, "there is no such node: masthead node list")
 		} else if _, ok := h.nodeAddress(name); !ok {
 			f.add(field, name, "it has no reserved address, and is asked by its address: masthead node set %s --address ADDRESS", name)
+		}
+	}
+}
+
+// checkSerial refuses cables that cannot be. What is in force already stays so: a link that does not work is less than a
+// document that nobody can read.
+func checkSerial(f *faults, doc configuration.Document) {
+	for _, name := range slices.Sorted(maps.Keys(doc.Heads)) {
+		for i, s := range doc.Heads[name].Serial {
+			at := fmt.Sprintf("heads.%s.serial[%d]", name, i)
+			if err := serial.CheckDevice(s.Device); err != nil {
+				f.add(at+".device", s.Device, "%v", err)
+			}
+			if s.Baud != 0 {
+				if err := serial.CheckBaud(s.Baud); err != nil {
+					f.add(at+".baud", fmt.Sprint(s.Baud), "%v", err)
+				}
+			}
+			// The other end of the cable is a port of a head, and stands there.
+			if _, known := doc.Heads[s.Peer]; s.Peer == name {
+				f.add(at+".peer", s.Peer, "is this head itself: want the one at the other end")
+			} else if s.Peer != "" && !known {
+				f.add(at+".peer", s.Peer, "is not among heads")
+			}
 		}
 	}
 }

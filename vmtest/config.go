@@ -27,7 +27,7 @@ type Pair struct {
 
 // MachineConfig is one machine of a lab.
 type MachineConfig struct {
-	Role     string              `yaml:"role"`     // for people; the lab does not act on it
+	Role     string              `yaml:"role"`     // head, worker or none; the lab does not act on it
 	Memory   int                 `yaml:"memory"`   // MiB; left out: 512
 	CPUs     int                 `yaml:"cpus"`     // left out: 1
 	Firmware qemu.Firmware       `yaml:"firmware"` // left out: bios

@@ -118,6 +118,7 @@ machines:
 			`lab.yaml:8: size "2X": want a number of bytes, or one with K, M or G`,
 			"lab.yaml:9: unknown field bios",
 		}},
+		{"role", "name: a\nmachines:\n  n:\n    role: hed\n", []string{`lab.yaml:4: machines.n.role: "hed": want head or worker, or none`}},
 		{"a machine twice", "name: a\nmachines:\n  n: {}\n  n: {}\n", []string{`lab.yaml:4: mapping key "n" already defined at line 3`}},
 		{"meaning, all at once", `
 name: my lab

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"masthead/vmtest/ethernet"
@@ -125,7 +126,7 @@ func (l *Lab) trunk(a, b string) (*ethernet.Trunk, error) {
 	if t := l.trunks[Pair{[2]string{b, a}}]; t != nil {
 		return t, nil
 	}
-	return nil, fmt.Errorf("no trunk between switches %q and %q", a, b)
+	return nil, fmt.Errorf("no trunk between switches %q and %q: %s", a, b, ends(l.config.Trunks))
 }
 
 // CutSerial cuts the serial cables between two machines, both ways.
@@ -176,7 +177,7 @@ func (l *Lab) serial(what, from, to string, change func(*serial.Faults)) error {
 		found = true
 	}
 	if !found {
-		return fmt.Errorf("%s: no serial cable between %q and %q", what, from, to)
+		return fmt.Errorf("%s: no serial cable between %q and %q: %s", what, from, to, ends(l.config.Cables))
 	}
 	l.log.Info(what, "from", from, "to", to)
 	return nil
@@ -216,7 +217,19 @@ func (l *Lab) do(machine string, action func(*Machine) error) error {
 func (l *Lab) find(machine string) (*Machine, error) {
 	m := l.machines[machine]
 	if m == nil {
-		return nil, fmt.Errorf("no machine %q in lab %s", machine, l.config.Name)
+		return nil, fmt.Errorf("no machine %q in lab %s, which has %s", machine, l.config.Name, strings.Join(l.config.names(), ", "))
 	}
 	return m, nil
+}
+
+// ends says which trunks or cables there are.
+func ends(pairs []Pair) string {
+	if len(pairs) == 0 {
+		return "the lab has none"
+	}
+	words := make([]string, len(pairs))
+	for i, p := range pairs {
+		words[i] = p.Ends[0] + " " + p.Ends[1]
+	}
+	return "the lab has " + strings.Join(words, ", ")
 }

@@ -142,11 +142,11 @@ func TestInjectRefuses(t *testing.T) {
 		"loss a NaN":            "want 0 to 100",
 		"delay a 5":             "want a time",
 		"delay a -5ms":          "want no negative time",
-		"cut-serial a c":        "no serial cable",
+		"cut-serial a c":        `no serial cable between "a" and "c": the lab has a b`,
 		"garble-serial a b 200": "want 0 to 100",
 		"slow-serial a b fast":  "bits per second",
-		"cut-trunk lan wan":     "no trunk",
-		"heal c":                `no machine "c"`,
+		"cut-trunk lan wan":     `no trunk between switches "lan" and "wan": the lab has lan rack`,
+		"heal c":                `no machine "c" in lab dark, which has a, b`,
 		"pause a":               ErrOff.Error(),
 	} {
 		err := lab.Inject(t.Context(), strings.Fields(words)...)

@@ -20,6 +20,9 @@ const maxCables = 3
 // folders and socket names.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
 
+// roles are what a machine can be to whoever runs the lab, for whom a wrong one would be a machine left out.
+var roles = []string{"", "head", "worker"}
+
 // Prepare fills in the defaults and checks the whole. The errors are all that are
 // wrong, joined.
 func (c Config) Prepare() (Config, error) {
@@ -182,6 +185,9 @@ func (p Pair) joins(known func(string) bool) bool {
 // problems checks the machine by itself.
 func (m MachineConfig) problems(name string) []*qemu.FieldError {
 	var found []*qemu.FieldError
+	if !slices.Contains(roles, m.Role) {
+		found = append(found, &qemu.FieldError{Field: "role", Reason: fmt.Sprintf("%q: want head or worker, or none", m.Role)})
+	}
 	for i, d := range m.Disks {
 		if at := fmt.Sprintf("disks[%d]", i); d.Path == "" && d.Size <= 0 {
 			found = append(found, &qemu.FieldError{Field: at, Reason: "want a path, or a size for a blank disk"})

@@ -81,6 +81,7 @@ func TestProblems(t *testing.T) {
 		{"panel alone", "arbiter: panel\n", "a panel needs"},
 		{"arbiter", "arbiter: judge\n", "c:1: arbiter"},
 		{"fence device", "heads:\n  a:\n    fence: [[{device: x}]]\n", "c:3: heads.a.fence[0][0]"},
+		{"no serial device", "heads:\n  a: {serial: [{baud: 9600}]}\n", "want a device, such as /dev/ttyS1"},
 		{"monitor", "monitors:\n  - {name: a, tcp: {port: 1}}\n  - {name: a, tcp: {port: 2}}\n", "c:3: monitors[1].name"},
 		{"service", "services:\n  - {name: a, resources: []}\n", "c:2: services[0]"},
 		{"mail", "mail: {server: a, to: [nobody]}\n", "mail"},

@@ -2,7 +2,6 @@ package foreign
 
 import (
 	"net/netip"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"masthead/appliance/configuration"
 	"masthead/appliance/fence"
+	"masthead/node/serial"
 )
 
 // Heartbeat reads the ha.cf and haresources of Heartbeat. Either may be empty.
@@ -85,7 +85,7 @@ func (h *haReader) directive(line int, word string, args []string, rest string) 
 		h.yes(line, "heartbeats have port 7947")
 	case "baud":
 		n, err := strconv.Atoi(first)
-		if err != nil || !slices.Contains([]int{9600, 19200, 38400, 57600, 115200, 230400, 460800}, n) {
+		if err != nil || serial.CheckBaud(n) != nil {
 			h.no(line, "%q is no speed of a serial line that heartbeats fit through", first)
 			return
 		}
@@ -172,7 +172,7 @@ func seconds(s string) (time.Duration, bool) {
 
 func (h *haReader) serial(line int, devices []string) {
 	for _, d := range devices {
-		if !path.IsAbs(d) || strings.HasPrefix(d, "/dev/cua") {
+		if serial.CheckDevice(d) != nil || strings.HasPrefix(d, "/dev/cua") {
 			h.no(line, "%s is no serial line of Linux (/dev/ttyS0)", d)
 			continue
 		}

@@ -133,10 +133,11 @@ func (a *app) capture(ctx context.Context, f captureFlags) error {
 
 // beginCapture finds out what this machine runs and what the tag means.
 func (a *app) beginCapture(ctx context.Context, f captureFlags) (*capturing, error) {
-	if _, err := os.Stat(images.APISocket); err != nil || a.remote.head != "" || a.remote.lab != "" {
-		return nil, &hint{errors.New("capture makes an image of the machine that it runs on, which has to be a head"), "ssh root@HEAD masthead image capture"}
+	head, err := a.remote.client()
+	if err != nil {
+		return nil, fmt.Errorf("capture makes an image of the machine that it runs on: %w", err)
 	}
-	c := &capturing{captureFlags: f, head: wire.NewUnixClient(images.APISocket)}
+	c := &capturing{captureFlags: f, head: head}
 	c.blobs = headBlobs{ctx, c.head}
 	data, err := os.ReadFile(images.RunManifest)
 	switch {

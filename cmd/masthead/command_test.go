@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -199,7 +201,7 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 // TestWrongNumberOfArguments: each command that refuses some number of arguments says how it is called.
 func TestWrongNumberOfArguments(t *testing.T) {
 	for _, c := range everyCommand() {
-		if c.Args == nil || c.HasSubCommands() || c.Parent().Name() == "completion" { // the last are cobra's own
+		if c.Args == nil || c.HasSubCommands() || c.Name() == "help" || c.Parent().Name() == "completion" { // the last are cobra's own
 			continue
 		}
 		for n := range 8 {
@@ -211,6 +213,27 @@ func TestWrongNumberOfArguments(t *testing.T) {
 			var try interface{ Try() string }
 			if !errors.As(err, &usage) || !errors.As(err, &try) || !strings.HasPrefix(err.Error(), c.CommandPath()+": want ") {
 				t.Errorf("%s with %d arguments: %v", c.CommandPath(), n, err)
+			}
+		}
+	}
+}
+
+// TestGroupsRefuseWhatTheyDoNotHave walks all commands that group others, and cobra's own.
+func TestGroupsRefuseWhatTheyDoNotHave(t *testing.T) {
+	for _, c := range everyCommand() {
+		if !c.HasSubCommands() || c.Flags().Lookup("file") != nil { // cluster secret does something itself
+			continue
+		}
+		path := strings.Fields(c.CommandPath())[1:]
+		for _, args := range [][]string{append(slices.Clone(path), "frob"), append(append([]string{"help"}, path...), "frob")} {
+			stdout, stderr, code := invoke(t, args...)
+			if want := fmt.Sprintf("error: %s has no command %q\ntry: %[1]s --help\n", c.CommandPath(), "frob"); code != exitUsage || stdout != "" || stderr != want {
+				t.Errorf("%v: exit code %d, %q, %q; want %d, %q", args, code, stdout, stderr, exitUsage, want)
+			}
+		}
+		for _, args := range [][]string{path, append([]string{"help"}, path...)} {
+			if stdout, stderr, code := invoke(t, args...); code != 0 || !strings.Contains(stdout, "Usage:") {
+				t.Errorf("%v: exit code %d, %q, %q", args, code, stdout, stderr)
 			}
 		}
 	}
@@ -284,8 +307,7 @@ func understood(words []string) error {
 // everyCommand is the root and all below it, with those that cobra adds.
 func everyCommand() []*cobra.Command {
 	root := (&app{}).command()
-	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd()
+	withGroups(root)
 	all := []*cobra.Command{root}
 	for i := 0; i < len(all); i++ {
 		all = append(all, all[i].Commands()...)

@@ -18,7 +18,7 @@ import (
 
 func (a *app) headCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "head", Short: "Run and look after head nodes"}
-	cmd.AddCommand(a.headRunCommand(), a.headSettingsCommand(), a.headListCommand(), a.headTokenCommand(), a.headJoinCommand(),
+	cmd.AddCommand(actsHere(a.headRunCommand()), a.headSettingsCommand(), a.headListCommand(), a.headTokenCommand(), a.headJoinCommand(),
 		a.headLeaveCommand(), a.headEjectCommand(), a.headRecoverCommand(), a.headSwitchCommand())
 	return cmd
 }

@@ -24,7 +24,7 @@ func (a *app) imageCommand() *cobra.Command {
 	open := func() (*images.Store, error) { return a.openStore(store) }
 	cmd.AddCommand(a.imageBuildCommand(), a.imageListCommand(open), a.imageShowCommand(open), a.imageTagCommand(open),
 		a.imageRollbackCommand(open), a.imageExportCommand(open), a.imageImportCommand(open), a.imageRemoveCommand(open), a.imageOldCommand(),
-		a.imageCaptureCommand(), a.imageDiffCommand(open))
+		actsHere(a.imageCaptureCommand()), a.imageDiffCommand(open))
 	return cmd
 }
 

@@ -96,7 +96,7 @@ func (a *app) labConsoleCommand() *cobra.Command {
 			return a.inLab(cmd.Context(), func(c *vmtest.Client) error {
 				console, err := c.Console(cmd.Context(), args[0])
 				if err != nil {
-					return err
+					return &hint{err, "masthead --lab " + c.Name + " lab status"}
 				}
 				in, _ := a.in.(*os.File)
 				fmt.Fprintln(a.err, "Ctrl-] leaves")
@@ -112,7 +112,12 @@ func (a *app) labFaultCommand() *cobra.Command {
 		Long:    "Makes hardware of the lab fail, or mends it:\n\n  " + strings.Join(vmtest.Actions(), "\n  "),
 		Example: "  masthead lab fault cut-link n01:0 rx\n  masthead lab fault loss n01:0 30 both\n  masthead lab fault heal n01",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.inLab(cmd.Context(), func(c *vmtest.Client) error { return c.Inject(cmd.Context(), args...) })
+			return a.inLab(cmd.Context(), func(c *vmtest.Client) error {
+				if err := c.Inject(cmd.Context(), args...); err != nil {
+					return &hint{err, "masthead lab fault --help, and masthead --lab " + c.Name + " lab status"}
+				}
+				return nil
+			})
 		},
 	}
 }

@@ -38,7 +38,7 @@ type untouched struct{ boot, sum string }
 
 // takeoverStory tells it, and gives a client of the head that owns the cluster in the end.
 func (a *app) takeoverStory(ctx context.Context, c *cluster.Cluster) (head *wire.Client, err error) {
-	s := &story{a: a, c: c, workers: c.Named(images.RoleWorker)}
+	s := &story{a: a, c: c, workers: c.Starting(images.RoleWorker)}
 	if len(s.workers) == 0 {
 		return nil, &hint{errors.New("nobody writes: the lab has no worker"), "see vmtest/demo.yaml"}
 	}

@@ -163,6 +163,9 @@ func (a *app) withTakeover(ctx context.Context, file string, timeout time.Durati
 	if err != nil {
 		return err
 	}
+	if err := checkLab(file, config, 2); err != nil {
+		return err
+	}
 	dir, err := labDir(config.Name)
 	if err != nil {
 		return err
@@ -204,7 +207,7 @@ func loadLab(file string) (vmtest.Config, error) {
 		return config, &hint{err, "masthead lab … LAB.yaml; the checkout has some in vmtest/"}
 	}
 	if err != nil {
-		return config, err
+		return config, wrongLab(err, 1)
 	}
 	for name, m := range config.Machines {
 		if m.ISO == "" {
@@ -216,6 +219,23 @@ func loadLab(file string) (vmtest.Config, error) {
 		}
 	}
 	return config, nil
+}
+
+// checkLab makes sure that a lab can come up with so many heads, before anything is switched on.
+func checkLab(file string, config vmtest.Config, heads int) error {
+	if err := cluster.Check(config, heads); err != nil {
+		return wrongLab(fmt.Errorf("%s: %w", file, err), heads)
+	}
+	return nil
+}
+
+// wrongLab says where to see a lab file that is right.
+func wrongLab(err error, heads int) error {
+	example := "vmtest/demo.yaml"
+	if heads > 1 {
+		example = takeoverLab
+	}
+	return &hint{err, "correct the file; " + example + " shows how it is done"}
 }
 
 // watched configures the two heads of a running lab, and begins to watch their virtual address.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -45,5 +46,24 @@ func TestChosen(t *testing.T) {
 	}
 	if _, err := chosen(all, []string{"meteor"}); err == nil {
 		t.Error("a scenario that there is not was taken")
+	}
+}
+
+// A lab file that cannot become a cluster is refused before anything is switched on.
+func TestLabUpLooksFirst(t *testing.T) {
+	lab := filepath.Join(t.TempDir(), "lab.yaml")
+	for text, want := range map[string]string{
+		"{role: head, kernel: {image: /dev/null}}":                       ": machines.head1.forward: want {https: 443}, by which the head is reached\n",
+		"{role: head, off: true, forward: {https: 443}}":                 ": machines: want 1 machine with role: head that comes up with the lab, got 0\n",
+		"{role: hed, kernel: {image: /dev/null}, forward: {https: 443}}": ":3: machines.head1.role: \"hed\": want head or worker, or none\n",
+	} {
+		if err := os.WriteFile(lab, []byte("name: x\nmachines:\n  head1: "+text+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, stderr, code := invoke(t, "lab", "up", lab)
+		want = "error: " + lab + want + "try: correct the file; vmtest/demo.yaml shows how it is done\n"
+		if code != exitFailed || stderr != want {
+			t.Errorf("exit code %d: %s, want %s", code, stderr, want)
+		}
 	}
 }

@@ -56,6 +56,13 @@ func (a *app) labUp(ctx context.Context, file string, f labUpFlags) error {
 	if err != nil {
 		return err
 	}
+	heads := 1
+	if f.takeover {
+		heads = 2
+	}
+	if err := checkLab(file, config, heads); err != nil {
+		return err
+	}
 	dir, err := labDir(config.Name)
 	if err != nil {
 		return err
@@ -94,8 +101,8 @@ func (a *app) labUp(ctx context.Context, file string, f labUpFlags) error {
 	if !f.stay {
 		return nil
 	}
-	example := c.Named(images.RoleHead)[0]
-	if workers := c.Named(images.RoleWorker); len(workers) > 0 {
+	example := c.Starting(images.RoleHead)[0]
+	if workers := c.Starting(images.RoleWorker); len(workers) > 0 {
 		example = workers[0]
 	}
 	return a.watchCluster(ctx, c.Done(), head, config.Name, sshCommand(c, dir), example)
@@ -104,10 +111,7 @@ func (a *app) labUp(ctx context.Context, file string, f labUpFlags) error {
 // bootCluster boots the first head, then the others, which join it, then all workers at once, and gives a client of the
 // first head.
 func (a *app) bootCluster(ctx context.Context, c *cluster.Cluster, show *board, dir string, timeout time.Duration) (*wire.Client, error) {
-	heads := c.Named(images.RoleHead)
-	if len(heads) == 0 {
-		return nil, &hint{errors.New("the lab has no machine with role: head"), "see vmtest/demo.yaml"}
-	}
+	heads := c.Starting(images.RoleHead) // one at least: checkLab
 	name := heads[0]
 	headCtx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -150,7 +154,7 @@ func (a *app) bootCluster(ctx context.Context, c *cluster.Cluster, show *board, 
 	}
 	var workers errgroup.Group
 	firmware := make(chan struct{}, inFirmware(runtime.NumCPU(), len(heads)))
-	for _, worker := range c.Named(images.RoleWorker) {
+	for _, worker := range c.Starting(images.RoleWorker) {
 		workers.Go(func() error {
 			firmware <- struct{}{}
 			next := sync.OnceFunc(func() { <-firmware })
@@ -179,7 +183,7 @@ func inFirmware(processors, heads int) int { return max(1, processors-heads) }
 
 // printBoots prints each machine's boot, stage by stage.
 func (a *app) printBoots(ctx context.Context, head *wire.Client, c *cluster.Cluster) error {
-	for _, name := range append(c.Named(images.RoleHead), c.Named(images.RoleWorker)...) {
+	for _, name := range append(c.Starting(images.RoleHead), c.Starting(images.RoleWorker)...) {
 		why, err := head.Why(ctx, name)
 		if err != nil {
 			return err
@@ -231,7 +235,7 @@ func (a *app) watchCluster(ctx context.Context, down <-chan struct{}, head *wire
 
 // sshCommand is how to log in to the first head, if its SSH port is forwarded. Host keys are made at each boot.
 func sshCommand(c *cluster.Cluster, dir string) string {
-	addr := c.Machine(c.Named(images.RoleHead)[0]).Forward("ssh")
+	addr := c.Machine(c.Starting(images.RoleHead)[0]).Forward("ssh")
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return ""

@@ -66,7 +66,7 @@ var layers = map[string][]string{
 	"appliance/service":             {"images", "node/wire", "appliance/failover"},
 	"appliance/monitor":             {"images", "node/wire", "appliance/failover"},
 	"appliance/configuration":       {"images", "node/wire", "appliance/failover", "appliance/data", "appliance/fence", "appliance/service", "appliance/monitor"},
-	"appliance/foreign":             {"images", "node/wire", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
+	"appliance/foreign":             {"images", "node/wire", "node/serial", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
 	"appliance/ownership":           {"images", "node", "appliance/pki", "appliance/failover", "appliance/heartbeat", "appliance/arbiter", "appliance/vip", "appliance/watchdog", "appliance/data", "appliance/fence", "appliance/service", "appliance/monitor", "appliance/configuration"},
 	"appliance/install":             {"images", "node/wire", "node/blockdev", "node/slot", "node/rootdev/chunks"},
 	// It decides on disks by the installer's own plan.

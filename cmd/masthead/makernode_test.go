@@ -83,6 +83,17 @@ func TestCloneRecord(t *testing.T) {
 	if err := m.takeUp(t.Context()); err == nil || !strings.Contains(err.Error(), "n05 is a head of this cluster") {
 		t.Errorf("a head: %v", err)
 	}
+	// So is this machine, by its address.
+	m.f.wishes = maker.Wishes{Host: "127.0.0.1"}
+	if err := m.takeUp(t.Context()); err == nil || !strings.Contains(err.Error(), "127.0.0.1 is this head, head1") {
+		t.Errorf("this head: %v", err)
+	}
+	// What is for a login makes no sense where there is none.
+	m.f.wishes, m.f.forSSH = maker.Wishes{Host: "52:54:00:00:00:07"}, []string{"--host-key"}
+	var usage usageError
+	if err := m.takeUp(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), "--host-key: for a machine that is reached by SSH") {
+		t.Errorf("a host key of a machine that boots from the network: %v", err)
+	}
 }
 
 // What master-maker says when a step fails, and what it notes.

@@ -154,6 +154,11 @@ func (m *making) dryRun(ctx context.Context) error {
 	for _, s := range slices.Concat(m.way.steps(m), m.cloneSteps(), m.pairSteps()) {
 		fmt.Fprintf(m.out, "  would  %-9s %s\n", s.Name, s.What)
 	}
+	for _, given := range []struct{ flag, value string }{{"--disk", m.f.wishes.Disk}, {"--erase", m.f.wishes.Erase}} {
+		if given.value != "" {
+			fmt.Fprintf(m.out, "%s %s is compared with its disks when it has booted\n", given.flag, given.value)
+		}
+	}
 	fmt.Fprintln(m.out, "its hardware is looked at, and the plan shown, when it has booted; nothing was changed")
 	return nil
 }

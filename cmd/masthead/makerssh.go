@@ -210,8 +210,10 @@ func (m *making) askPassword() func() (string, error) {
 // confirmHostKey asks whether a host key that nobody knows is the right one.
 func (m *making) confirmHostKey(fingerprint string) error {
 	m.show.close()
-	fmt.Fprintf(m.err, "%s has the host key %s, which this head does not know.\n"+
-		"On its console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\n", m.f.wishes.Host, fingerprint)
-	try := "masthead master-maker " + m.f.wishes.Host + " --host-key " + fingerprint
-	return m.confirmName("Type yes if it is the right one: ", "yes", false, try)
+	fmt.Fprintf(m.err, "%s has the host key %s, which this head does not know.\nOn its console: %s\n", m.f.wishes.Host, fingerprint, login.OnConsole)
+	try := "masthead master-maker " + m.f.wishes.Host + " " + login.FromConsole
+	if err := m.confirmName("Type yes if it is the right one: ", "yes", false, try); err != nil {
+		return fmt.Errorf("its host key %s is not known to this head: %w", fingerprint, err)
+	}
+	return nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +24,7 @@ type makerFlags struct {
 	user, identity, hostKey, passwordFile string
 	ssh, yes, dryRun, noSerial            bool
 	wait                                  time.Duration
+	forSSH                                []string // the flags that were given, and are for a login
 }
 
 const masterMakerHelp = `Makes another server a head like this one: clones this head's image onto its disk, joins it to the cluster, connects the
@@ -46,6 +49,14 @@ func (a *app) masterMakerCommand() *cobra.Command {
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.wishes.Host = args[0]
+			if err := checkHost(args[0]); err != nil {
+				return usageError{&hint{err, cmd.CommandPath() + " --help"}}
+			}
+			for _, name := range []string{"user", "identity", "password-file", "host-key"} {
+				if cmd.Flags().Changed(name) {
+					f.forSSH = append(f.forSSH, "--"+name)
+				}
+			}
 			return a.masterMaker(cmd.Context(), f)
 		},
 	}
@@ -102,8 +113,8 @@ type way struct {
 
 // masterMaker makes a head.
 func (a *app) masterMaker(ctx context.Context, f makerFlags) error {
-	if a.remote.head != "" || a.remote.lab != "" || os.Geteuid() != 0 {
-		return &hint{errors.New("a head is made on the head whose image it gets, as root"), "ssh root@HEAD masthead master-maker " + f.wishes.Host}
+	if os.Geteuid() != 0 {
+		return &hint{errors.New("a head is made on the head whose image it gets, as root"), a.remote.there}
 	}
 	c, err := a.remote.client()
 	if err != nil {
@@ -155,8 +166,19 @@ func (m *making) takeUp(ctx context.Context) error {
 		return err
 	}
 	if isNode && !m.f.ssh {
+		if len(m.f.forSSH) > 0 {
+			return usageError{&hint{fmt.Errorf("%s: for a machine that is reached by SSH; %s boots from the network", strings.Join(m.f.forSSH, ", "), w.Host),
+				"the same without; or with --ssh and the machine's name or address"}}
+		}
 		m.way = byNetwork
 		return m.knowNode(node)
+	}
+	own, err := ownAddresses()
+	if err != nil {
+		return err
+	}
+	if isOwn(ctx, w.Host, own, net.DefaultResolver.LookupNetIP) {
+		return &hint{fmt.Errorf("%s is this head, %s", w.Host, m.master.Name), "masthead master-maker --help; HOST is the other machine"}
 	}
 	m.way = bySSH
 	return nil

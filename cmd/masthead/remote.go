@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -26,6 +27,7 @@ type remote struct {
 	ca        string
 	tokenFile string
 	lab       string
+	there     string // what to type for the same on a head, where the command acts on its own machine
 }
 
 func (r *remote) flags(f *pflag.FlagSet) {
@@ -42,10 +44,13 @@ func (r *remote) client() (*wire.Client, error) {
 	}
 	if r.head == "" {
 		if _, err := os.Stat(images.APISocket); err != nil {
+			if r.there != "" {
+				return nil, &hint{errors.New("this machine is not a head"), r.there}
+			}
 			return nil, &hint{errors.New("this machine is not a head, and no other was named"),
 				"masthead --head https://HEAD --ca sha256:… --token-file FILE …, or --lab NAME for a lab"}
 		}
-		return wire.NewUnixClient(images.APISocket), nil
+		return advised(wire.NewUnixClient(images.APISocket), "systemctl status masthead-head", ""), nil
 	}
 	ca, err := images.ParseDigest(r.ca)
 	if err != nil {
@@ -55,7 +60,9 @@ func (r *remote) client() (*wire.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return firstOf(strings.Split(r.head, ","), ca, token), nil
+	host := r.firstHost()
+	return advised(firstOf(strings.Split(r.head, ","), ca, token), "ssh root@"+host+" systemctl status masthead-head; or --head with another head",
+		"ssh root@"+host+" masthead status, which says what to give as --ca"), nil
 }
 
 // firstHost is the host of the first URL that was named.
@@ -68,20 +75,55 @@ func (r *remote) firstHost() string {
 	return u.Hostname()
 }
 
-// knock is how long a head may take to answer at all before the next of several is taken.
-const knock = time.Second
+const (
+	// knock is how long a head may take to answer at all before the next of several is taken.
+	knock = time.Second
+	// patience is how long they may take if none answers so soon: they start, or their machines are busy.
+	patience = 5 * time.Second
+)
 
 // firstOf is a client of the first head that answers; of the last one if none does, so that its error is told.
 func firstOf(urls []string, ca images.Digest, token string) *wire.Client {
-	for i, u := range urls {
-		if i == len(urls)-1 || answers(u) {
-			return wire.NewClient(strings.TrimSpace(u), ca, token)
-		}
-	}
-	return nil // there is always a last one
+	return wire.NewClient(strings.TrimSpace(firstAnswering(urls, answers)), ca, token)
 }
 
-func answers(base string) bool {
+// firstAnswering is the first of several heads that answers soon, else the one that answers at all.
+func firstAnswering(urls []string, answers func(context.Context, string) bool) string {
+	last := urls[len(urls)-1]
+	if len(urls) == 1 {
+		return last
+	}
+	for _, u := range urls {
+		ctx, cancel := context.WithTimeout(context.Background(), knock)
+		ok := answers(ctx, u)
+		cancel()
+		if ok {
+			return u
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	var asked sync.WaitGroup
+	defer asked.Wait()
+	defer cancel()
+	found := make(chan string, len(urls))
+	for _, u := range urls {
+		asked.Go(func() { // ends with its answer, or with ctx
+			if !answers(ctx, u) {
+				u = ""
+			}
+			found <- u
+		})
+	}
+	for range urls {
+		if u := <-found; u != "" {
+			return u
+		}
+	}
+	return last
+}
+
+// answers reports whether a head answers before ctx ends.
+func answers(ctx context.Context, base string) bool {
 	u, err := url.Parse(strings.TrimSpace(base))
 	if err != nil {
 		return false
@@ -90,8 +132,6 @@ func answers(base string) bool {
 	if u.Port() == "" {
 		addr = net.JoinHostPort(u.Hostname(), strconv.Itoa(wire.PortHTTPS))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), knock)
-	defer cancel()
 	_, err = wire.PresentedCA(ctx, addr)
 	return err == nil
 }
@@ -116,7 +156,8 @@ func (r *remote) labClient() (*wire.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lab %s: %w", r.lab, err)
 	}
-	return firstOf(strings.Fields(head), images.Digest(ca), token), nil
+	status := "masthead --lab " + r.lab + " lab status"
+	return advised(firstOf(strings.Fields(head), images.Digest(ca), token), status, status+"; a head whose disk is new has another CA"), nil
 }
 
 func readToken(file string) (string, error) {

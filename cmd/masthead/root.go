@@ -36,6 +36,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errw)
+	withGroups(root)
 	return root.ExecuteContext(ctx)
 }
 
@@ -47,7 +48,7 @@ func (a *app) command() *cobra.Command {
 		Version:       versionText(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			level := slog.LevelInfo
 			if a.verbose {
 				level = slog.LevelDebug
@@ -60,7 +61,7 @@ func (a *app) command() *cobra.Command {
 			if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
 				return usageError{&hint{err, cmd.CommandPath() + " --help"}}
 			}
-			return nil
+			return a.remote.stayHere(cmd, args)
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -69,17 +70,36 @@ func (a *app) command() *cobra.Command {
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more")
 	a.output = "text"
 	a.remote.flags(root.PersistentFlags())
-	root.Args = noSuchCommand
-	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	root.AddCommand(a.buildCommand(), a.imageCommand(), a.fileCommand(), a.headCommand(), a.ownerCommand(), a.nodeCommand(), a.statusCommand(), a.serviceCommand(), a.fenceCommand(), a.dataCommand(), a.snapshotCommand(), a.drbdHandlerCommand(), a.promoteCommand(), a.clusterCommand(), a.importCommand(),
-		a.installCommand(), a.masterMakerCommand(), a.makerCommand(), a.serialCommand(), a.slotCommand(), a.upgradeCommand(), a.labCommand(), a.agentCommand(), a.powerCommand(), a.stateCommand(), a.manCommand(), a.auditCommand())
-	for _, group := range root.Commands() {
-		if group.HasSubCommands() {
-			group.Args = noSuchCommand
-			group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	root.AddCommand(a.buildCommand(), a.imageCommand(), a.fileCommand(), a.headCommand(), actsHere(a.ownerCommand()), a.nodeCommand(), a.statusCommand(), a.serviceCommand(), a.fenceCommand(), a.dataCommand(), a.snapshotCommand(), actsHere(a.drbdHandlerCommand()), a.promoteCommand(), a.clusterCommand(), a.importCommand(),
+		actsHere(a.installCommand()), actsHere(a.masterMakerCommand()), actsHere(a.makerCommand()), actsHere(a.serialCommand()), actsHere(a.slotCommand()), actsHere(a.upgradeCommand()), a.labCommand(), actsHere(a.agentCommand()), actsHere(a.powerCommand()), a.stateCommand(), a.manCommand(), a.auditCommand())
+	return root
+}
+
+// withGroups adds the commands that cobra has of its own, once it is known where they print, and has every command that only
+// groups others show its help, or refuse what it does not have.
+func withGroups(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	all := []*cobra.Command{root}
+	for i := 0; i < len(all); i++ {
+		all = append(all, all[i].Commands()...)
+		switch c := all[i]; {
+		case c.HasSubCommands() && !c.Runnable():
+			c.Args = noSuchCommand
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		case c.Name() == "help":
+			c.Args = noSuchTopic
 		}
 	}
-	return root
+}
+
+// noSuchTopic refuses arguments of help that are no command.
+func noSuchTopic(help *cobra.Command, args []string) error {
+	c, rest, err := help.Root().Find(args)
+	if err != nil {
+		return usageError{&hint{err, help.Root().CommandPath() + " --help"}}
+	}
+	return noSuchCommand(c, rest)
 }
 
 // noSuchCommand refuses arguments of a command that only groups others.

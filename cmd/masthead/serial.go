@@ -54,6 +54,17 @@ type serialFlags struct {
 	nonce        string
 }
 
+// check says what of the flags can be nothing.
+func (f serialFlags) check() error {
+	if f.time <= 0 {
+		return fmt.Errorf("--time %v: want more than 0, such as %v", f.time, serialTime)
+	}
+	if err := serial.CheckBaud(f.baud); err != nil {
+		return fmt.Errorf("--baud: %w", err)
+	}
+	return nil
+}
+
 // serialTime is enough for both ends to open their ports, and for some words to be lost.
 const serialTime = 8 * time.Second
 
@@ -68,6 +79,9 @@ func (a *app) serialTestCommand() *cobra.Command {
 			"stty raw -F /dev/ttyS0 115200.",
 		Example: "  masthead serial test\n  masthead serial test head2 -o json\n  masthead serial test --listen\n  masthead serial test --send /dev/ttyS1",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(); err != nil {
+				return usageError{&hint{err, "masthead serial test --help"}}
+			}
 			switch {
 			case f.listen && f.send:
 				return usageError{&hint{errors.New("--listen is one end, --send the other"), "masthead serial test --listen"}}
@@ -165,8 +179,12 @@ func (a *app) serialEnd(ctx context.Context, args []string, f serialFlags) error
 		}
 		fmt.Fprintf(a.out, "%s %s\n", h.By, text)
 	})
-	if len(seen) == 0 && a.output != "json" {
-		return errors.Join(&hint{errors.New("nothing was heard"), "the same on the other machine at the same time, with --listen here and --send there"}, failed)
+	if len(seen) == 0 && !asked { // the other head, which asked, puts together what both have heard
+		other := "--send"
+		if f.send {
+			other = "--listen"
+		}
+		failed = errors.Join(failed, &hint{errors.New("nothing was heard"), "masthead serial test " + other + ", on the other machine at the same time"})
 	}
 	return failed
 }
@@ -223,14 +241,17 @@ func (a *app) serialBetween(ctx context.Context, args []string, f serialFlags) e
 	if err != nil {
 		return err
 	}
-	if a.output == "json" {
-		return a.printJSON(append([]serialCable{}, cables...))
-	}
 	for _, n := range notes {
 		fmt.Fprintf(a.err, "note: %s\n", n)
 	}
-	for _, cable := range cables {
-		fmt.Fprintln(a.out, cable.text())
+	if a.output == "json" {
+		if err := a.printJSON(append([]serialCable{}, cables...)); err != nil {
+			return err
+		}
+	} else {
+		for _, cable := range cables {
+			fmt.Fprintln(a.out, cable.text())
+		}
 	}
 	if len(cables) == 0 {
 		return &hint{fmt.Errorf("no free port of this head hears one of %s, nor is heard there", head), "a null-modem cable (pins 2 and 3 crossed, 5 to 5); masthead serial list on both heads"}

@@ -98,7 +98,7 @@ func (a *app) snapshotListCommand() *cobra.Command {
 	return cmd
 }
 
-// changeSnapshot does it, and says so.
+// changeSnapshot does it, and says so; for programs the whole is printed by the caller, once all is done.
 func (a *app) changeSnapshot(ctx context.Context, f snapshotFlags, change wire.SnapshotChange) (*wire.Client, wire.SnapshotChanged, error) {
 	c, volume, err := f.client(ctx, a)
 	if err != nil {
@@ -108,6 +108,9 @@ func (a *app) changeSnapshot(ctx context.Context, f snapshotFlags, change wire.S
 	out, err := c.ChangeSnapshots(ctx, volume, change)
 	if err != nil {
 		return nil, out, err
+	}
+	if a.output == "json" {
+		return c, out, nil
 	}
 	for _, line := range out.Does {
 		if change.DryRun {
@@ -125,25 +128,37 @@ func (a *app) snapshotCreateCommand() *cobra.Command {
 		Use: "create", Short: "Keep the present state of a volume", Args: exactArgs(0), Example: "  masthead snapshot create --name before-update",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, out, err := a.changeSnapshot(cmd.Context(), f, wire.SnapshotChange{Action: "create", Name: name})
-			if err == nil && out.Applied {
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				return a.printJSON(out)
+			}
+			if out.Applied {
 				fmt.Fprintln(a.out, out.Name)
 			}
-			return err
+			return nil
 		},
 	}, true)
+	a.outputFlag(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "a word for it, behind its time (default: manual)")
 	return cmd
 }
 
 func (a *app) snapshotRemoveCommand() *cobra.Command {
 	var f snapshotFlags
-	return f.add(&cobra.Command{
+	cmd := f.add(&cobra.Command{
 		Use: "rm NAME", Short: "Remove a snapshot", Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, _, err := a.changeSnapshot(cmd.Context(), f, wire.SnapshotChange{Action: "rm", Name: args[0]})
+			_, out, err := a.changeSnapshot(cmd.Context(), f, wire.SnapshotChange{Action: "rm", Name: args[0]})
+			if err == nil && a.output == "json" {
+				err = a.printJSON(out)
+			}
 			return err
 		},
 	}, true)
+	a.outputFlag(cmd)
+	return cmd
 }
 
 func (a *app) snapshotDiffCommand() *cobra.Command {
@@ -189,11 +204,14 @@ func (a *app) snapshotRollbackCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, change := cmd.Context(), wire.SnapshotChange{Action: "rollback", Name: args[0], DryRun: true}
 			c, plan, err := a.changeSnapshot(ctx, f, change)
+			if err == nil && f.dry && a.output == "json" {
+				return a.printJSON(plan)
+			}
 			if err != nil || f.dry {
 				return err
 			}
 			if word == "" && terminalIn(a.in) {
-				fmt.Fprintf(a.out, "The service %s and all that need it are stopped meanwhile. Type %q to go on: ", plan.Restart, args[0])
+				fmt.Fprintf(a.err, "The service %s and all that need it are stopped meanwhile. Type %q to go on: ", plan.Restart, args[0])
 				word, _ = bufio.NewReader(a.in).ReadString('\n')
 			}
 			if strings.TrimSpace(word) != args[0] {
@@ -203,9 +221,13 @@ func (a *app) snapshotRollbackCommand() *cobra.Command {
 			if _, plan, err = a.changeSnapshot(ctx, f, change); err != nil {
 				return err
 			}
-			return a.restartService(ctx, c, plan.Restart)
+			if err := a.restartService(ctx, c, plan.Restart); err != nil || a.output != "json" {
+				return err
+			}
+			return a.printJSON(plan)
 		},
 	}, true)
+	a.outputFlag(cmd)
 	cmd.Flags().StringVar(&word, "confirm", "", "the snapshot's name again, for scripts: what a person would type")
 	return cmd
 }
@@ -238,7 +260,7 @@ func (a *app) restartService(ctx context.Context, c *wire.Client, name string) e
 				}
 			}
 			if turn.there(state) {
-				fmt.Fprintf(a.out, "service %s: %s\n", name, state)
+				a.sayTurn(name, state)
 				break
 			}
 			if state == turn.failed {
@@ -252,4 +274,13 @@ func (a *app) restartService(ctx context.Context, c *wire.Client, name string) e
 		}
 	}
 	return nil
+}
+
+// sayTurn says how far a service is. What programs read is printed once all is done.
+func (a *app) sayTurn(service, state string) {
+	out := a.out
+	if a.output == "json" {
+		out = a.err
+	}
+	fmt.Fprintf(out, "service %s: %s\n", service, state)
 }

@@ -37,6 +37,8 @@ type Cluster struct {
 	*vmtest.Lab
 	Token   string // of the administrator, on every head
 	secrets string // the folder that Prepare was given
+	// file is the lab as its file has it: which machines are off there.
+	file vmtest.Config
 }
 
 // Prepare gives every head of a lab an administrator's token (through SMBIOS, as a machine's owner would), its name,
@@ -67,6 +69,7 @@ func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error)
 		return config, "", fmt.Errorf("prepare the cluster: %w", err)
 	}
 	config.Machines = maps.Clone(config.Machines)
+	on := starting(config, images.RoleHead)
 	for i, name := range named(config, images.RoleHead) {
 		m := config.Machines[name]
 		blank := m.Off
@@ -80,7 +83,7 @@ func Prepare(config vmtest.Config, folder string) (vmtest.Config, string, error)
 			m.OEM = append(m.OEM, images.KeyUplink+"="+qemu.ForwardMAC(name))
 		}
 		m.OEMFiles = append(slices.Clone(m.OEMFiles), oem, key)
-		if i > 0 && !blank && !ownAddress(m) {
+		if !blank && name != on[0] && !ownAddress(m) {
 			// The image gives its own address to one head; the others get the next ones, and are switched on when there is a
 			// cluster to join.
 			m.OEM = append(m.OEM, fmt.Sprintf("%s=10.77.0.%d/24", images.KeyIP, i+1))
@@ -142,6 +145,7 @@ func keyIn(file string) (public string, err error) {
 
 // Up brings up the lab with everything in it but the workers, which have nothing to boot from before a head is up.
 func Up(ctx context.Context, config vmtest.Config, folder string) (*Cluster, error) {
+	file := config
 	config, token, err := Prepare(config, folder)
 	if err != nil {
 		return nil, err
@@ -156,8 +160,12 @@ func Up(ctx context.Context, config vmtest.Config, folder string) (*Cluster, err
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{lab, token, folder}, nil
+	return &Cluster{Lab: lab, Token: token, secrets: folder, file: file}, nil
 }
+
+// Starting lists the machines with a role that come up with the lab, in the order of their names: those that its file has
+// off are left to somebody else.
+func (c *Cluster) Starting(role images.Role) []string { return starting(c.file, role) }
 
 // Named lists the machines with a role, in the order of their names.
 func (c *Cluster) Named(role images.Role) []string { return named(c.Config(), role) }

@@ -160,7 +160,7 @@ func start(t *testing.T, guests int64, config vmtest.Config) *trial {
 		config.Machines[name] = m
 	}
 	lab := vmtest.Start(t, config)
-	return &trial{Cluster: &Cluster{lab.Lab, token, secrets}, token: filepath.Join(secrets, images.CredentialAdminToken)}
+	return &trial{Cluster: &Cluster{Lab: lab.Lab, Token: token, secrets: secrets}, token: filepath.Join(secrets, images.CredentialAdminToken)}
 }
 
 // awaitHead waits for the API of a head, which is the one that cli and head talk to from then on.

@@ -136,7 +136,7 @@ func TestVMMasterMakerSSH(t *testing.T) {
 	c.mustSh(t, "head1", "echo "+password+" > /tmp/password")
 	command := "masthead master-maker 10.77.0.9 --password-file /tmp/password --name head2 --no-serial --yes "
 	for _, tt := range []struct{ flags, want, try string }{
-		{"", "nobody is there to confirm it", "--host-key " + fingerprint},
+		{"", "its host key " + fingerprint + " is not known to this head: nobody is there to confirm it", "--host-key SHA256:…"},
 		{"--host-key " + fingerprint, "no disk is blank", "masthead master-maker 10.77.0.9 --disk DISK --erase SERIAL"},
 		{"--disk vda", "/dev/vda of 10.77.0.9 is not blank, and all of it would be lost: ext2/3/4 precious", "--erase 'vda'"},
 	} {

@@ -16,6 +16,14 @@ import (
 var hostKeyKinds = []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521,
 	ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
 
+// OnConsole tells the fingerprint of a machine's host key to root at its console. A head of masthead has the private key
+// alone, which does as well.
+const OnConsole = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key"
+
+// FromConsole is the flag that takes it. The fingerprint that came over the network is not filled in: it would be accepted
+// unseen.
+const FromConsole = "--host-key SHA256:…, as its console says it: " + OnConsole
+
 // knownHosts are the machines that this head has logged in to before.
 type knownHosts struct {
 	file        string // as OpenSSH's (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)
@@ -28,7 +36,7 @@ func (k knownHosts) check(host string, remote net.Addr, key ssh.PublicKey) error
 	got := ssh.FingerprintSHA256(key)
 	if k.fingerprint != "" && k.fingerprint != got {
 		return &hint{fmt.Errorf("its host key is %s, not %s", got, k.fingerprint),
-			"somebody may be in between: compare it on its console"}
+			"somebody may be in between: compare it on its console: " + OnConsole}
 	}
 	f, err := os.OpenFile(k.file, os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil {
@@ -48,7 +56,7 @@ func (k knownHosts) check(host string, remote net.Addr, key ssh.PublicKey) error
 		was := ssh.FingerprintSHA256(unknown.Want[0].Key)
 		return &hint{fmt.Errorf("its host key has changed: it is %s, and was %s: "+
 			"the machine was installed anew, or somebody is in between", got, was),
-			"compare it on its console, then add: --host-key " + got}
+			"the same with " + FromConsole}
 	}
 	if k.fingerprint == "" {
 		if err := k.confirm(got); err != nil {

@@ -90,7 +90,7 @@ func TestLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = try(func(*Config) {})
-	refused("a host key that has changed", err, "its host key has changed", "--host-key "+s.fingerprint)
+	refused("a host key that has changed", err, "its host key has changed: it is "+s.fingerprint, FromConsole)
 	if _, err = try(func(c *Config) { c.HostKey = s.fingerprint }); err != nil {
 		t.Errorf("after it was compared: %v", err)
 	}
