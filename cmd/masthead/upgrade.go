@@ -86,6 +86,9 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 		return &hint{err, "masthead upgrade ISO, with a file that masthead build iso has made"}
 	}
 	defer iso.Close()
+	if path != ref { // it was made on the state partition, after that was looked at
+		target.Free -= volume.Size
+	}
 	left, pack, store, err := a.leftBehind(ctx, volume)
 	if err != nil {
 		return err
