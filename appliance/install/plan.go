@@ -261,5 +261,8 @@ func answersDigest(a Answers) images.Digest {
 	return images.DigestOf(data)
 }
 
+// Copied reports whether an earlier run has copied the ISO: it is not read again.
+func (p Plan) Copied() bool { return p.Resume != nil && p.kept(p.Resume).Has("copy") }
+
 // Digest tells apart what installations were asked for, as journals have it.
 func (p Plan) Digest() images.Digest { return p.digest }

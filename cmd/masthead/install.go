@@ -90,7 +90,10 @@ func (a *app) install(ctx context.Context, f installFlags) error {
 		}
 	}
 	show := newInstallProgress(a.err)
-	err = runInstall(ctx, m, plan, show.update)
+	err = checkSource(ctx, m, plan, show.update)
+	if err == nil {
+		err = runInstall(ctx, m, plan, show.update)
+	}
 	show.close()
 	if err != nil {
 		return &hint{err, orElse(tryText(err), "the same command again: it goes on where it was")}

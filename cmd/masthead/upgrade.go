@@ -97,7 +97,9 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 		target.Free -= b.Size
 	}
 	files := install.Files{ISO: iso, Volume: volume, State: images.StateMount, Was: os.DirFS(images.RootLower), OpenDev: openSlot}
-	plan, carryTo, err := install.PlanUpgrade(ctx, target, files, f.force)
+	show := newInstallProgress(a.err)
+	plan, carryTo, err := install.PlanUpgrade(ctx, target, files, f.force, show.update)
+	show.close()
 	if err != nil {
 		return err
 	}
@@ -111,7 +113,7 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 	}
 	a.snapshotFirst(ctx)
 	stepBack()
-	show := newInstallProgress(a.err)
+	show = newInstallProgress(a.err)
 	if err = install.Keep(ctx, left, pack, store, show.update); err != nil {
 		return errors.Join(err, carryTo(ctx, "", nil))
 	}
