@@ -28,6 +28,9 @@ func Parse(file string, data []byte) (Document, error) {
 	}
 	if lines != nil {
 		for _, p := range d.problems() {
+			if strict.Names(err, p.field) {
+				continue
+			}
 			errs = append(errs, &strict.FieldError{File: file, Line: lines.Of(p.field), Field: p.field, Value: p.value, Reason: p.reason})
 		}
 	}

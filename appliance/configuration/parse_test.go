@@ -58,6 +58,21 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// A value of the wrong type hides nothing else, and is said in plain words.
+func TestParseTypes(t *testing.T) {
+	_, err := Parse("c.yaml", []byte("vips:\n  - address: 10.77.0.100\nloss: maybe\ngateway: foo\nboot_wait: 10\nheads:\n  head1: {heartbeats: [x]}\n"))
+	want := strings.Join([]string{
+		`c.yaml:2: vips[0].address: "10.77.0.100" is not an address with a prefix, such as 10.77.0.100/24`,
+		`c.yaml:4: gateway: "foo" is not an address, such as 10.77.0.1`,
+		`c.yaml:5: boot_wait: 10 is not a duration, such as 10s`,
+		`c.yaml:7: heads.head1.heartbeats[0]: "x" is not an address, such as 10.77.0.1`,
+		`c.yaml:3: loss: "maybe": want one of [safe available]`,
+	}, "\n")
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
 // What the example shows must be right when its comments are taken away.
 func TestExample(t *testing.T) {
 	if d, err := Parse("example", []byte(Example)); err != nil || len(d.VIPs) != 0 {

@@ -69,6 +69,9 @@ func ParseAnswers(file string, data []byte) (Answers, error) {
 	errs := []error{err}
 	if lines != nil {
 		for _, p := range a.problems() {
+			if strict.Names(err, p.field) {
+				continue
+			}
 			errs = append(errs, &strict.FieldError{File: file, Line: lines.Of(p.field), Field: p.field, Value: p.value, Reason: p.reason})
 		}
 	}
