@@ -58,6 +58,9 @@ func NewPlan(m Machine, a Answers, random io.Reader) (Plan, error) {
 	if err := a.Check(); err != nil {
 		return Plan{}, err
 	}
+	if err := CheckNIC(m.NICs, a.NIC); err != nil {
+		return Plan{}, err
+	}
 	d, err := chosen(m.Disks, a)
 	if err != nil {
 		return Plan{}, err
@@ -263,6 +266,14 @@ func answersDigest(a Answers) images.Digest {
 
 // Copied reports whether an earlier run has copied the ISO: it is not read again.
 func (p Plan) Copied() bool { return p.Resume != nil && p.kept(p.Resume).Has("copy") }
+
+// Warnings are what works and is not what one wants.
+func (p Plan) Warnings() []string {
+	if len(p.Answers.Mail) > 0 && p.Answers.Server == "" {
+		return []string{"no mail is sent: a mail server is left out (mail_server in the file, or --mail-server; later: masthead cluster edit)"}
+	}
+	return nil
+}
 
 // Digest tells apart what installations were asked for, as journals have it.
 func (p Plan) Digest() images.Digest { return p.digest }

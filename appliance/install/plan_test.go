@@ -89,6 +89,36 @@ func TestNewPlan(t *testing.T) {
 	}
 }
 
+func TestCheckNIC(t *testing.T) {
+	nics := []NIC{{Name: "eth0", MAC: "52:54:00:00:00:01"}, {Name: "eth1", MAC: "52:54:00:00:00:0a", Carrier: true}}
+	m := Machine{Disks: []Disk{{Device: device("vda", "S1", 20*gib)}}, Source: Source{Size: 1 << 20}, NICs: nics, Mkfs: true}
+	for nic, want := range map[string]string{
+		"": "", "eth1": "", "52:54:00:00:00:0A": "",
+		"foo": "this machine has no NIC foo; it has eth0 (52:54:00:00:00:01), eth1 (52:54:00:00:00:0a, with a link)",
+	} {
+		_, err := NewPlan(m, answers(func(a *Answers) { a.NIC = nic }), zeros{})
+		if (err == nil) != (want == "") || err != nil && err.Error() != want {
+			t.Errorf("%q: got %v, want %s", nic, err, want)
+		}
+		var h *hint
+		if want != "" && (!errors.As(err, &h) || h.Try() != "masthead install --nic 52:54:00:00:00:0a") {
+			t.Errorf("%q: the hint is %v", nic, h)
+		}
+	}
+}
+
+// Mail that nobody can send is no error: the configuration may get a server later.
+func TestWarnings(t *testing.T) {
+	p := Plan{Answers: answers(func(a *Answers) { a.Mail = []string{"a@example.org"} })}
+	if got := p.Warnings(); len(got) != 1 || !strings.Contains(got[0], "mail_server") {
+		t.Errorf("got %q, want one about the mail server", got)
+	}
+	p.Answers.Server = "mail.example.org"
+	if got := p.Warnings(); got != nil {
+		t.Errorf("got %q, want none", got)
+	}
+}
+
 // Without mkfs.ext4 nothing can be kept for the first boot, which is told before anything is written.
 func TestPlanWithoutMkfs(t *testing.T) {
 	m := Machine{Disks: []Disk{{Device: device("vda", "S1", 20*gib)}}, Source: Source{Size: 1 << 20}}

@@ -140,6 +140,9 @@ func (a *app) answers(m machine, f installFlags) (_ install.Answers, asked bool,
 	if err != nil {
 		return install.Answers{}, false, usageError{err}
 	}
+	if err := install.CheckNIC(m.NICs, all.NIC); err != nil {
+		return install.Answers{}, false, err // before anything is asked
+	}
 	if !f.unattended && terminalIn(a.in) {
 		all, err = a.askAnswers(m, all, f.dryRun)
 		return all, true, err
@@ -205,6 +208,9 @@ func (a *app) showPlan(p install.Plan, dryRun bool) error {
 		fmt.Fprintf(a.out, "  %s  %-9s  %s\n", mark, s.Name, s.What)
 	}
 	fmt.Fprintf(a.out, "  head %s, kernel command line: %s\n", p.Answers.Name, p.Config().Cmdline)
+	for _, w := range p.Warnings() {
+		fmt.Fprintf(a.err, "warning: %s\n", w)
+	}
 	if dryRun {
 		fmt.Fprintln(a.out, "nothing was written")
 	}
@@ -221,11 +227,13 @@ type installed struct {
 	Cmdline string         `json:"cmdline"`
 	Applied bool           `json:"applied"`
 	After   install.After  `json:"after"`
+
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 func planned(p install.Plan, dryRun bool) installed {
 	return installed{Disk: p.Disk.Path, Serial: p.Disk.Serial, Image: p.Source.Name, Digest: string(p.Source.Image),
-		Steps: install.Steps(p), Cmdline: p.Config().Cmdline, Applied: !dryRun, After: p.Answers.After}
+		Steps: install.Steps(p), Cmdline: p.Config().Cmdline, Applied: !dryRun, After: p.Answers.After, Warnings: p.Warnings()}
 }
 
 // afterInstall ends the machine as it was asked to.
