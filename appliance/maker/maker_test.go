@@ -60,7 +60,7 @@ func TestNewPlan(t *testing.T) {
 			err: "/dev/sda of b is not blank, and all of it would be lost: ext2/3/4 root", try: "masthead master-maker b --disk /dev/sda --erase 'S-sda'"},
 		{name: "its serial number", disk: "/dev/sda", change: func(_ *Master, m *Target, w *Wishes) { full(&m.Disks[0]); w.Disk, w.Erase = "sda", "S-sda" }},
 		{name: "another serial number", change: func(_ *Master, m *Target, w *Wishes) { full(&m.Disks[0]); w.Disk, w.Erase = "sda", "S-x" },
-			err: `"S-x" is to be erased`, try: "masthead master-maker b --disk /dev/sda --erase S-sda"},
+			err: `/dev/sda has serial S-sda, not "S-x"`, try: "masthead master-maker b --disk /dev/sda --erase S-sda"},
 		{name: "its own system", disk: "/dev/sda", change: func(_ *Master, m *Target, w *Wishes) {
 			full(&m.Disks[0])
 			m.Disks[0].Uses = []string{"sda1 mounted on /"}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"masthead/appliance/install"
 	"masthead/node"
@@ -36,7 +37,9 @@ func (a *app) installCommand() *cobra.Command {
 		Example: "  masthead install\n" +
 			"  masthead install --dry-run --disk /dev/sda --address 10.77.0.1/24\n" +
 			"  masthead install --from masthead-install.yaml",
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.install(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withTyped(a.install(cmd.Context(), f), "masthead install", cmd.Flags())
+		},
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.from, "from", "", "file with the answers (YAML); nothing is asked")
@@ -57,6 +60,33 @@ func (a *app) installCommand() *cobra.Command {
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be done to which disk, and write nothing")
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// withTyped adds to the command that an error says to type the flags that were typed: it is the same command, with something
+// more or something else.
+func withTyped(err error, command string, flags *pflag.FlagSet) error {
+	rest, ok := strings.CutPrefix(tryText(err), command)
+	if !ok || (rest != "" && !strings.HasPrefix(rest, " --")) || strings.HasPrefix(rest, " --help") {
+		return err
+	}
+	typed := ""
+	flags.Visit(func(f *pflag.Flag) {
+		if strings.Contains(rest+" ", " --"+f.Name+" ") {
+			return
+		}
+		typed += " --" + f.Name
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			typed += " " + install.Quoted(strings.Join(list.GetSlice(), ","))
+		} else if f.Value.Type() != "bool" {
+			typed += " " + install.Quoted(f.Value.String())
+		}
+	})
+	again := &hint{err, command + typed + rest}
+	var usage usageError
+	if errors.As(err, &usage) {
+		return usageError{again}
+	}
+	return again
 }
 
 // indent sets a text off from the one around it.
@@ -196,7 +226,7 @@ func (a *app) showPlan(p install.Plan, dryRun bool) error {
 		return a.printJSON(planned(p, dryRun))
 	}
 	d := p.Disk
-	fmt.Fprintf(a.out, "%s  %s  %s  serial %s\n", d.Path, install.Size(d.Size), orDash(d.Model), orDash(d.Serial))
+	fmt.Fprintf(a.out, "%s  %s  %s  %s\n", d.Path, install.Size(d.Size), orDash(d.Model), d.Named())
 	if p.Resume != nil {
 		fmt.Fprintf(a.out, "  an installation was begun here at %s; it goes on\n", p.Resume.Began.Local().Format("2006-01-02 15:04"))
 	}

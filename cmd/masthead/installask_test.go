@@ -24,7 +24,7 @@ func TestInstallQuestions(t *testing.T) {
 	stick := disk("sdb", 8<<30)
 	stick.Medium = true
 	m := machine{Machine: install.Machine{
-		Disks:  []install.Disk{disk("sda", 20<<30), stick, disk("sdc", 64<<20)},
+		Disks:  []install.Disk{disk("sda", 20<<30), stick, disk("sdc", 64<<20), disk("sdd", 20<<30)},
 		Source: install.Source{Name: "head", Image: images.DigestOf(nil), Kernel: "6.12", Size: 100 << 20},
 		NICs:   []install.NIC{{Addresses: []netip.Prefix{netip.MustParsePrefix("10.77.0.1/24")}}}, Mkfs: true,
 	}}
@@ -60,6 +60,47 @@ func TestInstallQuestions(t *testing.T) {
 			t.Fatalf("%q is not said, or not in its place:\n%s", line, screen.String())
 		}
 		at += i
+	}
+}
+
+// The default is the only blank disk that can be used.
+func TestDefaultDisk(t *testing.T) {
+	disk := func(name string, size int64) install.Disk {
+		return install.Disk{Device: blockdev.Device{Name: name, Path: "/dev/" + name, Size: size, Sector: 512}}
+	}
+	m := install.Machine{Disks: []install.Disk{disk("vda", 64<<20), disk("vdb", 20<<30)}, Source: install.Source{Size: 100 << 20}}
+	if got := defaultDisk(m); got != "2" {
+		t.Errorf("beside one that is too small: got %q, want 2", got)
+	}
+	m.Disks = append(m.Disks, disk("vdc", 20<<30))
+	if got := defaultDisk(m); got != "" {
+		t.Errorf("of two: got %q, want none", got)
+	}
+}
+
+// What is to be typed is the command that was typed, with something more.
+func TestWithTyped(t *testing.T) {
+	for _, tt := range []struct {
+		typed     []string
+		try, want string
+	}{
+		{[]string{"--from", "a.yaml", "--dry-run"}, "masthead install --disk /dev/vda", "masthead install --dry-run --from a.yaml --disk /dev/vda"},
+		{[]string{"--disk", "auto", "--mail", "a@b", "--mail", "c@d"}, "masthead install --disk /dev/vda", "masthead install --mail a@b,c@d --disk /dev/vda"},
+		{[]string{"--disk", "My Disk"}, "masthead install", "masthead install --disk 'My Disk'"},
+		{[]string{"--disk", "x"}, "masthead install --help", "masthead install --help"},
+		{[]string{"--disk", "x"}, "correct the file", "correct the file"},
+	} {
+		flags := new(app).installCommand().Flags()
+		if err := flags.Parse(tt.typed); err != nil {
+			t.Fatal(err)
+		}
+		err := withTyped(usageError{&hint{errors.New("x"), tt.try}}, "masthead install", flags)
+		if got := tryText(err); got != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.typed, got, tt.want)
+		}
+		if !errors.As(err, new(usageError)) {
+			t.Errorf("%q: %v is no longer one of usage", tt.typed, err)
+		}
 	}
 }
 
