@@ -95,6 +95,8 @@ func TestProblems(t *testing.T) {
 		{"two witnesses", "witnesses: [a, b]\n", "want 3 or 5"},
 		{"panel alone", "arbiter: panel\n", "a panel needs"},
 		{"arbiter", "arbiter: judge\n", "c:1: arbiter"},
+		{"head", "heads:\n  head_1: {}\n", "c:2: heads.head_1: want a host name"},
+		{"witness", "witnesses: [a, b, c.d]\n", "c:1: witnesses[2]: \"c.d\": want a host name"},
 		{"fence device", "heads:\n  a:\n    fence: [[{device: x}]]\n", "c:3: heads.a.fence[0][0]"},
 		{"monitor", "monitors:\n  - {name: a, tcp: {port: 1}}\n  - {name: a, tcp: {port: 2}}\n", "c:3: monitors[1].name"},
 		{"service", "services:\n  - {name: a, resources: []}\n", "c:2: services[0]"},

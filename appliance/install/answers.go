@@ -126,7 +126,7 @@ func (a Answers) problems() []problem {
 		bad("disk", "", "want auto, or the path or serial number of a disk")
 	}
 	if a.Name != "" {
-		if err := images.ValidName(a.Name); err != nil {
+		if err := images.ValidHost(a.Name); err != nil {
 			bad("name", a.Name, err.Error())
 		}
 	}

@@ -171,6 +171,8 @@ func TestParseAnswers(t *testing.T) {
 		{"all at once", "disk: auto\naddress: 10.77.0.1/24\nvip: 10.77.0.1/24\nafter: dance\nmail:\n - no\n", "f:3: vip: \"10.77.0.1/24\": is this head's own address"},
 		{"virtual address elsewhere", "disk: auto\naddress: 10.77.0.1/24\nvip: 10.78.0.1/24\n", "f:3: vip: \"10.78.0.1/24\": is not in the head's network"},
 		{"no prefix, and more", "disk: auto\naddress: 10.77.0.1/24\nvip: 1.2.3\nadress: x\nafter: never\n", "f:3: vip: \"1.2.3\" is not an address with a prefix, such as 10.77.0.100/24\nf:4: adress: no such field\nf:5: after: "},
+		{"name", "disk: auto\naddress: dhcp\nname: A b\n", "f:3: name: \"A b\": want a host name: 1 to 63 of a-z, 0-9 and dash, not a number"},
+		{"name of no node", "disk: auto\naddress: dhcp\nname: head_1\n", "f:3: name: \"head_1\": want a host name"},
 		{"key", "disk: auto\naddress: dhcp\nssh_keys:\n - rsa\n", "f:4: ssh_keys[0]: \"rsa\": is no public key"},
 		{"two passwords", "disk: auto\naddress: dhcp\npassword: x\npassword_hash: $6$a$b\n", "f:4: password_hash: password is there as well"},
 		{"mail server for nobody", "disk: auto\naddress: dhcp\nmail_server: m\n", "f:3: mail_server: \"m\": nobody gets the mail"},

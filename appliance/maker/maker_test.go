@@ -72,6 +72,7 @@ func TestNewPlan(t *testing.T) {
 			w.Disk, w.Erase = "sda", "S-sda"
 		},
 			err: "/dev/sda is in use: sda1 mounted on /"},
+		{name: "name", change: func(_ *Master, _ *Target, w *Wishes) { w.Name = "head_2" }, err: `name "head_2": want a host name`, try: "masthead master-maker b --name NAME"},
 		{name: "no disk", change: func(_ *Master, m *Target, _ *Wishes) { m.Disks = nil }, err: "no disk is blank", try: "masthead master-maker b"},
 		{name: "too small", change: func(_ *Master, m *Target, _ *Wishes) { m.Disks[0].Size = 600 << 20 }, err: "/dev/sda"},
 		{name: "processor", change: func(_ *Master, m *Target, _ *Wishes) { m.Arch = "arm64" }, err: "another processor (arm64) than head1 (amd64)"},
