@@ -96,11 +96,18 @@ func indent(text string) string {
 
 // install is the whole of an installation.
 func (a *app) install(ctx context.Context, f installFlags) error {
+	answers, err := f.given(a)
+	if err != nil {
+		return usageError{err}
+	}
 	m, err := a.lookMachine()
 	if err != nil {
+		if f.from != "" {
+			fmt.Fprintf(a.err, "%s: the answers are in order\n", f.from)
+		}
 		return err
 	}
-	answers, asked, err := a.answers(m, f)
+	answers, asked, err := a.answers(m, answers, f)
 	if err != nil {
 		return err
 	}
@@ -147,47 +154,60 @@ func tryText(err error) string {
 	return ""
 }
 
-// answers come from a file, from flags, or from somebody at a terminal; asked tells that somebody is there.
-func (a *app) answers(m machine, f installFlags) (_ install.Answers, asked bool, err error) {
-	if f.from != "" {
-		data, err := a.readFile(f.from)
-		if err != nil {
-			return install.Answers{}, false, err
-		}
-		all, err := install.ParseAnswers(f.from, data)
-		if err != nil {
-			return install.Answers{}, false, usageError{&hint{err, "correct the file; masthead install --help shows one with all keys"}}
-		}
-		if f.answers.Disk != "" {
-			all.Disk = f.answers.Disk
-		}
-		if f.answers.Erase != "" {
-			all.Erase = f.answers.Erase
-		}
-		return all, false, nil
-	}
-	all, err := f.given(a)
-	if err != nil {
-		return install.Answers{}, false, usageError{err}
-	}
+// answers asks somebody at a terminal for what is not given; asked tells that somebody is there.
+func (a *app) answers(m machine, all install.Answers, f installFlags) (_ install.Answers, asked bool, err error) {
 	if err := install.CheckNIC(m.NICs, all.NIC); err != nil {
 		return install.Answers{}, false, err // before anything is asked
 	}
-	if !f.unattended && terminalIn(a.in) {
+	if f.asks(a) {
 		all, err = a.askAnswers(m, all, f.dryRun)
 		return all, true, err
-	}
-	if all.Disk == "" || all.Address == "" {
-		return install.Answers{}, false, usageError{&hint{errors.New("nobody is there to ask: want --from FILE, or --disk and --address"), "masthead install --help"}}
-	}
-	if err := all.Check(); err != nil {
-		return install.Answers{}, false, usageError{err}
 	}
 	return all, false, nil
 }
 
-// given are the answers of the command line.
+// asks reports whether somebody is asked.
+func (f installFlags) asks(a *app) bool {
+	return f.from == "" && !f.unattended && terminalIn(a.in)
+}
+
+// given are the answers of a file or of the command line, checked as far as they can be without looking at the machine.
 func (f installFlags) given(a *app) (install.Answers, error) {
+	if f.from != "" {
+		return f.fromFile(a)
+	}
+	all, err := f.fromFlags(a)
+	if err != nil || f.asks(a) {
+		return all, err
+	}
+	if all.Disk == "" || all.Address == "" {
+		return all, &hint{errors.New("nobody is there to ask: want --from FILE, or --disk and --address"), "masthead install --help"}
+	}
+	if err := all.Check(); err != nil {
+		return all, &hint{err, "masthead install --help"}
+	}
+	return all, nil
+}
+
+func (f installFlags) fromFile(a *app) (install.Answers, error) {
+	data, err := a.readFile(f.from)
+	if err != nil {
+		return install.Answers{}, err
+	}
+	all, err := install.ParseAnswers(f.from, data)
+	if err != nil {
+		return install.Answers{}, &hint{err, "correct the file; masthead install --help shows one with all keys"}
+	}
+	if f.answers.Disk != "" {
+		all.Disk = f.answers.Disk
+	}
+	if f.answers.Erase != "" {
+		all.Erase = f.answers.Erase
+	}
+	return all, nil
+}
+
+func (f installFlags) fromFlags(a *app) (install.Answers, error) {
 	all := f.answers
 	all.Mail, all.After = f.mail, install.After(f.after)
 	if f.vip != "" {

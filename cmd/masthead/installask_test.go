@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,36 @@ func TestInstallQuestions(t *testing.T) {
 			t.Fatalf("%q is not said, or not in its place:\n%s", line, screen.String())
 		}
 		at += i
+	}
+}
+
+// The answers of a file are checked before the machine is looked at, which may be a workstation.
+func TestInstallChecksFile(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"bad.yaml": "disk: auto\nadress: x\naddress: 10.77.0.1\n", "good.yaml": "disk: auto\naddress: dhcp\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		file string
+		exit int
+		want []string
+	}{
+		{"absent.yaml", exitUsage, []string{"absent.yaml: no such file", "try: "}},
+		{"bad.yaml", exitUsage, []string{"bad.yaml:2: adress: no such field", "bad.yaml:3: address: ", "try: correct the file"}},
+		{"good.yaml", exitFailed, []string{"good.yaml: the answers are in order\n", "error: this machine was not started from an ISO"}},
+	} {
+		var out, said bytes.Buffer
+		got := report(&said, run(t.Context(), []string{"install", "--from", filepath.Join(dir, tt.file), "--dry-run"}, strings.NewReader(""), &out, &said))
+		if got != tt.exit {
+			t.Errorf("%s: exit code %d, want %d", tt.file, got, tt.exit)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(said.String(), want) {
+				t.Errorf("%s: want %q, got:\n%s", tt.file, want, said.String())
+			}
+		}
 	}
 }
 
