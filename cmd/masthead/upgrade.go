@@ -182,7 +182,8 @@ func (a *app) showUpgrade(u install.Upgrade, f upgradeFlags) error {
 		for _, b := range u.Kept {
 			size += b.Size
 		}
-		fmt.Fprintf(a.out, "kept in the store: %s of images that only slot %s has\n", install.Size(size), u.Slot.Other())
+		fmt.Fprintf(a.out, "kept in the store: %s of images that only slot %s has; no tag changes: masthead image list afterwards says how nodes get those of the ISO\n",
+			install.Size(size), u.Slot.Other())
 	}
 	o := u.Overlay
 	fmt.Fprintf(a.out, "carried over: %d files, %s\n", o.Files, install.Size(o.Bytes))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,15 @@ import (
 	"masthead/images"
 	"masthead/node/wire"
 )
+
+// An upgrade of a head gives nodes no other image, which is told where they could expect it.
+func TestShowUpgradeKept(t *testing.T) {
+	var out bytes.Buffer
+	u := install.Upgrade{Slot: "b", Kept: []images.Blob{{Size: 3 << 20}}}
+	if err := (&app{out: &out}).showUpgrade(u, upgradeFlags{}); err != nil || !strings.Contains(out.String(), "kept in the store: 3 MiB of images that only slot a has; no tag changes: masthead image list") {
+		t.Errorf("got %v:\n%s", err, out.String())
+	}
+}
 
 // The blobs of a tag's image may be on the ISO or in the slot that the head runs from: they come from the head, not from
 // its store.
