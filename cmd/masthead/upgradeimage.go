@@ -12,6 +12,7 @@ import (
 
 	"masthead/appliance"
 	"masthead/appliance/install"
+	"masthead/builder"
 	"masthead/builder/iso"
 	"masthead/images"
 	"masthead/images/disk"
@@ -94,6 +95,9 @@ func writeSlotISO(ctx context.Context, from images.BlobReader, d images.Digest, 
 		},
 	})
 	if err != nil {
+		return err
+	}
+	if err := builder.RoomFor(filepath.Dir(path), layout.Size); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
