@@ -72,8 +72,8 @@ func (a *api) setCluster(ctx context.Context, c caller, r *http.Request) (any, e
 	return changed, nil
 }
 
-// documentName is what errors call the document: its file is the client's.
-const documentName = "document"
+// documentName is what errors call the document.
+const documentName = wire.DocumentName
 
 func refuseDocument(err error) error {
 	try := "masthead cluster edit"

@@ -85,8 +85,8 @@ func DefaultConfig() Config {
 func (c Config) complete() (Config, error) {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("head: "+format, args...)) }
-	if err := images.ValidName(c.Name); err != nil {
-		bad("name: %w", err)
+	if err := images.ValidHost(c.Name); err != nil {
+		bad("name %q: %w", c.Name, err)
 	}
 	if c.StateDir == "" {
 		bad("no folder for the state")

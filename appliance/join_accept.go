@@ -106,8 +106,8 @@ func (c joinCheck) check(r wire.JoinRequest, key images.Digest) error {
 	conflict := func(try, format string, args ...any) error {
 		return &problem{http.StatusConflict, fmt.Sprintf(format, args...), try}
 	}
-	if err := images.ValidName(r.Name); err != nil {
-		return &problem{http.StatusBadRequest, fmt.Sprintf("name: %v", err), ""}
+	if err := images.ValidHost(r.Name); err != nil {
+		return &problem{http.StatusBadRequest, fmt.Sprintf("name %q: %v", r.Name, err), "masthead head run --name NAME"}
 	}
 	if _, again := c.heads[r.Name]; !again && len(c.heads) >= maxHeads {
 		return conflict("masthead head leave, on one that is not needed", "the cluster has %d heads, and that is as many as it can have", len(c.heads))

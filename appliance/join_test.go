@@ -57,6 +57,7 @@ func TestJoinCheck(t *testing.T) {
 		{"address of a head", with(func(r *wire.JoinRequest) { r.Address = ip("10.77.0.1") }), keyB, 409, []string{"head1", "10.77.0.1"}},
 		{"address of a node", with(func(r *wire.JoinRequest) { r.Address = ip("10.77.0.9") }), keyB, 409, []string{"n09"}},
 		{"no address", with(func(r *wire.JoinRequest) { r.Address = netip.Addr{} }), keyB, 400, []string{"no address"}},
+		{"name of no node", with(func(r *wire.JoinRequest) { r.Name = "head.2" }), keyB, 400, []string{`name "head.2": want a host name`}},
 		{"no name", with(func(r *wire.JoinRequest) { r.Name = "Head 2" }), keyB, 400, []string{"name"}},
 		{"too old", with(func(r *wire.JoinRequest) { r.Protocol = wire.OldestHeadProtocol - 1 }), keyB, 409, []string{"v1", "v2"}},
 		{"too new", with(func(r *wire.JoinRequest) { r.Protocol, r.Oldest = wire.HeadProtocol+2, wire.HeadProtocol+1 }), keyB, 409, []string{"v1", "v2"}},

@@ -102,11 +102,11 @@ func (b *Builder) Image(ctx context.Context, def *images.Definition) (Built, err
 	}
 	defer release()
 	built, err := b.image(ctx, def)
-	if err != nil {
-		return Built{}, fmt.Errorf("build %s: %w", def.Name, err)
+	if err == nil {
+		err = b.cfg.Store.Tag(def.Name, built.Digest)
 	}
-	if err := b.cfg.Store.Tag(def.Name, built.Digest); err != nil {
-		return Built{}, fmt.Errorf("build %s: %w", def.Name, err)
+	if err != nil {
+		return Built{}, fmt.Errorf("build %s: %w", def.Name, full(err, b.cfg.Store.Dir(), 0))
 	}
 	return built, nil
 }
@@ -198,14 +198,26 @@ func (b *Builder) assemble(ctx context.Context, def *images.Definition, src sour
 			return Built{}, err
 		}
 	}
-	m.Root, err = rootfs.Build(ctx, tree, b.cfg.Epoch, b.cfg.Store, rootfs.SealOptions{
-		Progress: func(done, total int64) { b.progress(def, "seal", done, total, true) },
-	})
-	if err != nil {
-		return Built{}, fmt.Errorf("seal the root: %w", err)
+	if m.Root, err = b.seal(ctx, def, tree); err != nil {
+		return Built{}, err
 	}
 	d, err := b.cfg.Store.PutManifest(m)
 	return Built{Digest: d, Manifest: m}, err
+}
+
+// seal stores a root.
+func (b *Builder) seal(ctx context.Context, def *images.Definition, tree *rootfs.Tree) (images.Root, error) {
+	var most int64 // bytes, before they are compressed
+	root, err := rootfs.Build(ctx, tree, b.cfg.Epoch, b.cfg.Store, rootfs.SealOptions{
+		Progress: func(done, total int64) {
+			most = total
+			b.progress(def, "seal", done, total, true)
+		},
+	})
+	if err != nil {
+		return images.Root{}, fmt.Errorf("seal the root: %w", full(err, b.cfg.Store.Dir(), most))
+	}
+	return root, nil
 }
 
 // checkInit finds out at build time what would otherwise be a kernel panic at boot time.

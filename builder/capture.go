@@ -32,7 +32,7 @@ type Capture struct {
 func (b *Builder) Capture(ctx context.Context, c Capture) (Built, error) {
 	built, err := b.capture(ctx, c)
 	if err != nil {
-		return Built{}, fmt.Errorf("capture %s: %w", c.Name, err)
+		return Built{}, fmt.Errorf("capture %s: %w", c.Name, full(err, b.cfg.Store.Dir(), 0))
 	}
 	return built, nil
 }
@@ -83,11 +83,8 @@ func (b *Builder) capture(ctx context.Context, c Capture) (Built, error) {
 			return Built{}, err
 		}
 	}
-	m.Root, err = rootfs.Build(ctx, c.Tree, b.cfg.Epoch, b.cfg.Store, rootfs.SealOptions{
-		Progress: func(done, total int64) { b.progress(def, "seal", done, total, true) },
-	})
-	if err != nil {
-		return Built{}, fmt.Errorf("seal the root: %w", err)
+	if m.Root, err = b.seal(ctx, def, c.Tree); err != nil {
+		return Built{}, err
 	}
 	d, err := b.cfg.Store.PutManifest(m)
 	return Built{Digest: d, Manifest: m}, err

@@ -40,11 +40,11 @@ func (b *Builder) disk(ctx context.Context, def *images.Definition, built Built,
 	}
 	f, err := renameio.NewPendingFile(file, renameio.WithPermissions(0o644))
 	if err != nil {
-		return 0, err
+		return 0, full(err, filepath.Dir(file), 0)
 	}
 	defer f.Cleanup()
 	if err := layout.Write(ctx, f.File, func(done, total int64) { b.progress(def, "disk", done, total, true) }); err != nil {
-		return 0, err
+		return 0, full(err, filepath.Dir(file), 0) // the file has holes
 	}
-	return layout.Table.Disk, f.CloseAtomicallyReplace()
+	return layout.Table.Disk, full(f.CloseAtomicallyReplace(), filepath.Dir(file), 0)
 }

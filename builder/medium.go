@@ -106,16 +106,19 @@ func (b *Builder) writeMedium(ctx context.Context, def *images.Definition, layou
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
+	if err := RoomFor(filepath.Dir(file), layout.Size); err != nil {
+		return err
+	}
 	f, err := renameio.NewPendingFile(file, renameio.WithPermissions(0o644))
 	if err != nil {
-		return err
+		return full(err, filepath.Dir(file), layout.Size)
 	}
 	defer f.Cleanup()
 	w := &countingWriter{w: f, report: func(n int64) { b.progress(def, "iso", n, layout.Size, true) }}
 	if err := layout.Write(ctx, w); err != nil {
-		return err
+		return full(err, filepath.Dir(file), layout.Size)
 	}
-	return f.CloseAtomicallyReplace()
+	return full(f.CloseAtomicallyReplace(), filepath.Dir(file), layout.Size)
 }
 
 // blobFile is a file of the ISO with the contents of a blob of the store.

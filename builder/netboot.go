@@ -57,14 +57,14 @@ func (b *Builder) Netboot(ctx context.Context, built Built, dir string) ([]strin
 func writeStream(ctx context.Context, file string, r io.Reader) error {
 	f, err := renameio.NewPendingFile(file, renameio.WithPermissions(0o644))
 	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+		return fmt.Errorf("write %s: %w", file, full(err, filepath.Dir(file), 0))
 	}
 	defer f.Cleanup()
 	if _, err := io.Copy(f, &contextReader{ctx, r}); err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+		return fmt.Errorf("write %s: %w", file, full(err, filepath.Dir(file), 0))
 	}
 	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+		return fmt.Errorf("write %s: %w", file, full(err, filepath.Dir(file), 0))
 	}
 	return nil
 }
@@ -97,6 +97,9 @@ func Export(ctx context.Context, from images.BlobReader, tags map[string]images.
 	plan, err := images.PlanPack(from, tags)
 	if err != nil {
 		return err
+	}
+	if err := RoomFor(filepath.Dir(file), plan.Size()); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
 	}
 	r, err := plan.Open()
 	if err != nil {

@@ -69,11 +69,14 @@ func LoadDefinition(file string) (*Definition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read definition: %w", err)
 	}
-	d, err := ParseDefinition(file, data)
+	dir := filepath.Dir(file)
+	d, err := parseDefinition(file, data, func(d *Definition) (errs []error) {
+		d.SSHKeys, errs = d.readKeys(dir)
+		return errs
+	})
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Dir(file)
 	for _, p := range []*string{&d.Root.Tar, &d.Root.Directory, &d.Kernel.Image, &d.Kernel.Modules} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
@@ -83,9 +86,6 @@ func LoadDefinition(file string) (*Definition, error) {
 		if !filepath.IsAbs(p) {
 			d.Carries[i] = filepath.Join(dir, p)
 		}
-	}
-	if d.SSHKeys, err = readKeys(file, dir, d.SSHKeys); err != nil {
-		return nil, err
 	}
 	// An OCI reference is a path only where there is such a file, with or without a tag behind it.
 	if ref := d.Root.OCI; ref != "" && !filepath.IsAbs(ref) {
@@ -100,10 +100,13 @@ func LoadDefinition(file string) (*Definition, error) {
 // publicKey is a line of authorized_keys without options (sshd(8)).
 var publicKey = regexp.MustCompile(`^(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+=*( .*)?$`)
 
-// readKeys replaces names of files by the keys in them.
-func readKeys(file, dir string, keys []string) ([]string, error) {
-	var all []string
-	for _, k := range keys {
+// readKeys gives the keys, those of files in the place of the files' names.
+func (d *Definition) readKeys(dir string) (all []string, errs []error) {
+	for i, k := range d.SSHKeys {
+		field := fmt.Sprintf("ssh_keys[%d]", i)
+		bad := func(reason string) {
+			errs = append(errs, &FieldError{File: d.file, Line: d.lines.Of(field), Field: field, Value: k, Reason: reason})
+		}
 		if publicKey.MatchString(k) {
 			all = append(all, k)
 			continue
@@ -113,7 +116,8 @@ func readKeys(file, dir string, keys []string) ([]string, error) {
 		}
 		data, err := os.ReadFile(k)
 		if err != nil {
-			return nil, &FieldError{File: file, Field: "ssh_keys", Value: k, Reason: "neither a public key nor a file that can be read"}
+			bad("neither a public key nor a file that can be read")
+			continue
 		}
 		for line := range strings.Lines(string(data)) {
 			line = strings.TrimSpace(line)
@@ -121,18 +125,24 @@ func readKeys(file, dir string, keys []string) ([]string, error) {
 				continue
 			}
 			if !publicKey.MatchString(line) {
-				return nil, &FieldError{File: file, Field: "ssh_keys", Value: k, Reason: "holds something other than public keys"}
+				bad("holds something other than public keys")
+				break
 			}
 			all = append(all, line)
 		}
 	}
-	return all, nil
+	return all, errs
 }
 
 func exists(p string) bool { _, err := os.Stat(p); return err == nil }
 
 // ParseDefinition reads a definition; file is for the messages. Every error is a *FieldError, all of them joined.
 func ParseDefinition(file string, data []byte) (*Definition, error) {
+	return parseDefinition(file, data, func(*Definition) []error { return nil })
+}
+
+// parseDefinition reads a definition; more looks for what only its file's surroundings tell.
+func parseDefinition(file string, data []byte, more func(*Definition) []error) (*Definition, error) {
 	d := &Definition{file: file}
 	var err error
 	d.lines, err = strict.Decode(file, data, d)
@@ -146,7 +156,13 @@ func ParseDefinition(file string, data []byte) (*Definition, error) {
 	if err != nil {
 		errs = append(errs, err)
 	}
-	if err := errors.Join(append(errs, d.validate()...)...); err != nil {
+	for _, e := range append(d.validate(), more(d)...) {
+		var f *FieldError
+		if !errors.As(e, &f) || !strict.Names(err, f.Field) {
+			errs = append(errs, e)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	d.defaults()

@@ -47,7 +47,7 @@ func TestParseDefinitionErrors(t *testing.T) {
 				`x.yaml:8: kernel: want exactly one of package, root, image`,
 			}},
 		{"unknown and mistyped fields", "name: a\nrole: worker\nroots: 3\nroot: {minimal: true}\nkernel: {package: linux-image-amd64}\nmodules: 5\n",
-			[]string{"x.yaml:3: roots: no such field", "x.yaml:6: cannot unmarshal !!int `5` into []string"}},
+			[]string{"x.yaml:3: roots: no such field", "x.yaml:6: modules: 5 is not a list (- ONE, a line each; or [ONE, TWO])"}},
 		{"syntax", "name: [a\n", []string{"x.yaml:1: did not find expected ',' or ']'"}},
 		{"kernel of a minimal root", "name: a\nrole: worker\nroot: {minimal: true}\nkernel: {root: true}\ninit: /sbin/init\n",
 			[]string{
@@ -139,8 +139,14 @@ func TestDefinitionKeys(t *testing.T) {
 		t.Errorf("keys: %v (-want +got):\n%s", err, d)
 	}
 	for _, bad := range []string{"[absent]", "[secret]"} {
-		if _, err := load(bad); err == nil || !strings.Contains(err.Error(), "ssh_keys") {
+		if _, err := load(bad); err == nil || !strings.Contains(err.Error(), "a.yaml:5: ssh_keys[0]: ") {
 			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	_, err = load("[absent, secret]\nmedium: {ip: x}")
+	for _, want := range []string{"a.yaml:5: ssh_keys[0]: ", "a.yaml:5: ssh_keys[1]: ", "a.yaml:6: medium.ip: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("all at once: got %v, want also %q", err, want)
 		}
 	}
 }

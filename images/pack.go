@@ -2,6 +2,7 @@ package images
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -188,11 +189,14 @@ func OpenPack(r io.ReaderAt, size int64) (*Pack, error) {
 // Tags is what the pack's images are called.
 func (p *Pack) Tags() map[string]Digest { return maps.Clone(p.tags) }
 
-// Blobs lists everything in the pack in no particular order.
+// Blobs lists everything in the pack in the order in which it lies there: a stick or a disc is read from end to end.
 func (p *Pack) Blobs() []Blob {
-	all := make([]Blob, 0, len(p.blobs))
-	for _, e := range p.blobs {
-		all = append(all, Blob{e.Digest, e.Size})
+	entries := slices.SortedFunc(maps.Values(p.blobs), func(a, b packEntry) int {
+		return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Digest, b.Digest))
+	})
+	all := make([]Blob, len(entries))
+	for i, e := range entries {
+		all[i] = Blob{e.Digest, e.Size}
 	}
 	return all
 }

@@ -220,6 +220,10 @@ func TestPack(t *testing.T) {
 		}
 	}
 
+	if first := p.Blobs()[0].Digest; first != tags["head"] { // "head" comes first, and its manifest before the rest
+		t.Errorf("the first blob is %s, want %s", first.Short(), tags["head"].Short())
+	}
+
 	short := data[:len(data)-1]
 	if _, err := OpenPack(bytes.NewReader(short), int64(len(short))); !errors.Is(err, ErrTruncated) {
 		t.Errorf("a pack that lacks its last byte: %v, want ErrTruncated", err)

@@ -28,6 +28,9 @@ func Parse(file string, data []byte) (Document, error) {
 	}
 	if lines != nil {
 		for _, p := range d.problems() {
+			if strict.Names(err, p.field) {
+				continue
+			}
 			errs = append(errs, &strict.FieldError{File: file, Line: lines.Of(p.field), Field: p.field, Value: p.value, Reason: p.reason})
 		}
 	}
@@ -87,8 +90,8 @@ func (d Document) problems() []problem {
 	}
 	for i, name := range d.Witnesses {
 		field := fmt.Sprintf("witnesses[%d]", i)
-		if images.ValidName(name) != nil {
-			bad(field, name, "not the name of a node")
+		if err := images.ValidHost(name); err != nil {
+			bad(field, name, err.Error())
 		}
 		if slices.Contains(d.Witnesses[:i], name) {
 			bad(field, name, "is there twice")
@@ -110,8 +113,8 @@ func (d Document) headProblems(name string) []problem {
 	var all []problem
 	at := "heads." + name
 	head := d.Heads[name]
-	if images.ValidName(name) != nil {
-		all = append(all, problem{at, name, "not the name of a head"})
+	if err := images.ValidHost(name); err != nil {
+		all = append(all, problem{at, "", err.Error()})
 	}
 	for i, s := range head.Serial {
 		if s.Device == "" {

@@ -58,6 +58,21 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// A value of the wrong type hides nothing else, and is said in plain words.
+func TestParseTypes(t *testing.T) {
+	_, err := Parse("c.yaml", []byte("vips:\n  - address: 10.77.0.100\nloss: maybe\ngateway: foo\nboot_wait: 10\nheads:\n  head1: {heartbeats: [x]}\n"))
+	want := strings.Join([]string{
+		`c.yaml:2: vips[0].address: "10.77.0.100" is not an address with a prefix, such as 10.77.0.100/24`,
+		`c.yaml:4: gateway: "foo" is not an address, such as 10.77.0.1`,
+		`c.yaml:5: boot_wait: 10 is not a duration, such as 10s`,
+		`c.yaml:7: heads.head1.heartbeats[0]: "x" is not an address, such as 10.77.0.1`,
+		`c.yaml:3: loss: "maybe": want one of [safe available]`,
+	}, "\n")
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
 // What the example shows must be right when its comments are taken away.
 func TestExample(t *testing.T) {
 	if d, err := Parse("example", []byte(Example)); err != nil || len(d.VIPs) != 0 {
@@ -80,6 +95,8 @@ func TestProblems(t *testing.T) {
 		{"two witnesses", "witnesses: [a, b]\n", "want 3 or 5"},
 		{"panel alone", "arbiter: panel\n", "a panel needs"},
 		{"arbiter", "arbiter: judge\n", "c:1: arbiter"},
+		{"head", "heads:\n  head_1: {}\n", "c:2: heads.head_1: want a host name"},
+		{"witness", "witnesses: [a, b, c.d]\n", "c:1: witnesses[2]: \"c.d\": want a host name"},
 		{"fence device", "heads:\n  a:\n    fence: [[{device: x}]]\n", "c:3: heads.a.fence[0][0]"},
 		{"no serial device", "heads:\n  a: {serial: [{baud: 9600}]}\n", "want a device, such as /dev/ttyS1"},
 		{"monitor", "monitors:\n  - {name: a, tcp: {port: 1}}\n  - {name: a, tcp: {port: 2}}\n", "c:3: monitors[1].name"},

@@ -15,6 +15,7 @@ import (
 
 	"masthead/appliance/configuration"
 	"masthead/appliance/monitor"
+	"masthead/images"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -245,4 +246,16 @@ func FuzzMon(f *testing.F) {
 		}
 		whole(t, r, "mon.cf", data, hashComment)
 	})
+}
+
+// What becomes of a node's name is one that a head may have.
+func TestShort(t *testing.T) {
+	for node, want := range map[string]string{
+		"SQL_Master.example.org": "sql-master", "225": "head225", "": "head", "-_-": "head", strings.Repeat("a", 62) + "-b": strings.Repeat("a", 62),
+	} {
+		got := short(node)
+		if got != want || images.ValidHost(got) != nil {
+			t.Errorf("%q: got %q, want %q", node, got, want)
+		}
+	}
 }

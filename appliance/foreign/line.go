@@ -130,8 +130,12 @@ func safe(name, otherwise string) string {
 	return s[:min(len(s), 64)]
 }
 
-// short is the name of a head: ours have no domain, and no capitals.
+// short is the name of a head: ours have no domain, no capitals, and no underscores, and are no numbers (images.ValidHost).
 func short(node string) string {
 	name, _, _ := strings.Cut(node, ".")
-	return strings.TrimRight(strings.ToLower(safe(name, "head")), "._-")
+	name = strings.ToLower(strings.ReplaceAll(safe(name, "head"), "_", "-"))
+	if strings.Trim(name, "0123456789-") == "" {
+		name = "head" + strings.Trim(name, "-")
+	}
+	return strings.TrimRight(name[:min(len(name), 63)], "-")
 }

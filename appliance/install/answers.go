@@ -69,6 +69,9 @@ func ParseAnswers(file string, data []byte) (Answers, error) {
 	errs := []error{err}
 	if lines != nil {
 		for _, p := range a.problems() {
+			if strict.Names(err, p.field) {
+				continue
+			}
 			errs = append(errs, &strict.FieldError{File: file, Line: lines.Of(p.field), Field: p.field, Value: p.value, Reason: p.reason})
 		}
 	}
@@ -123,7 +126,7 @@ func (a Answers) problems() []problem {
 		bad("disk", "", "want auto, or the path or serial number of a disk")
 	}
 	if a.Name != "" {
-		if err := images.ValidName(a.Name); err != nil {
+		if err := images.ValidHost(a.Name); err != nil {
 			bad("name", a.Name, err.Error())
 		}
 	}

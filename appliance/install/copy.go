@@ -119,7 +119,10 @@ func WriteSlot(ctx context.Context, w blockFile, at, room int64, iso io.ReaderAt
 		return fmt.Errorf("what was read back is not what was written: the disk is faulty (%s, want %s)", got.Short(), want.Short())
 	}
 	if err := verifyBlobs(ctx, overlaid{within{w, at}, body.held}, source, progress); err != nil {
-		return err
+		if ctx.Err() != nil {
+			return err
+		}
+		return damaged(err)
 	}
 	if _, err := w.WriteAt(body.held, at+isoDescriptor); err != nil {
 		return fmt.Errorf("write the slot's descriptor: %w", err)
@@ -182,6 +185,21 @@ func (o overlaid) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// CheckISO reads all of an ISO that has a digest, before anything is written: nothing is overwritten for one that a stick or
+// a network has damaged.
+func CheckISO(ctx context.Context, iso io.ReaderAt, source Source, progress Progress) error {
+	err := verifyBlobs(ctx, iso, source, func(_ string, done, total int64) { progress("check the ISO", done, total) })
+	if err != nil && ctx.Err() == nil {
+		return damaged(err)
+	}
+	return err
+}
+
+// damaged is an ISO that is not what was built.
+func damaged(err error) error {
+	return &hint{err, "copy or write the ISO again, and compare both with sha256sum; or masthead build iso DEFINITION"}
+}
+
 // verifyBlobs reads every blob of the volume's pack, and kernel and initramfs where the loader reads them.
 func verifyBlobs(ctx context.Context, r io.ReaderAt, source Source, progress Progress) error {
 	v, err := OpenVolume(r, source.Size)
@@ -233,7 +251,7 @@ func digestIs(r io.Reader, want images.Digest) error {
 		return err
 	}
 	if got := images.DigestFromSum(sum.Sum(nil)); got != want {
-		return fmt.Errorf("blob %s is damaged: its digest is %s; write the ISO again", want.Short(), got.Short())
+		return fmt.Errorf("blob %s is damaged: its digest is %s", want.Short(), got.Short())
 	}
 	return nil
 }

@@ -38,6 +38,14 @@ func (d Disk) Holds() string {
 	return strings.Join(words, "; ")
 }
 
+// Named is the serial number of a disk, or what is typed in its place where it has none.
+func (d Disk) Named() string {
+	if d.Serial == "" {
+		return "no serial: type " + d.Name
+	}
+	return "serial " + d.Serial
+}
+
 // Look finds the disks of this machine. medium is the device that it was started from.
 func Look(sys, proc, dev, medium string) ([]Disk, error) {
 	all, err := blockdev.List(sys, dev)

@@ -1,10 +1,12 @@
 package install
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -14,6 +16,29 @@ type NIC struct {
 	MAC       string         `json:"mac"`
 	Carrier   bool           `json:"carrier"`
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
+}
+
+// CheckNIC refuses a name or a MAC address that no network card of this machine has: init would wait for it in vain. Empty
+// is the first with a link. Pure.
+func CheckNIC(nics []NIC, want string) error {
+	if want == "" || slices.ContainsFunc(nics, func(n NIC) bool { return n.Name == want || strings.EqualFold(n.MAC, want) }) {
+		return nil
+	}
+	words, best := []string{"none"}, "NIC"
+	if len(nics) > 0 {
+		words, best = nil, nics[0].MAC
+	}
+	for _, n := range nics {
+		text := fmt.Sprintf("%s (%s", n.Name, n.MAC)
+		if n.Carrier {
+			text += ", with a link"
+		}
+		words = append(words, text+")")
+	}
+	if i := slices.IndexFunc(nics, func(n NIC) bool { return n.Carrier }); i >= 0 {
+		best = nics[i].MAC
+	}
+	return &hint{fmt.Errorf("this machine has no NIC %s; it has %s", want, strings.Join(words, ", ")), "masthead install --nic " + best}
 }
 
 // LookNICs finds the network cards that are hardware.

@@ -1,7 +1,6 @@
 package install
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,7 +57,10 @@ func NewPlan(m Machine, a Answers, random io.Reader) (Plan, error) {
 	if err := a.Check(); err != nil {
 		return Plan{}, err
 	}
-	d, err := chosen(m.Disks, a)
+	if err := CheckNIC(m.NICs, a.NIC); err != nil {
+		return Plan{}, err
+	}
+	d, err := chosen(m, a)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -85,44 +87,60 @@ func NewPlan(m Machine, a Answers, random io.Reader) (Plan, error) {
 }
 
 // chosen is the disk that the answers mean.
-func chosen(disks []Disk, a Answers) (Disk, error) {
+func chosen(m Machine, a Answers) (Disk, error) {
+	disks := m.Disks
 	if a.Disk != AutoDisk {
 		i := slices.IndexFunc(disks, func(d Disk) bool {
 			return a.Disk == d.Path || a.Disk == d.Name || a.Disk == d.Serial
 		})
 		if i < 0 {
-			return Disk{}, &hint{fmt.Errorf("there is no disk %s; this machine has %s", a.Disk, listed(disks)), "masthead install --disk " + suggestion(disks)}
+			return Disk{}, &hint{fmt.Errorf("there is no disk %s; this machine has %s", a.Disk, listed(disks)), "masthead install --disk " + suggestion(m)}
 		}
 		return disks[i], nil
 	}
-	var fit []Disk
 	for _, d := range disks {
 		// One that was begun goes first: it is the one that was chosen before.
 		if d.Journal.Interrupted() && !d.Medium {
 			return d, nil
 		}
-		if d.Blank() && !d.Medium && !d.ReadOnly && !d.Removable {
-			fit = append(fit, d)
-		}
 	}
+	fit, others := m.Blank()
 	switch len(fit) {
 	case 1:
 		return fit[0], nil
 	case 0:
+		if len(others) == 1 {
+			return others[0], nil // why it cannot be used is the reason to tell
+		}
 		for _, d := range disks {
 			if d.Journal != nil && !d.Medium {
 				return d, nil // this one was installed before, which is the reason to tell
 			}
 		}
-		return Disk{}, &hint{fmt.Errorf("no disk is blank; this machine has %s", listed(disks)), "masthead install --disk DISK --erase SERIAL"}
+		return Disk{}, &hint{fmt.Errorf("no disk is blank and can be used; this machine has %s", listed(disks)), "masthead install --disk DISK --erase SERIAL"}
 	}
 	return Disk{}, &hint{fmt.Errorf("%d disks are blank: %s", len(fit), listed(fit)), "masthead install --disk " + fit[0].Path}
+}
+
+// Blank are the disks that AutoDisk may take, and others that are blank too, but too small, or with sectors that do not fit.
+func (m Machine) Blank() (fit, others []Disk) {
+	for _, d := range m.Disks {
+		if !d.Blank() || d.Medium || d.ReadOnly || d.Removable {
+			continue
+		}
+		if _, err := sizesFor(d, m.Source); err != nil {
+			others = append(others, d)
+		} else {
+			fit = append(fit, d)
+		}
+	}
+	return fit, others
 }
 
 // CheckDisk tells whether the disk that the answers mean can be installed on at all, before the other answers are there.
 // What is on it is asked about later. Pure.
 func CheckDisk(m Machine, a Answers) error {
-	d, err := chosen(m.Disks, a)
+	d, err := chosen(m, a)
 	if err != nil {
 		return err
 	}
@@ -142,16 +160,14 @@ func listed(disks []Disk) string {
 	}
 	words := make([]string, len(disks))
 	for i, d := range disks {
-		words[i] = fmt.Sprintf("%s (%s, serial %s, %s)", d.Path, Size(d.Size), cmp.Or(d.Serial, "none"), d.Holds())
+		words[i] = fmt.Sprintf("%s (%s, %s, %s)", d.Path, Size(d.Size), d.Named(), d.Holds())
 	}
 	return strings.Join(words, ", ")
 }
 
-func suggestion(disks []Disk) string {
-	for _, d := range disks {
-		if d.Blank() && !d.Medium {
-			return d.Path
-		}
+func suggestion(m Machine) string {
+	if fit, _ := m.Blank(); len(fit) > 0 {
+		return fit[0].Path
 	}
 	return "DISK"
 }
@@ -175,8 +191,8 @@ func (p Plan) mayErase() error {
 	case erase == "":
 		return &OccupiedError{d}
 	case erase != d.ID():
-		return &hint{fmt.Errorf("%s has the serial number %q, and %q is to be erased; on it: %s", d.Path, d.ID(), erase, d.Holds()),
-			fmt.Sprintf("masthead install --disk %s --erase %s", d.Path, quoted(d.ID()))}
+		return &hint{fmt.Errorf("%s has %s, not %q; on it: %s", d.Path, d.Named(), erase, d.Holds()),
+			fmt.Sprintf("masthead install --disk %s --erase %s", d.Path, Quoted(d.ID()))}
 	}
 	return nil
 }
@@ -190,7 +206,7 @@ func (e *OccupiedError) Error() string {
 
 // Try is what to type.
 func (e *OccupiedError) Try() string {
-	return fmt.Sprintf("masthead install --disk %s --erase %s", e.Disk.Path, quoted(e.Disk.ID()))
+	return fmt.Sprintf("masthead install --disk %s --erase %s", e.Disk.Path, Quoted(e.Disk.ID()))
 }
 
 // InstalledError is a disk that was installed from this ISO with these answers: there is nothing to do.
@@ -205,8 +221,8 @@ func (e *InstalledError) Try() string {
 	return "take the ISO out and restart; or add again: true to the answers"
 }
 
-// quoted is a word for a shell.
-func quoted(s string) string {
+// Quoted is a word for a shell.
+func Quoted(s string) string {
 	if strings.ContainsAny(s, " \t'\"$&;()<>|*?`\\") || s == "" {
 		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 	}
@@ -224,8 +240,12 @@ func sizesFor(d Disk, s Source) (disk.Sizes, error) {
 		sizes.Slot = need
 	}
 	_, err := disk.Plan(d.Size, d.Sector, sizes, zeros{})
-	if err != nil {
-		return disk.Sizes{}, fmt.Errorf("%s: %w", d.Path, err)
+	var sector disk.SectorError
+	switch {
+	case errors.As(err, &sector):
+		return disk.Sizes{}, &hint{fmt.Errorf("%s: %w", d.Path, err), "masthead install --disk ANOTHER; or have the disk show sectors of 512 bytes (nvme format --lbaf, hdparm --set-sector-size)"}
+	case err != nil:
+		return disk.Sizes{}, &hint{fmt.Errorf("%s: %w", d.Path, err), "masthead install --disk ANOTHER, a larger one; or the ISO of an image with less in it"}
 	}
 	return sizes, nil
 }
@@ -259,6 +279,17 @@ func answersDigest(a Answers) images.Digest {
 		return "" // plain strings: it cannot happen, and equals no digest
 	}
 	return images.DigestOf(data)
+}
+
+// Copied reports whether an earlier run has copied the ISO: it is not read again.
+func (p Plan) Copied() bool { return p.Resume != nil && p.kept(p.Resume).Has("copy") }
+
+// Warnings are what works and is not what one wants.
+func (p Plan) Warnings() []string {
+	if len(p.Answers.Mail) > 0 && p.Answers.Server == "" {
+		return []string{"no mail is sent: a mail server is left out (mail_server in the file, or --mail-server; later: masthead cluster edit)"}
+	}
+	return nil
 }
 
 // Digest tells apart what installations were asked for, as journals have it.

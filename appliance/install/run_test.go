@@ -248,6 +248,20 @@ func TestResumeWithOtherAnswers(t *testing.T) {
 	}
 }
 
+// An upgrade by an ISO that is damaged is refused before the other slot is written.
+func TestPlanUpgradeDamaged(t *testing.T) {
+	iso, _ := miniISO(t, "one")
+	iso[bytes.Index(iso, []byte("chunk one"))+3] ^= 1
+	v, err := OpenVolume(bytes.NewReader(iso), int64(len(iso)))
+	must(t, err)
+	target := Target{Machine: slot.Machine{Running: disk.SlotA}, Env: disk.Env{Slot: disk.SlotA}, Room: gib, Free: gib}
+	said := ""
+	_, _, err = PlanUpgrade(context.Background(), target, Files{ISO: bytes.NewReader(iso), Volume: v, State: t.TempDir()}, false, func(step string, _, _ int64) { said = step })
+	if err == nil || !strings.Contains(err.Error(), "is damaged") || said != "check the ISO" {
+		t.Errorf("got %v after step %q", err, said)
+	}
+}
+
 // A disk or a stick that gives other bytes is found before the slot looks like one that can be started.
 func TestWriteSlotDamaged(t *testing.T) {
 	iso, source := miniISO(t, "one")
@@ -255,8 +269,14 @@ func TestWriteSlotDamaged(t *testing.T) {
 	i := bytes.Index(iso, []byte("chunk one"))
 	bad := bytes.Clone(iso)
 	bad[i+3] ^= 1
+	err := CheckISO(context.Background(), bytes.NewReader(bad), source, func(string, int64, int64) {})
+	var h interface{ Try() string }
+	if err == nil || !strings.Contains(err.Error(), "damaged") || !errors.As(err, &h) || h.Try() == "" {
+		t.Errorf("before it is written: got %v", err)
+	}
+	must(t, CheckISO(context.Background(), bytes.NewReader(iso), source, func(string, int64, int64) {}))
 	d := &fakeDisk{pages: map[int64][]byte{}, size: gib, writes: -1}
-	err := WriteSlot(context.Background(), d, 1<<20, 100<<20, bytes.NewReader(bad), source, func(string, int64, int64) {})
+	err = WriteSlot(context.Background(), d, 1<<20, 100<<20, bytes.NewReader(bad), source, func(string, int64, int64) {})
 	if err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("got %v", err)
 	}

@@ -84,15 +84,18 @@ func overlayDir(state string, s disk.Slot) string {
 	return filepath.Join(state, images.OverlayDir, string(s))
 }
 
-// PlanUpgrade checks everything that can be checked before anything is written. finish is called with true to carry the
-// overlay over, and in any case once.
-func PlanUpgrade(ctx context.Context, t Target, f Files, force bool) (u Upgrade, finish func(ctx context.Context, to string, p Progress) error, err error) {
+// PlanUpgrade checks everything that can be checked before anything is written, which takes as long as reading the ISO.
+// finish is called with the folder to carry the overlay over to, or with none, and in any case once.
+func PlanUpgrade(ctx context.Context, t Target, f Files, force bool, p Progress) (u Upgrade, finish func(ctx context.Context, to string, p Progress) error, err error) {
 	source, _, err := f.Volume.Head()
 	if err != nil {
 		return u, nil, err
 	}
 	u = Upgrade{Source: source, Slot: t.Machine.Running.Other(), Running: t.Running, Deadline: slot.DefaultDeadline}
 	if u.Warnings, err = CheckUpgrade(t, source, force); err != nil {
+		return u, nil, err
+	}
+	if err := CheckISO(ctx, f.ISO, source, p); err != nil {
 		return u, nil, err
 	}
 	next, free, err := OpenRoot(ctx, f.Volume, source.Image)

@@ -139,9 +139,13 @@ func sameName(identifier []byte, name string) bool {
 func (v *Volume) Pack() (*images.Pack, error) {
 	f, err := v.File(images.MediumPack)
 	if err != nil {
-		return nil, err
+		return nil, damaged(err)
 	}
-	return images.OpenPack(f, f.Size())
+	pack, err := images.OpenPack(f, f.Size())
+	if err != nil {
+		return nil, damaged(err)
+	}
+	return pack, nil
 }
 
 // Head finds the image that the ISO starts: the one for heads in its pack.
@@ -155,7 +159,7 @@ func (v *Volume) Head() (Source, images.Manifest, error) {
 	for tag, d := range pack.Tags() {
 		m, err := images.ReadManifest(pack, d)
 		if err != nil {
-			return Source{}, images.Manifest{}, fmt.Errorf("image %s of the ISO: %w", tag, err)
+			return Source{}, images.Manifest{}, damaged(fmt.Errorf("image %s of the ISO: %w", tag, err))
 		}
 		if m.Role == images.RoleHead && manifests[d].Name == "" {
 			heads, manifests[d] = append(heads, d), m

@@ -60,7 +60,7 @@ func TestNewPlan(t *testing.T) {
 			err: "/dev/sda of b is not blank, and all of it would be lost: ext2/3/4 root", try: "masthead master-maker b --disk /dev/sda --erase 'S-sda'"},
 		{name: "its serial number", disk: "/dev/sda", change: func(_ *Master, m *Target, w *Wishes) { full(&m.Disks[0]); w.Disk, w.Erase = "sda", "S-sda" }},
 		{name: "another serial number", change: func(_ *Master, m *Target, w *Wishes) { full(&m.Disks[0]); w.Disk, w.Erase = "sda", "S-x" },
-			err: `"S-x" is to be erased`, try: "masthead master-maker b --disk /dev/sda --erase S-sda"},
+			err: `/dev/sda has serial S-sda, not "S-x"`, try: "masthead master-maker b --disk /dev/sda --erase S-sda"},
 		{name: "its own system", disk: "/dev/sda", change: func(_ *Master, m *Target, w *Wishes) {
 			full(&m.Disks[0])
 			m.Disks[0].Uses = []string{"sda1 mounted on /"}
@@ -72,6 +72,7 @@ func TestNewPlan(t *testing.T) {
 			w.Disk, w.Erase = "sda", "S-sda"
 		},
 			err: "/dev/sda is in use: sda1 mounted on /"},
+		{name: "name", change: func(_ *Master, _ *Target, w *Wishes) { w.Name = "head_2" }, err: `name "head_2": want a host name`, try: "masthead master-maker b --name NAME"},
 		{name: "no disk", change: func(_ *Master, m *Target, _ *Wishes) { m.Disks = nil }, err: "no disk is blank", try: "masthead master-maker b"},
 		{name: "too small", change: func(_ *Master, m *Target, _ *Wishes) { m.Disks[0].Size = 600 << 20 }, err: "/dev/sda"},
 		{name: "processor", change: func(_ *Master, m *Target, _ *Wishes) { m.Arch = "arm64" }, err: "another processor (arm64) than head1 (amd64)"},

@@ -86,7 +86,7 @@ func CheckNames(m Master, w Wishes, mac string) (netip.Prefix, error) {
 	if w.Name == "" {
 		return netip.Prefix{}, w.refuse("--name NAME", "the new head needs a name")
 	}
-	if err := images.ValidName(w.Name); err != nil {
+	if err := images.ValidHost(w.Name); err != nil {
 		return netip.Prefix{}, w.refuse("--name NAME", "name %q: %w", w.Name, err)
 	}
 	if slices.Contains(m.Heads, w.Name) {

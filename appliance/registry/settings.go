@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"masthead/appliance/state"
+	"masthead/images"
 	"masthead/node/wire"
 )
 
@@ -43,7 +44,7 @@ func nodeName(pattern string, n int) string {
 }
 
 func checkPattern(pattern string) error {
-	if len(patternNumber.FindAllString(pattern, -1)) != 1 || !hostLabel.MatchString(nodeName(pattern, 99999)) {
+	if len(patternNumber.FindAllString(pattern, -1)) != 1 || images.ValidHost(nodeName(pattern, 99999)) != nil {
 		return &Refusal{Kind: ErrInvalid, Field: settingNamePattern, Value: pattern, Reason: "want a host name with one number in it, such as n%02d"}
 	}
 	return nil

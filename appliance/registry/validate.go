@@ -27,11 +27,7 @@ type Others struct {
 	Cmdline func(string) error
 }
 
-// hostLabel is a host name of one label (RFC 1123, 2.1), lower case: it appears in DNS, URLs and node sets.
-var (
-	hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	groupWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$`)
-)
+var groupWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$`)
 
 // Limits on what one node may carry.
 const (
@@ -92,8 +88,8 @@ func (v *validator) refuse(kind error, field, value, reason, try string) {
 }
 
 func (v *validator) name(s string) {
-	if !hostLabel.MatchString(s) || strings.Trim(s, "0123456789") == "" {
-		v.refuse(ErrInvalid, "name", s, "want a host name: 1 to 63 of a-z, 0-9 and dash, not a number", "")
+	if err := images.ValidHost(s); err != nil {
+		v.refuse(ErrInvalid, "name", s, err.Error(), "")
 		return
 	}
 	if who, ok := v.others.ByName(s); ok && who != v.self {

@@ -163,7 +163,15 @@ func loadDefinition(file string) (*images.Definition, error) {
 		}
 		return nil, &hint{err, try}
 	}
-	return def, err
+	if err != nil {
+		return nil, &hint{err, correct(file)}
+	}
+	return def, nil
+}
+
+// correct is what to do with a definition that is wrong.
+func correct(file string) string {
+	return "correct " + file + "; images/*.yaml in masthead's sources are definitions, and docs/images.md has all fields"
 }
 
 // loadCarried reads a definition and behind it those that it carries.
@@ -180,7 +188,7 @@ func loadCarried(file string) ([]*images.Definition, error) {
 		}
 		for _, other := range defs {
 			if other.Name == d.Name {
-				return nil, fmt.Errorf("%s carries %s: the name %s is taken; images on one medium need names of their own", file, c, d.Name)
+				return nil, &hint{fmt.Errorf("%s carries %s: the name %s is taken; images on one medium need names of their own", file, c, d.Name), correct(c)}
 			}
 		}
 		defs = append(defs, d)

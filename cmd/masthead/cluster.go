@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -70,7 +71,7 @@ func (a *app) clusterSetCommand() *cobra.Command {
 			if _, err := configuration.Parse(args[0], text); err != nil { // with the file's own name
 				return err
 			}
-			return a.setCluster(cmd.Context(), wire.ClusterChange{Text: string(text), Version: -1, DryRun: dryRun})
+			return ofFile(a.setCluster(cmd.Context(), wire.ClusterChange{Text: string(text), Version: -1, DryRun: dryRun}), args[0])
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show the difference, and change nothing")
@@ -122,6 +123,20 @@ func (a *app) setCluster(ctx context.Context, change wire.ClusterChange) error {
 	return nil
 }
 
+// documentLine is how each line begins that a head finds wrong: it does not know the file.
+var documentLine = regexp.MustCompile(`(?m)^` + wire.DocumentName + `(:\d+)?: `)
+
+// ofFile is what a head finds wrong with a document, with the name of the document's file.
+func ofFile(err error, file string) error {
+	var p *wire.ProblemError
+	if !errors.As(err, &p) {
+		return err
+	}
+	named := *p
+	named.Detail = documentLine.ReplaceAllStringFunc(p.Detail, func(at string) string { return file + strings.TrimPrefix(at, wire.DocumentName) })
+	return &named
+}
+
 func (a *app) clusterEditCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "edit", Short: "Change the configuration of the cluster in an editor", Args: exactArgs(0),
@@ -146,7 +161,7 @@ func (a *app) clusterEditCommand() *cobra.Command {
 			}
 			_, err = configuration.Parse(kept, edited)
 			if err == nil {
-				err = a.setCluster(cmd.Context(), wire.ClusterChange{Text: string(edited), Version: now.Version})
+				err = ofFile(a.setCluster(cmd.Context(), wire.ClusterChange{Text: string(edited), Version: now.Version}), kept)
 			}
 			var p *wire.ProblemError
 			if errors.As(err, &p) && p.Status == http.StatusConflict {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"masthead/appliance/install"
 	"masthead/node"
@@ -36,7 +37,9 @@ func (a *app) installCommand() *cobra.Command {
 		Example: "  masthead install\n" +
 			"  masthead install --dry-run --disk /dev/sda --address 10.77.0.1/24\n" +
 			"  masthead install --from masthead-install.yaml",
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.install(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withTyped(a.install(cmd.Context(), f), "masthead install", cmd.Flags())
+		},
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.from, "from", "", "file with the answers (YAML); nothing is asked")
@@ -59,6 +62,33 @@ func (a *app) installCommand() *cobra.Command {
 	return cmd
 }
 
+// withTyped adds to the command that an error says to type the flags that were typed: it is the same command, with something
+// more or something else.
+func withTyped(err error, command string, flags *pflag.FlagSet) error {
+	rest, ok := strings.CutPrefix(tryText(err), command)
+	if !ok || (rest != "" && !strings.HasPrefix(rest, " --")) || strings.HasPrefix(rest, " --help") {
+		return err
+	}
+	typed := ""
+	flags.Visit(func(f *pflag.Flag) {
+		if strings.Contains(rest+" ", " --"+f.Name+" ") {
+			return
+		}
+		typed += " --" + f.Name
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			typed += " " + install.Quoted(strings.Join(list.GetSlice(), ","))
+		} else if f.Value.Type() != "bool" {
+			typed += " " + install.Quoted(f.Value.String())
+		}
+	})
+	again := &hint{err, command + typed + rest}
+	var usage usageError
+	if errors.As(err, &usage) {
+		return usageError{again}
+	}
+	return again
+}
+
 // indent sets a text off from the one around it.
 func indent(text string) string {
 	return "  " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  ")
@@ -66,11 +96,18 @@ func indent(text string) string {
 
 // install is the whole of an installation.
 func (a *app) install(ctx context.Context, f installFlags) error {
+	answers, err := f.given(a)
+	if err != nil {
+		return usageError{err}
+	}
 	m, err := a.lookMachine()
 	if err != nil {
+		if f.from != "" {
+			fmt.Fprintf(a.err, "%s: the answers are in order\n", f.from)
+		}
 		return err
 	}
-	answers, asked, err := a.answers(m, f)
+	answers, asked, err := a.answers(m, answers, f)
 	if err != nil {
 		return err
 	}
@@ -90,7 +127,10 @@ func (a *app) install(ctx context.Context, f installFlags) error {
 		}
 	}
 	show := newInstallProgress(a.err)
-	err = runInstall(ctx, m, plan, show.update)
+	err = checkSource(ctx, m, plan, show.update)
+	if err == nil {
+		err = runInstall(ctx, m, plan, show.update)
+	}
 	show.close()
 	if err != nil {
 		return &hint{err, orElse(tryText(err), "the same command again: it goes on where it was")}
@@ -114,44 +154,60 @@ func tryText(err error) string {
 	return ""
 }
 
-// answers come from a file, from flags, or from somebody at a terminal; asked tells that somebody is there.
-func (a *app) answers(m machine, f installFlags) (_ install.Answers, asked bool, err error) {
-	if f.from != "" {
-		data, err := a.readFile(f.from)
-		if err != nil {
-			return install.Answers{}, false, err
-		}
-		all, err := install.ParseAnswers(f.from, data)
-		if err != nil {
-			return install.Answers{}, false, usageError{&hint{err, "correct the file; masthead install --help shows one with all keys"}}
-		}
-		if f.answers.Disk != "" {
-			all.Disk = f.answers.Disk
-		}
-		if f.answers.Erase != "" {
-			all.Erase = f.answers.Erase
-		}
-		return all, false, nil
+// answers asks somebody at a terminal for what is not given; asked tells that somebody is there.
+func (a *app) answers(m machine, all install.Answers, f installFlags) (_ install.Answers, asked bool, err error) {
+	if err := install.CheckNIC(m.NICs, all.NIC); err != nil {
+		return install.Answers{}, false, err // before anything is asked
 	}
-	all, err := f.given(a)
-	if err != nil {
-		return install.Answers{}, false, usageError{err}
-	}
-	if !f.unattended && terminalIn(a.in) {
+	if f.asks(a) {
 		all, err = a.askAnswers(m, all, f.dryRun)
 		return all, true, err
-	}
-	if all.Disk == "" || all.Address == "" {
-		return install.Answers{}, false, usageError{&hint{errors.New("nobody is there to ask: want --from FILE, or --disk and --address"), "masthead install --help"}}
-	}
-	if err := all.Check(); err != nil {
-		return install.Answers{}, false, usageError{err}
 	}
 	return all, false, nil
 }
 
-// given are the answers of the command line.
+// asks reports whether somebody is asked.
+func (f installFlags) asks(a *app) bool {
+	return f.from == "" && !f.unattended && terminalIn(a.in)
+}
+
+// given are the answers of a file or of the command line, checked as far as they can be without looking at the machine.
 func (f installFlags) given(a *app) (install.Answers, error) {
+	if f.from != "" {
+		return f.fromFile(a)
+	}
+	all, err := f.fromFlags(a)
+	if err != nil || f.asks(a) {
+		return all, err
+	}
+	if all.Disk == "" || all.Address == "" {
+		return all, &hint{errors.New("nobody is there to ask: want --from FILE, or --disk and --address"), "masthead install --help"}
+	}
+	if err := all.Check(); err != nil {
+		return all, &hint{err, "masthead install --help"}
+	}
+	return all, nil
+}
+
+func (f installFlags) fromFile(a *app) (install.Answers, error) {
+	data, err := a.readFile(f.from)
+	if err != nil {
+		return install.Answers{}, err
+	}
+	all, err := install.ParseAnswers(f.from, data)
+	if err != nil {
+		return install.Answers{}, &hint{err, "correct the file; masthead install --help shows one with all keys"}
+	}
+	if f.answers.Disk != "" {
+		all.Disk = f.answers.Disk
+	}
+	if f.answers.Erase != "" {
+		all.Erase = f.answers.Erase
+	}
+	return all, nil
+}
+
+func (f installFlags) fromFlags(a *app) (install.Answers, error) {
 	all := f.answers
 	all.Mail, all.After = f.mail, install.After(f.after)
 	if f.vip != "" {
@@ -190,7 +246,7 @@ func (a *app) showPlan(p install.Plan, dryRun bool) error {
 		return a.printJSON(planned(p, dryRun))
 	}
 	d := p.Disk
-	fmt.Fprintf(a.out, "%s  %s  %s  serial %s\n", d.Path, install.Size(d.Size), orDash(d.Model), orDash(d.Serial))
+	fmt.Fprintf(a.out, "%s  %s  %s  %s\n", d.Path, install.Size(d.Size), orDash(d.Model), d.Named())
 	if p.Resume != nil {
 		fmt.Fprintf(a.out, "  an installation was begun here at %s; it goes on\n", p.Resume.Began.Local().Format("2006-01-02 15:04"))
 	}
@@ -202,6 +258,9 @@ func (a *app) showPlan(p install.Plan, dryRun bool) error {
 		fmt.Fprintf(a.out, "  %s  %-9s  %s\n", mark, s.Name, s.What)
 	}
 	fmt.Fprintf(a.out, "  head %s, kernel command line: %s\n", p.Answers.Name, p.Config().Cmdline)
+	for _, w := range p.Warnings() {
+		fmt.Fprintf(a.err, "warning: %s\n", w)
+	}
 	if dryRun {
 		fmt.Fprintln(a.out, "nothing was written")
 	}
@@ -218,11 +277,13 @@ type installed struct {
 	Cmdline string         `json:"cmdline"`
 	Applied bool           `json:"applied"`
 	After   install.After  `json:"after"`
+
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 func planned(p install.Plan, dryRun bool) installed {
 	return installed{Disk: p.Disk.Path, Serial: p.Disk.Serial, Image: p.Source.Name, Digest: string(p.Source.Image),
-		Steps: install.Steps(p), Cmdline: p.Config().Cmdline, Applied: !dryRun, After: p.Answers.After}
+		Steps: install.Steps(p), Cmdline: p.Config().Cmdline, Applied: !dryRun, After: p.Answers.After, Warnings: p.Warnings()}
 }
 
 // afterInstall ends the machine as it was asked to.

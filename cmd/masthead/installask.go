@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -53,7 +54,7 @@ func (a *app) askAnswers(m machine, all install.Answers, dryRun bool) (install.A
 func (a *app) printDisks(disks []install.Disk) {
 	w := tabwriter.NewWriter(a.err, 0, 8, 2, ' ', 0)
 	for i, d := range disks {
-		fmt.Fprintf(w, "  %d\t%s\t%s\t%s\tserial %s\t%s\n", i+1, d.Path, install.Size(d.Size), orDash(d.Model), orDash(d.Serial), d.Holds())
+		fmt.Fprintf(w, "  %d\t%s\t%s\t%s\t%s\t%s\n", i+1, d.Path, install.Size(d.Size), orDash(d.Model), d.Named(), d.Holds())
 	}
 	_ = w.Flush()
 }
@@ -61,7 +62,7 @@ func (a *app) printDisks(disks []install.Disk) {
 // questions are what must be known, with what this machine has as defaults.
 func questions(m machine) []question {
 	return []question{
-		{"Disk to install on (its number)", func(r install.Answers) bool { return r.Disk != "" }, func() string { return defaultDisk(m.Disks) },
+		{"Disk to install on (its number)", func(r install.Answers) bool { return r.Disk != "" }, func() string { return defaultDisk(m.Machine) },
 			func(r *install.Answers, s string) error {
 				if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= len(m.Disks) {
 					s = m.Disks[n-1].Path
@@ -93,21 +94,22 @@ func questions(m machine) []question {
 	}
 }
 
-// defaultDisk is the number of the only blank disk; empty: there is none, or several.
-func defaultDisk(disks []install.Disk) string {
-	found := ""
-	for i, d := range disks {
-		if d.Journal.Interrupted() {
+// defaultDisk is the number of the only blank disk that can be used; empty: there is none, or several.
+func defaultDisk(m install.Machine) string {
+	number := func(is func(install.Disk) bool) string {
+		if i := slices.IndexFunc(m.Disks, is); i >= 0 {
 			return strconv.Itoa(i + 1)
 		}
-		if d.Blank() && !d.Removable {
-			if found != "" {
-				return ""
-			}
-			found = strconv.Itoa(i + 1)
-		}
+		return ""
 	}
-	return found
+	if begun := number(func(d install.Disk) bool { return d.Journal.Interrupted() }); begun != "" {
+		return begun
+	}
+	fit, _ := m.Blank()
+	if len(fit) != 1 {
+		return ""
+	}
+	return number(func(d install.Disk) bool { return d.Path == fit[0].Path })
 }
 
 // defaultAddress is what the machine has now.
@@ -191,7 +193,11 @@ func (a *app) askErase(m machine, all *install.Answers, refused error) (install.
 		return install.Plan{}, refused
 	}
 	fmt.Fprintf(a.err, "\n%v\n", refused)
-	typed, err := a.askLine(fmt.Sprintf("Type its serial number, %s, to lose all of it: ", occupied.Disk.ID()))
+	what := "serial number"
+	if occupied.Disk.Serial == "" {
+		what = "name, as it has no serial number"
+	}
+	typed, err := a.askLine(fmt.Sprintf("Type its %s, %s, to lose all of it: ", what, occupied.Disk.ID()))
 	if err != nil {
 		return install.Plan{}, err
 	}

@@ -80,6 +80,23 @@ func programPath(name string) string {
 	return ""
 }
 
+// checkSource reads the ISO that this machine was started from, before the disk is touched. An ISO that comes from a head is
+// not read twice through the network for it: that head runs from it, and the copy is checked on the disk.
+func checkSource(ctx context.Context, m machine, p install.Plan, progress install.Progress) error {
+	if p.Copied() {
+		return nil
+	}
+	source, err := m.open()
+	if err != nil {
+		return err
+	}
+	defer source.close()
+	if err := install.CheckISO(ctx, source.iso, p.Source, progress); err != nil {
+		return fmt.Errorf("%w; nothing was written", err)
+	}
+	return nil
+}
+
 // runInstall does what was planned.
 func runInstall(ctx context.Context, m machine, p install.Plan, progress install.Progress) error {
 	if os.Geteuid() != 0 {

@@ -76,7 +76,7 @@ func (m *making) logout(context.Context) error {
 func (m *making) knowServer() error {
 	w := &m.f.wishes
 	if w.Name == "" {
-		if name, _, _ := strings.Cut(strings.ToLower(m.target.Host), "."); name != "localhost" && images.ValidName(name) == nil {
+		if name, _, _ := strings.Cut(strings.ToLower(m.target.Host), "."); name != "localhost" && images.ValidHost(name) == nil {
 			w.Name = name
 		}
 	}

@@ -86,6 +86,9 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 		return &hint{err, "masthead upgrade ISO, with a file that masthead build iso has made"}
 	}
 	defer iso.Close()
+	if path != ref { // it was made on the state partition, after that was looked at
+		target.Free -= volume.Size
+	}
 	left, pack, store, err := a.leftBehind(ctx, volume)
 	if err != nil {
 		return err
@@ -94,7 +97,9 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 		target.Free -= b.Size
 	}
 	files := install.Files{ISO: iso, Volume: volume, State: images.StateMount, Was: os.DirFS(images.RootLower), OpenDev: openSlot}
-	plan, carryTo, err := install.PlanUpgrade(ctx, target, files, f.force)
+	show := newInstallProgress(a.err)
+	plan, carryTo, err := install.PlanUpgrade(ctx, target, files, f.force, show.update)
+	show.close()
 	if err != nil {
 		return err
 	}
@@ -108,7 +113,7 @@ func (a *app) upgradeThis(ctx context.Context, path string, f upgradeFlags) erro
 	}
 	a.snapshotFirst(ctx)
 	stepBack()
-	show := newInstallProgress(a.err)
+	show = newInstallProgress(a.err)
 	if err = install.Keep(ctx, left, pack, store, show.update); err != nil {
 		return errors.Join(err, carryTo(ctx, "", nil))
 	}
@@ -177,7 +182,8 @@ func (a *app) showUpgrade(u install.Upgrade, f upgradeFlags) error {
 		for _, b := range u.Kept {
 			size += b.Size
 		}
-		fmt.Fprintf(a.out, "kept in the store: %s of images that only slot %s has\n", install.Size(size), u.Slot.Other())
+		fmt.Fprintf(a.out, "kept in the store: %s of images that only slot %s has; no tag changes: masthead image list afterwards says how nodes get those of the ISO\n",
+			install.Size(size), u.Slot.Other())
 	}
 	o := u.Overlay
 	fmt.Fprintf(a.out, "carried over: %d files, %s\n", o.Files, install.Size(o.Bytes))

@@ -52,7 +52,7 @@ func (a *app) upgradeAll(ctx context.Context, ref string, f upgradeFlags) error 
 	defer func() { _ = remove() }()
 	iso, volume, err := install.OpenISO(path)
 	if err != nil {
-		return err
+		return &hint{err, "masthead upgrade ISO --all, with a file that masthead build iso has made"}
 	}
 	defer iso.Close()
 	source, _, err := volume.Head()
@@ -73,6 +73,14 @@ func (a *app) upgradeAll(ctx context.Context, ref string, f upgradeFlags) error 
 	for _, name := range others { // before anything is changed on any of them
 		if err := a.awaitReached(ctx, c, name); err != nil {
 			return fmt.Errorf("head %s takes no commands: %w; all heads are as they were", name, err)
+		}
+	}
+	if len(others) > 0 { // before it is copied to them; this head checks it itself
+		show := newInstallProgress(a.err)
+		err := install.CheckISO(ctx, iso, source, show.update)
+		show.close()
+		if err != nil {
+			return err
 		}
 	}
 	if !f.dryRun {

@@ -12,6 +12,7 @@ import (
 
 	"masthead/appliance"
 	"masthead/appliance/install"
+	"masthead/builder"
 	"masthead/builder/iso"
 	"masthead/images"
 	"masthead/images/disk"
@@ -29,24 +30,28 @@ func (a *app) isoFor(ctx context.Context, ref string) (path string, done func() 
 	if err != nil {
 		return "", keep, err
 	}
+	if path, err = slotISO(ctx, c, ref, images.StateDir); err != nil {
+		return "", keep, err
+	}
+	return path, func() error { return os.Remove(path) }, nil
+}
+
+// slotISO makes an ISO of an image of the cluster in dir, unless it fails. The blobs come from the head, which reads those
+// of its ISO or slot too, and fetches what other heads have.
+func slotISO(ctx context.Context, c *wire.Client, ref, dir string) (path string, err error) {
 	list, err := c.Images(ctx)
 	if err != nil {
-		return "", keep, err
+		return "", err
 	}
 	d, err := headImage(list, ref)
 	if err != nil {
-		return "", keep, &hint{err, "masthead image list; or the file of an ISO"}
+		return "", &hint{err, "masthead image list; or the file of an ISO"}
 	}
-	store, err := a.openStore("")
-	if err != nil {
-		return "", keep, err
+	path = filepath.Join(dir, "upgrade-"+d.Short()+".iso")
+	if err := writeSlotISO(ctx, headBlobs{ctx, c}, d, path); err != nil {
+		return "", &hint{fmt.Errorf("make an ISO of image %s: %w", ref, err), orElse(tryText(err), "masthead image list, which says what is not on this head yet; or the file of an ISO")}
 	}
-	path = filepath.Join(images.StateDir, "upgrade-"+d.Short()+".iso")
-	done = func() error { return os.Remove(path) }
-	if err := writeSlotISO(ctx, store, d, path); err != nil {
-		return "", keep, errors.Join(err, done())
-	}
-	return path, done, nil
+	return path, nil
 }
 
 // headImage finds an image for heads by its tag or digest. Pure.
@@ -63,7 +68,8 @@ func headImage(list []wire.Image, ref string) (images.Digest, error) {
 	return "", fmt.Errorf("there is neither a file nor an image %s", ref)
 }
 
-// writeSlotISO writes an ISO with one image, which GRUB and init can start from a slot. It has no loader of its own.
+// writeSlotISO writes an ISO with one image, which GRUB and init can start from a slot. It has no loader of its own. What
+// was written of one that fails is removed.
 func writeSlotISO(ctx context.Context, from images.BlobReader, d images.Digest, path string) error {
 	m, err := images.ReadManifest(from, d)
 	if err != nil {
@@ -91,11 +97,17 @@ func writeSlotISO(ctx context.Context, from images.BlobReader, d images.Digest, 
 	if err != nil {
 		return err
 	}
+	if err := builder.RoomFor(filepath.Dir(path), layout.Size); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	return errors.Join(layout.Write(ctx, f), f.Close())
+	if err := errors.Join(layout.Write(ctx, f), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
 }
 
 // leftBehind is what this head serves and has on its medium alone, while the next ISO does not bring it.

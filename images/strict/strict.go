@@ -2,10 +2,13 @@ package strict
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -42,49 +45,53 @@ var ErrEmpty = errors.New("empty")
 func Decode(file string, data []byte, v any) (Lines, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, fieldErrors(file, err)
+		return nil, joined(fieldErrors(file, err))
 	}
 	lines := Lines{}
 	lines.walk("", &doc)
 	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	err := dec.Decode(v)
-	if errors.Is(err, io.EOF) {
+	if err := dec.Decode(new(yaml.Node)); errors.Is(err, io.EOF) {
 		return lines, ErrEmpty
 	}
-	var errs []error
-	if err != nil {
-		errs = append(errs, fieldErrors(file, err))
+	check := typeCheck{file: file, seen: map[visit]bool{}}
+	check.walk("", &doc, reflect.TypeOf(v))
+	all := check.errs
+	if err := doc.Decode(v); err != nil {
+		all = append(all, fieldErrors(file, err)...)
 	}
-	if err := dec.Decode(new(yaml.Node)); err == nil {
-		errs = append(errs, &FieldError{File: file, Reason: "more than one document"})
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		all = append(all, &FieldError{File: file, Reason: "more than one document"})
 	}
-	return lines, errors.Join(errs...)
+	return lines, joined(all)
 }
 
-var (
-	errorLine    = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
-	unknownField = regexp.MustCompile(`^field (\S+) not found in type`)
-)
+// joined are all errors, in the order of their lines.
+func joined(all []*FieldError) error {
+	slices.SortStableFunc(all, func(a, b *FieldError) int { return cmp.Compare(a.Line, b.Line) })
+	errs := make([]error, len(all))
+	for i, e := range all {
+		errs[i] = e
+	}
+	return errors.Join(errs...)
+}
+
+var errorLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
 
 // fieldErrors turns the library's errors, which carry their lines in words, into FieldErrors.
-func fieldErrors(file string, err error) error {
+func fieldErrors(file string, err error) []*FieldError {
 	messages := []string{err.Error()}
 	var te *yaml.TypeError
 	if errors.As(err, &te) {
 		messages = te.Errors
 	}
-	var errs []error
+	var errs []*FieldError
 	for _, m := range messages {
 		e := &FieldError{File: file, Reason: strings.TrimPrefix(m, "yaml: ")}
 		if parts := errorLine.FindStringSubmatch(m); parts != nil {
 			fmt.Sscan(parts[1], &e.Line)
 			e.Reason = parts[2]
 		}
-		if parts := unknownField.FindStringSubmatch(e.Reason); parts != nil {
-			e.Field, e.Reason = parts[1], "no such field"
-		}
 		errs = append(errs, e)
 	}
-	return errors.Join(errs...)
+	return errs
 }

@@ -25,6 +25,9 @@ type ClusterConfig struct {
 	At      time.Time `json:"at,omitzero"`
 }
 
+// DocumentName is what a head calls a document in what it finds wrong with it: "document:7: …". Its file is the client's.
+const DocumentName = "document"
+
 // ClusterChange asks for another document.
 type ClusterChange struct {
 	Text string `json:"text"`
