@@ -192,7 +192,7 @@ func (p Plan) mayErase() error {
 		return &OccupiedError{d}
 	case erase != d.ID():
 		return &hint{fmt.Errorf("%s has %s, not %q; on it: %s", d.Path, d.Named(), erase, d.Holds()),
-			fmt.Sprintf("masthead install --disk %s --erase %s", d.Path, Quoted(d.ID()))}
+			fmt.Sprintf("masthead install --disk %s --erase %s", d.Path, quoted(d.ID()))}
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ func (e *OccupiedError) Error() string {
 
 // Try is what to type.
 func (e *OccupiedError) Try() string {
-	return fmt.Sprintf("masthead install --disk %s --erase %s", e.Disk.Path, Quoted(e.Disk.ID()))
+	return fmt.Sprintf("masthead install --disk %s --erase %s", e.Disk.Path, quoted(e.Disk.ID()))
 }
 
 // InstalledError is a disk that was installed from this ISO with these answers: there is nothing to do.
@@ -221,8 +221,8 @@ func (e *InstalledError) Try() string {
 	return "take the ISO out and restart; or add again: true to the answers"
 }
 
-// Quoted is a word for a shell.
-func Quoted(s string) string {
+// quoted is a word for a shell.
+func quoted(s string) string {
 	if strings.ContainsAny(s, " \t'\"$&;()<>|*?`\\") || s == "" {
 		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 	}

@@ -76,9 +76,9 @@ func withTyped(err error, command string, flags *pflag.FlagSet) error {
 		}
 		typed += " --" + f.Name
 		if list, ok := f.Value.(pflag.SliceValue); ok {
-			typed += " " + install.Quoted(strings.Join(list.GetSlice(), ","))
+			typed += " " + shellWord(strings.Join(list.GetSlice(), ","))
 		} else if f.Value.Type() != "bool" {
-			typed += " " + install.Quoted(f.Value.String())
+			typed += " " + shellWord(f.Value.String())
 		}
 	})
 	again := &hint{err, command + typed + rest}
