@@ -71,9 +71,13 @@ func (c Config) freezes() bool {
 	return true
 }
 
-// applyData makes the copies of this head what the configuration says.
+// applyData makes the copies of this head what the configuration says. What it does not have any more is looked after until the
+// kernel has let go of it.
 func (p *parts) applyData(c Config) {
-	if len(c.document.Data) == 0 || !slices.Contains(c.copies(), c.Self) {
+	left, err := data.Left(p.d.runFile("data"), c.document.Data)
+	none := len(c.document.Data) == 0 && len(left) == 0 && err == nil
+	p.noData.Store(none)
+	if none || !slices.Contains(c.copies(), c.Self) {
 		p.lastData = p.data.run.replaced(p.lastData)
 		p.data = part[*data.Set, dataConfig]{}
 		return
@@ -234,7 +238,11 @@ func (v volumes) Promote(ctx context.Context, volume string) error {
 }
 
 func (v volumes) Demote(ctx context.Context, volume string) error {
-	return v.lasting(ctx, func(s *data.Set) error { return s.Demote(ctx, volume) })
+	err := v.lasting(ctx, func(s *data.Set) error { return s.Demote(ctx, volume) })
+	if errors.Is(err, data.ErrNoVolume) && v.noData.Load() {
+		return nil // it was never given to the kernel, or has been taken from it
+	}
+	return err
 }
 
 // lasting asks the Set of now, and the next one where another configuration has replaced it meanwhile.
@@ -262,7 +270,9 @@ const replacedEvery = 20 * time.Millisecond
 
 func (v volumes) Primary(volume string) (bool, error) {
 	s, err := v.set()
-	if err != nil {
+	if err != nil && v.noData.Load() {
+		return false, nil
+	} else if err != nil {
 		return false, err
 	}
 	is, err := s.Primary(volume)
