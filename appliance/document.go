@@ -15,6 +15,7 @@ import (
 	"masthead/appliance/configuration"
 	"masthead/appliance/data"
 	"masthead/appliance/fence"
+	"masthead/appliance/ownership"
 	"masthead/images/strict"
 	"masthead/node/wire"
 )
@@ -43,7 +44,7 @@ func (h *Head) checkDocument(ctx context.Context, before string, req wire.Cluste
 	h.checkVoters(f, doc)
 	checkPlain(f, doc)
 	h.checkVolumes(ctx, f, before, doc)
-	warnings := append(h.checkFences(ctx, f, before, doc), h.documentWarnings(doc)...)
+	warnings := slices.Concat(h.checkFences(ctx, f, before, doc), h.documentWarnings(doc), h.volumeWarnings(doc))
 	missing := h.missingSecrets(req.Text)
 	var fix error
 	for _, name := range missing {
@@ -95,6 +96,15 @@ func (h *Head) checkVolumes(ctx context.Context, f *faults, before string, doc c
 			f.add("data", "", "volume %s is in use on %s: stop what uses it first (masthead service disable)", v.Name, v.Head)
 		}
 	}
+}
+
+// volumeWarnings say what this head lacks for its copies. It is no reason to refuse them: a package or a disk may come later, and
+// nobody can tell of the other head.
+func (h *Head) volumeWarnings(doc configuration.Document) []string {
+	if !slices.Contains(ownership.Copies(h.ownerHeads()), h.cfg.Name) {
+		return nil
+	}
+	return data.Lacks(doc.Data, h.cfg.Name)
 }
 
 // checkAddresses refuses virtual addresses that somebody has already.

@@ -28,6 +28,7 @@ type fakeDRBD struct {
 	// fencePeer is called for a promotion without the other copy, as the kernel calls its handler; nil: not asked.
 	fencePeer func() int
 	held      error // why a demotion fails
+	unread    error // why nobody can look at the device
 	apart     bool  // what is given to it does not see the other copy
 	lvm       *fakeLVM
 	failing   string // a program that fails
@@ -42,6 +43,9 @@ type fakeDRBD struct {
 func (f *fakeDRBD) blank(string) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.unread != nil {
+		return false, f.unread
+	}
 	return f.lvm == nil || f.lvm.group == nil || f.gi == "", nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -28,12 +29,13 @@ type dataConfig struct {
 // replicas are the heads that have a copy of the data: DRBD 8.4 mirrors between two. Of more heads they are the first ones.
 const replicas = 2
 
-// copies are those heads, in order.
-func (c Config) copies() []string {
-	names := c.names()
-	slices.SortFunc(names, func(a, b string) int { return c.Heads[a].Number - c.Heads[b].Number })
+// Copies are those heads, in order.
+func Copies(heads map[string]Head) []string {
+	names := slices.SortedFunc(maps.Keys(heads), func(a, b string) int { return heads[a].Number - heads[b].Number })
 	return names[:min(len(names), replicas)]
 }
+
+func (c Config) copies() []string { return Copies(c.Heads) }
 
 // other is the head with the other copy; empty: there is none.
 func (c Config) otherCopy() string {
