@@ -16,6 +16,7 @@ import (
 	"masthead/appliance/data"
 	"masthead/appliance/fence"
 	"masthead/appliance/ownership"
+	"masthead/appliance/state"
 	"masthead/images/strict"
 	"masthead/node/wire"
 )
@@ -105,6 +106,21 @@ func (h *Head) volumeWarnings(doc configuration.Document) []string {
 		return nil
 	}
 	return data.Lacks(doc.Data, h.cfg.Name)
+}
+
+// oldWishes forget what was wanted of services that had the names of new ones. That is done when a name comes, and not when it goes:
+// a head that heard of the wish first would start what is disabled.
+func (h *Head) oldWishes(before string, doc configuration.Document) (forget []state.Op) {
+	was, err := configuration.Parse(documentName, []byte(before))
+	if err != nil {
+		return nil // nothing is in force
+	}
+	for _, s := range doc.AllServices() {
+		if _, ok := serviceOf(was, s.Name); !ok && h.wish(s.Name) != "" {
+			forget = append(forget, state.Delete(state.KindService, s.Name))
+		}
+	}
+	return forget
 }
 
 // checkAddresses refuses virtual addresses that somebody has already.
