@@ -86,6 +86,8 @@ func (l Look) Leave(mounted bool) (Step, string) {
 		return Demote, ""
 	case l.Copy.Role != secondary:
 		return Wait, "it is written to still"
+	case l.Copy.PeerRole == primary: // it may not have heard yet, and its writes would wait for a word on this copy
+		return Wait, "the other head writes to its copy still"
 	case mounted:
 		return Wait, "it is mounted still"
 	}

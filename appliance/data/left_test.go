@@ -19,6 +19,8 @@ func TestLeave(t *testing.T) {
 		want    Step
 	}{
 		{"follows", Look{Copy: connected(secondary, secondary)}, false, Down},
+		{"follows one that is written to", Look{Copy: connected(secondary, primary)}, false, Wait},
+		{"has lost one that was written to", Look{Copy: lost(connected(secondary, primary), upToDate, "DUnknown")}, false, Down},
 		{"is mounted", Look{Copy: connected(secondary, secondary)}, true, Wait},
 		{"is written to", Look{Copy: connected(primary, secondary)}, false, Wait},
 		{"is written to, and its service stops", Look{Copy: connected(primary, secondary), Want: WantSecondary}, false, Demote},
@@ -50,7 +52,7 @@ var leftVolume = []Volume{{Name: "data", Device: "/dev/vdb", Folders: []string{"
 
 // The kernel lets go of a volume that the configuration has no more and that nobody uses, and it is forgotten.
 func TestLeftIsLetGo(t *testing.T) {
-	b := leftBench(t, leftVolume, nil, connected(secondary, secondary), isResource, isThere, isDevice, isPeer, "exists -")
+	b := leftBench(t, leftVolume, nil, connected(secondary, secondary), isResource, strings.Replace(isThere, "Primary", "Secondary", 1), isDevice, isPeer, "exists -")
 	b.until(t, "let go", func() bool { return len(b.left) == 0 })
 	if got, want := b.drbd.commands(), []string{"drbdsetup down data"}; !slices.Equal(got, want) {
 		t.Errorf("commands %q, want %q", got, want)
