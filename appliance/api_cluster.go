@@ -61,7 +61,7 @@ func (a *api) setCluster(ctx context.Context, c caller, r *http.Request) (any, e
 	if err != nil {
 		return nil, err
 	}
-	ack, err := h.store().Apply(ctx, c.origin(), op.At(at))
+	ack, err := h.store().Apply(ctx, c.origin(), append(h.oldWishes(now.Text, doc), op.At(at))...)
 	if errors.Is(err, state.ErrConflict) {
 		return nil, &problem{http.StatusConflict, "somebody else changed the configuration at the same moment", "masthead cluster edit"}
 	}

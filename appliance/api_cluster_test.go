@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -392,4 +393,34 @@ func TestClusterVolumesStay(t *testing.T) {
 	set(t, c, "data:\n"+b+", number: 2}\n"+a+", number: 1}\n")
 	role = "Secondary"
 	set(t, c, "data:\n"+b+", number: 2}\n")
+}
+
+// What was wanted of a service is not wanted of another one that has its name later; all else that was said stays.
+func TestClusterForgetsWishes(t *testing.T) {
+	h, c := newHead(t, nil)
+	if err := h.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	farEnd(t, h, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `[{"name": "a", "head": "head1", "role": "Secondary"}]`)
+	}))
+	const both = "data:\n  - {name: a, device: /dev/nope}\nservices: [{name: web, resources: [{unit: {name: web}}]}]\n"
+	set(t, c, both)
+	for _, name := range []string{"data-a", "web"} {
+		if _, err := c.ChangeService(t.Context(), name, wire.ServiceChange{Action: "disable"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	without := "services: [{name: web, resources: [{unit: {name: web}}]}]\n"
+	set(t, c, without)
+	if got := h.wish("data-a"); got != "disabled" {
+		t.Errorf("while it goes %q is wanted of the volume: who hears of that first would start it", got)
+	}
+	got := set(t, c, both)
+	if got, web := h.wish("data-a"), h.wish("web"); got != "" || web != "disabled" {
+		t.Errorf("of the new volume %q is wanted, of the service that stayed %q", got, web)
+	}
+	if !slices.Contains(got.Warning, "data[0]: volume a waits: head1 has no device /dev/nope") {
+		t.Errorf("warnings %q", got.Warning)
+	}
 }

@@ -15,6 +15,8 @@ import (
 	"masthead/appliance/configuration"
 	"masthead/appliance/data"
 	"masthead/appliance/fence"
+	"masthead/appliance/ownership"
+	"masthead/appliance/state"
 	"masthead/images/strict"
 	"masthead/node/serial"
 	"masthead/node/wire"
@@ -45,7 +47,7 @@ func (h *Head) checkDocument(ctx context.Context, before string, req wire.Cluste
 	checkPlain(f, doc)
 	checkSerial(f, doc)
 	h.checkVolumes(ctx, f, before, doc)
-	warnings := append(h.checkFences(ctx, f, before, doc), h.documentWarnings(doc)...)
+	warnings := slices.Concat(h.checkFences(ctx, f, before, doc), h.documentWarnings(doc), h.volumeWarnings(doc))
 	missing := h.missingSecrets(req.Text)
 	var fix error
 	for _, name := range missing {
@@ -97,6 +99,30 @@ func (h *Head) checkVolumes(ctx context.Context, f *faults, before string, doc c
 			f.add("data", "", "volume %s is in use on %s: stop what uses it first (masthead service disable)", v.Name, v.Head)
 		}
 	}
+}
+
+// volumeWarnings say what this head lacks for its copies. It is no reason to refuse them: a package or a disk may come later, and
+// nobody can tell of the other head.
+func (h *Head) volumeWarnings(doc configuration.Document) []string {
+	if !slices.Contains(ownership.Copies(h.ownerHeads()), h.cfg.Name) {
+		return nil
+	}
+	return data.Lacks(doc.Data, h.cfg.Name)
+}
+
+// oldWishes forget what was wanted of services that had the names of new ones. That is done when a name comes, and not when it goes:
+// a head that heard of the wish first would start what is disabled.
+func (h *Head) oldWishes(before string, doc configuration.Document) (forget []state.Op) {
+	was, err := configuration.Parse(documentName, []byte(before))
+	if err != nil {
+		return nil // nothing is in force
+	}
+	for _, s := range doc.AllServices() {
+		if _, ok := serviceOf(was, s.Name); !ok && h.wish(s.Name) != "" {
+			forget = append(forget, state.Delete(state.KindService, s.Name))
+		}
+	}
+	return forget
 }
 
 // checkAddresses refuses virtual addresses that somebody has already.

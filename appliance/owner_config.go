@@ -45,6 +45,15 @@ func (h *Head) missingSecrets(text string) []string {
 	return slices.DeleteFunc(names, func(name string) bool { _, ok := h.clusterSecret(name); return ok })
 }
 
+// ownerHeads are the heads of the cluster as the daemon knows them.
+func (h *Head) ownerHeads() map[string]ownership.Head {
+	all := map[string]ownership.Head{}
+	for name, r := range h.heads() {
+		all[name] = ownership.Head{Number: r.Number, Address: r.Address, Key: r.Key}
+	}
+	return all
+}
+
 // ownerConfig is what the daemon must know, but for the version of the list of voters; and its document.
 func (h *Head) ownerConfig() (ownership.Config, configuration.Document, error) {
 	fail := func(err error) (ownership.Config, configuration.Document, error) {
@@ -59,11 +68,8 @@ func (h *Head) ownerConfig() (ownership.Config, configuration.Document, error) {
 		return fail(errors.New("the cluster has no key yet"))
 	}
 	conf := ownership.Config{
-		Cluster: string(h.authority.Digest()), Gen: h.generation(), Self: h.cfg.Name, Heads: map[string]ownership.Head{}, Key: keys[0],
+		Cluster: string(h.authority.Digest()), Gen: h.generation(), Self: h.cfg.Name, Heads: h.ownerHeads(), Key: keys[0],
 		Version: doc.Version, Wishes: map[string]ownership.Wish{}, Keys: filepath.Join(h.cfg.StateDir, keysDir),
-	}
-	for name, r := range h.heads() {
-		conf.Heads[name] = ownership.Head{Number: r.Number, Address: r.Address, Key: r.Key}
 	}
 	filled, err := configuration.Fill([]byte(doc.Text), func(name string) (string, bool) {
 		if value, ok := h.clusterSecret(name); ok {

@@ -14,7 +14,7 @@ import (
 func (s *Set) Ask(ctx context.Context, resource string) (code int, why string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.named(resource)
+	v := s.any(resource)
 	if v == nil {
 		return ExitUnknown, "", fmt.Errorf("data: there is no volume %q", resource)
 	}

@@ -28,6 +28,7 @@ type fakeDRBD struct {
 	// fencePeer is called for a promotion without the other copy, as the kernel calls its handler; nil: not asked.
 	fencePeer func() int
 	held      error // why a demotion fails
+	unread    error // why nobody can look at the device
 	apart     bool  // what is given to it does not see the other copy
 	lvm       *fakeLVM
 	failing   string // a program that fails
@@ -42,6 +43,9 @@ type fakeDRBD struct {
 func (f *fakeDRBD) blank(string) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.unread != nil {
+		return false, f.unread
+	}
 	return f.lvm == nil || f.lvm.group == nil || f.gi == "", nil
 }
 
@@ -50,7 +54,7 @@ func (f *fakeDRBD) tools() Tools {
 		_, err := f.run(ctx, nil, argv...)
 		return err
 	}
-	return Tools{f.run, long, f.watch, func(string) (string, error) { return Btrfs, nil }, f.blank, func(string) bool { return f.mounted }}
+	return Tools{f.run, long, f.watch, func(string) (string, error) { return Btrfs, nil }, f.blank, func(string) bool { return f.mounted }, f.inKernel}
 }
 
 func (f *fakeDRBD) watch(ctx context.Context, read func(io.Reader) error, _ ...string) error {
@@ -74,6 +78,12 @@ func (f *fakeDRBD) watch(ctx context.Context, read func(io.Reader) error, _ ...s
 	r.Close()
 	<-done
 	return err
+}
+
+func (f *fakeDRBD) inKernel(int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.copy.There
 }
 
 // become changes the copy, and says so.
@@ -117,6 +127,10 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 		}
 		if f.failing != "" && strings.HasPrefix(line, f.failing) {
 			return "", errors.New(f.failing + " fails")
+		}
+		if line == "drbdsetup down data" {
+			f.becomeLocked(func(c *Copy) { *c = Copy{} })
+			return "", nil
 		}
 		if argv[0] == "fsfreeze" {
 			return "", f.freeze(argv[1] == "--freeze")
@@ -254,9 +268,16 @@ func newBenchWith(t *testing.T, heads int, change func(*Volume, *fakeDRBD), exis
 	if change != nil {
 		change(&r.Volumes[0], b.drbd)
 	}
+	b.begin(t, r, filepath.Join(dir, "run"), append(exists, "exists -")...)
+	return b
+}
+
+// begin runs a Set. The kernel has said what exists when one of those is "exists -".
+func (b *bench) begin(t *testing.T, r Resources, dir string, exists ...string) {
+	t.Helper()
 	var err error
 	b.Set, err = New(Config{
-		Resources: r, Self: "head1", Dir: filepath.Join(dir, "run"), Tools: b.drbd.tools(), Now: func() failover.Instant { return time.Since(b.began) },
+		Resources: r, Self: "head1", Dir: dir, Tools: b.drbd.tools(), Now: func() failover.Instant { return time.Since(b.began) },
 		Event: func(text string, _ bool) {
 			b.drbd.mu.Lock()
 			defer b.drbd.mu.Unlock()
@@ -273,7 +294,7 @@ func newBenchWith(t *testing.T, heads int, change func(*Volume, *fakeDRBD), exis
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range append(exists, "exists -") {
+	for _, line := range exists {
 		b.drbd.lines <- line
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -286,7 +307,6 @@ func newBenchWith(t *testing.T, heads int, change func(*Volume, *fakeDRBD), exis
 			t.Error(err)
 		}
 	})
-	return b
 }
 
 // see is a view of now.

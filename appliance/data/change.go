@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 )
@@ -18,6 +19,21 @@ func refuse(try, format string, args ...any) error {
 	return &Refused{fmt.Errorf(format, args...), try}
 }
 
+// unknown is why nothing can be done to a copy yet; empty: DRBD has it. The caller holds mu.
+func (s *Set) unknown(v *volume) string {
+	switch why := cmp.Or(v.trouble, v.why); {
+	case !s.ready:
+		return "nothing is known yet: " + cmp.Or(s.trouble, ErrNotSaid.Error())
+	case v.look.Copy.There:
+		return ""
+	case v.look.Meta == MetaUnknown:
+		return "nothing is known yet: " + cmp.Or(why, "nobody has looked at the device yet")
+	case why != "":
+		return "DRBD has nothing yet: " + why
+	}
+	return "DRBD has nothing yet"
+}
+
 // Change does to this head's copy what a person asks for, and says what that is. dry: only says so.
 //
 // create makes a new volume though the other copy is not there; connect tries again to connect; verify compares the two
@@ -30,8 +46,15 @@ func (s *Set) Change(ctx context.Context, name, action string, dry bool) (does s
 		return "", fmt.Errorf("data %s: %w", name, ErrNoVolume)
 	}
 	look, head := v.look, s.cfg.Self
+	unknown := s.unknown(v)
 	s.mu.Unlock()
 	c := look.Copy
+	if action == "connect" && len(s.cfg.Hosts) == 1 {
+		return "", refuse("masthead data status", "this cluster has one head: there is no other copy of %s to connect to", name)
+	}
+	if unknown != "" && (action == "create" || action == "connect" || action == "verify") {
+		return "", refuse("masthead data status, and then the same again", "of the copy of %s on %s %s", name, head, unknown)
+	}
 	var steps [][]string
 	switch action {
 	case "create":

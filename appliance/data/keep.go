@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,9 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 		return keepEvery
 	}
 	step, why := v.look.Next(s.view)
+	if l := s.inTheWay(v); l != nil && !v.look.Copy.There {
+		step, why = Wait, "the kernel still has the volume "+l.Name+", which is not in the configuration any more: "+cmp.Or(l.trouble, l.why, "it is let go of")
+	}
 	if step == Wait && v.force && v.look.Want == WantPrimary && v.look.Meta == MetaNew && v.look.Copy.Disk == inconsistent && !v.look.Copy.Connected() {
 		step, why = Create, "a person says so"
 	}
@@ -164,6 +168,13 @@ func (s *Set) perform(ctx context.Context, v *volume, step Step) error {
 
 // up gives a copy to the kernel, and connects it where there is another one.
 func (s *Set) up(ctx context.Context, v *volume) error {
+	s.mu.Lock()
+	other := s.minors[v.minor]
+	s.mu.Unlock()
+	if other != "" && other != v.Name { // half of it would be there then, without a device
+		return refuse(fmt.Sprintf("on %s: drbdsetup status %s; if nobody uses it, drbdsetup down %[2]s; or another `number:` for %s", s.cfg.Self, other, v.Name),
+			"%s belongs to the DRBD resource %s, which the configuration does not have", device(v.minor), other)
+	}
 	verbs := []string{"up"}
 	if len(s.cfg.Hosts) == 1 { // then `up` wants to connect to nobody, and fails
 		verbs = []string{"new-resource", "new-minor", "attach"}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -43,6 +44,9 @@ type Set struct {
 	mu      sync.Mutex // over what follows
 	ended   bool       // Run has
 	volumes []*volume
+	left    []*volume      // that the configuration does not have any more
+	minors  map[int]string // the resources that the kernel has devices of, whoever made them
+	noTools bool           // drbdsetup is not installed
 	view    View
 	lost    failover.Instant // DataLost of the decision that gave view.Word
 	ready   bool             // the kernel has said all that it has
@@ -86,18 +90,29 @@ func New(cfg Config) (*Set, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Tools.Run == nil {
-		cfg.Tools = Tools{runTool, runLong, watchTool, filesystemOn, blank, inUse}
+		cfg.Tools = Tools{runTool, runLong, watchTool, filesystemOn, blank, inUse, inKernel}
 	}
 	if cfg.Event == nil {
 		cfg.Event = func(string, bool) {}
 	}
-	s := &Set{cfg: cfg, changed: make(chan struct{}, 1), signal: make(chan struct{})}
-	for i, v := range cfg.Volumes {
-		one := &volume{Volume: v, minor: v.minor(i), poke: make(chan struct{}, 1), resync: make(chan struct{}, 1), failed: -1, did: deed{at: -settleTime}}
+	s := &Set{cfg: cfg, changed: make(chan struct{}, 1), signal: make(chan struct{}), minors: map[int]string{}}
+	for _, v := range numbered(cfg.Volumes) {
+		one := newVolume(v)
 		one.look.Note = s.readNote(v.Name)
 		s.volumes = append(s.volumes, one)
 	}
+	left, err := Left(cfg.Dir, cfg.Volumes)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range left {
+		s.left = append(s.left, newVolume(v))
+	}
 	return s, nil
+}
+
+func newVolume(v Volume) *volume {
+	return &volume{Volume: v, minor: v.minor(0), poke: make(chan struct{}, 1), resync: make(chan struct{}, 1), failed: -1, did: deed{at: -settleTime}}
 }
 
 // Changed is sent to when the readings may be other than before.
@@ -109,6 +124,9 @@ func (s *Set) tell() {
 	s.signal = make(chan struct{})
 	notify(s.changed)
 	for _, v := range s.volumes {
+		notify(v.poke)
+	}
+	for _, v := range s.left {
 		notify(v.poke)
 	}
 }
@@ -198,12 +216,18 @@ func (s *Set) Standing(v View) Standing {
 // Run keeps the copies as they are to be until ctx ends. Then they stay as they are.
 func (s *Set) Run(ctx context.Context) error {
 	defer s.end()
+	if ctx.Err() != nil {
+		return nil // another one has replaced it before it began
+	}
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
 	var all sync.WaitGroup
 	all.Go(s.loadFilesystems)
 	all.Go(func() { s.watch(ctx) })
+	for _, v := range slices.Clone(s.left) { // which gets shorter
+		all.Go(func() { s.leave(ctx, v) })
+	}
 	for _, v := range s.volumes {
 		all.Go(func() { s.keep(ctx, v) })
 		if v.snapshotsBy() != "" {
@@ -224,12 +248,13 @@ func (s *Set) end() {
 
 // prepare loads the module, and writes DRBD's file.
 func (s *Set) prepare(ctx context.Context) error {
-	if s.cfg.Load != nil {
+	used := len(s.cfg.Volumes) > 0 // else there is only what the kernel is to let go of
+	if s.cfg.Load != nil && used {
 		if err := s.cfg.Load("drbd"); err != nil {
 			return fmt.Errorf("data: load the kernel's DRBD: %w", err)
 		}
 	}
-	if s.cfg.Handler != "" {
+	if s.cfg.Handler != "" && used {
 		const parameter = "/sys/module/drbd/parameters/usermode_helper"
 		if err := os.WriteFile(parameter, []byte(s.cfg.Handler), 0); err != nil {
 			return fmt.Errorf("data: name the handler to the kernel: %w", err)
@@ -238,6 +263,12 @@ func (s *Set) prepare(ctx context.Context) error {
 	s.cfg.Major = kernelMajor()
 	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("data: %w", err)
+	}
+	s.mu.Lock()
+	err := s.writeGiven()
+	s.mu.Unlock()
+	if err != nil {
+		return err
 	}
 	if err := renameio.WriteFile(s.conf(), []byte(s.cfg.Render()), 0o600); err != nil {
 		return fmt.Errorf("data: write DRBD's configuration: %w", err)
@@ -291,6 +322,9 @@ func (s *Set) watch(ctx context.Context) {
 		}
 		s.mu.Lock()
 		s.ready = false
+		clear(s.minors)
+		var none *missing
+		s.noTools = errors.As(err, &none)
 		s.troubled(err)
 		s.tell()
 		s.mu.Unlock()
@@ -311,7 +345,14 @@ func (s *Set) follow(ctx context.Context, first map[string]*Copy) error {
 func (s *Set) heard(e Event, first map[string]*Copy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.heardMinor(e)
 	if s.ready {
+		for _, v := range s.left {
+			if v.Name == e.Keys["name"] {
+				v.look.Copy.Apply(e)
+				s.tell()
+			}
+		}
 		if i := slices.IndexFunc(s.volumes, func(v *volume) bool { return v.Name == e.Keys["name"] }); i >= 0 {
 			c := s.volumes[i].look.Copy
 			c.Apply(e)
@@ -335,7 +376,25 @@ func (s *Set) heard(e Event, first map[string]*Copy) {
 		}
 		s.became(v, *c)
 	}
+	for _, v := range s.left {
+		v.look.Copy = Copy{}
+		if c := first[v.Name]; c != nil {
+			v.look.Copy = *c
+		}
+	}
 	s.tell()
+}
+
+// heardMinor notes which resource has a device. The caller holds mu.
+func (s *Set) heardMinor(e Event) {
+	minor, err := strconv.Atoi(e.Keys["minor"])
+	switch {
+	case e.Object != "device" || err != nil:
+	case e.Verb != "destroy":
+		s.minors[minor] = e.Keys["name"]
+	case s.minors[minor] == e.Keys["name"]:
+		delete(s.minors, minor)
+	}
 }
 
 // became takes how a copy stands now. The caller holds mu.

@@ -31,7 +31,7 @@ func (s *Set) Volumes() (all []wire.DataVolume) {
 		default:
 			out.Doing = v.why
 		}
-		if v.look.writes() && !c.Connected() {
+		if s.ready && c.There && v.look.writes() && !c.Connected() { // else the word is not about this copy
 			out.Word = s.view.Word.How
 		}
 		if c.Syncing() {

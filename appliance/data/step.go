@@ -23,11 +23,12 @@ const (
 	Demote
 	Outdate // tell the own copy that it is the older one
 	Tune    // tell the kernel what the configuration says of a copy that it has from before
+	Down    // have the kernel let go of it: the configuration does not have the volume any more
 	GoBack  // put an earlier state in the place of the copy, of which the other one is made anew
 )
 
 func (s Step) String() string {
-	return [...]string{"wait", "inspect", "create-md", "up", "attach", "connect", "disconnect", "primary", "primary --force", "primary --force", "secondary", "outdate", "disk-options", "go back"}[min(int(s), 13)]
+	return [...]string{"wait", "inspect", "create-md", "up", "attach", "connect", "disconnect", "primary", "primary --force", "primary --force", "secondary", "outdate", "disk-options", "down", "go back"}[min(int(s), 14)]
 }
 
 // Next says what is to be done to a copy now, and why it waits if nothing is.
@@ -96,6 +97,8 @@ func (l Look) promotion(v View) (Step, string) {
 			return Create, ""
 		}
 		return Wait, "the volume is new: it is made when the copy of " + p.Name + " is there too, or by `masthead data create`"
+	case "":
+		return Wait, "DRBD has no device for it yet"
 	default:
 		return Wait, "its copy is " + c.Disk
 	}

@@ -28,6 +28,8 @@ type Tools struct {
 	Blank func(device string) (bool, error)
 	// InUse tells whether a volume is mounted.
 	InUse func(volume string) bool
+	// InKernel tells whether DRBD may have a device of that number. It does not block.
+	InKernel func(minor int) bool
 }
 
 // toolTime bounds a change: DRBD asks the peer, and the fence-peer handler the owner daemon.

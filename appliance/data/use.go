@@ -13,16 +13,29 @@ import (
 // Promote makes this head's copy of a volume the one that is written to, and makes its file system if it is new. It waits
 // until that is so or ctx ends.
 func (s *Set) Promote(ctx context.Context, name string) error {
-	err := s.want(ctx, name, WantPrimary, func(c Copy) bool { return c.Role == primary })
+	s.mu.Lock()
+	v := s.named(name)
+	s.mu.Unlock()
+	if v == nil {
+		return fmt.Errorf("data %s: %w", name, ErrNoVolume)
+	}
+	err := s.want(ctx, v, WantPrimary, func(c Copy) bool { return c.Role == primary })
 	if err != nil {
 		return err
 	}
 	return s.format(ctx, name)
 }
 
-// Demote makes it one that only follows. The file system is unmounted.
+// Demote makes it one that only follows. The file system is unmounted. It succeeds for what the kernel does not have: a volume that
+// was never given to it, also where DRBD itself does not work on this head.
 func (s *Set) Demote(ctx context.Context, name string) error {
-	return s.want(ctx, name, WantSecondary, func(c Copy) bool { return c.Role != primary })
+	s.mu.Lock()
+	v := s.any(name)
+	s.mu.Unlock()
+	if v == nil {
+		return nil
+	}
+	return s.want(ctx, v, WantSecondary, func(c Copy) bool { return c.Role != primary })
 }
 
 // ErrEnded is the answer of a Set whose Run has ended.
@@ -31,19 +44,19 @@ var ErrEnded = errors.New("this program looks after the volumes no more")
 // ErrNoVolume is a volume that is not configured.
 var ErrNoVolume = errors.New("there is no such volume")
 
-func (s *Set) want(ctx context.Context, name string, want Want, done func(Copy) bool) error {
+func (s *Set) want(ctx context.Context, v *volume, want Want, done func(Copy) bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.named(name)
-	if v == nil {
-		return fmt.Errorf("data %s: %w", name, ErrNoVolume)
-	}
+	name := v.Name
 	if v.look.Want != want {
 		v.look.Want, v.failed = want, -1
 		s.tell()
 	}
 	// The kernel says that a copy is primary a moment before its device may be written to: the command is waited for too.
 	for s.ended || !s.ready || v.busy || !done(v.look.Copy) {
+		if want == WantSecondary && (s.ended || !s.ready) && !v.busy && !s.cfg.Tools.InKernel(v.minor) {
+			return nil // nobody writes to a device that is not there
+		}
 		if s.ended { // what it has heard may be old
 			return fmt.Errorf("data %s: %w", name, ErrEnded)
 		}
@@ -67,13 +80,13 @@ func (s *Set) want(ctx context.Context, name string, want Want, done func(Copy) 
 // ErrNotSaid is the answer as long as the kernel has not said how the copies stand: they have just been given to this Set.
 var ErrNotSaid = errors.New("DRBD has not said yet how it stands")
 
-// Primary reports whether a volume is written to here, and what is wrong with it.
+// Primary reports whether a volume is written to here, and what is wrong with it. One that was never given to the kernel is not.
 func (s *Set) Primary(name string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.named(name)
+	v := s.any(name)
 	if v == nil {
-		return false, fmt.Errorf("data %s: %w", name, ErrNoVolume)
+		return false, nil
 	}
 	if !s.ready {
 		return false, fmt.Errorf("data %s: %w", name, ErrNotSaid)
@@ -96,11 +109,12 @@ func root(volume string) string { return filepath.Join(images.RunDir, "data", vo
 // inUse reports whether it is.
 func inUse(volume string) bool { return there(filepath.Join(root(volume), live)) }
 
-// Mounts are the mounts of a volume in their order: the volume, then its folders. Prepare is called after the first.
+// Mounts are the mounts of a volume in their order: the volume, then its folders. Prepare is called after the first. A volume that is
+// left has them too: whoever stops it has to unmount them.
 func (s *Set) Mounts(name string) []Mount {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.named(name)
+	v := s.any(name)
 	if v == nil {
 		return nil
 	}

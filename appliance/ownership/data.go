@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -28,12 +29,13 @@ type dataConfig struct {
 // replicas are the heads that have a copy of the data: DRBD 8.4 mirrors between two. Of more heads they are the first ones.
 const replicas = 2
 
-// copies are those heads, in order.
-func (c Config) copies() []string {
-	names := c.names()
-	slices.SortFunc(names, func(a, b string) int { return c.Heads[a].Number - c.Heads[b].Number })
+// Copies are those heads, in order.
+func Copies(heads map[string]Head) []string {
+	names := slices.SortedFunc(maps.Keys(heads), func(a, b string) int { return heads[a].Number - heads[b].Number })
 	return names[:min(len(names), replicas)]
 }
+
+func (c Config) copies() []string { return Copies(c.Heads) }
 
 // other is the head with the other copy; empty: there is none.
 func (c Config) otherCopy() string {
@@ -71,9 +73,13 @@ func (c Config) freezes() bool {
 	return true
 }
 
-// applyData makes the copies of this head what the configuration says.
+// applyData makes the copies of this head what the configuration says. What it does not have any more is looked after until the
+// kernel has let go of it.
 func (p *parts) applyData(c Config) {
-	if len(c.document.Data) == 0 || !slices.Contains(c.copies(), c.Self) {
+	left, err := data.Left(p.d.runFile("data"), c.document.Data)
+	none := len(c.document.Data) == 0 && len(left) == 0 && err == nil
+	p.noData.Store(none)
+	if none || !slices.Contains(c.copies(), c.Self) {
 		p.lastData = p.data.run.replaced(p.lastData)
 		p.data = part[*data.Set, dataConfig]{}
 		return
@@ -234,7 +240,11 @@ func (v volumes) Promote(ctx context.Context, volume string) error {
 }
 
 func (v volumes) Demote(ctx context.Context, volume string) error {
-	return v.lasting(ctx, func(s *data.Set) error { return s.Demote(ctx, volume) })
+	err := v.lasting(ctx, func(s *data.Set) error { return s.Demote(ctx, volume) })
+	if errors.Is(err, data.ErrNoVolume) && v.noData.Load() {
+		return nil // it was never given to the kernel, or has been taken from it
+	}
+	return err
 }
 
 // lasting asks the Set of now, and the next one where another configuration has replaced it meanwhile.
@@ -262,7 +272,9 @@ const replacedEvery = 20 * time.Millisecond
 
 func (v volumes) Primary(volume string) (bool, error) {
 	s, err := v.set()
-	if err != nil {
+	if err != nil && v.noData.Load() {
+		return false, nil
+	} else if err != nil {
 		return false, err
 	}
 	is, err := s.Primary(volume)

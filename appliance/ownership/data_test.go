@@ -2,6 +2,10 @@ package ownership
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -35,6 +39,32 @@ func TestCopyView(t *testing.T) {
 		if got.Known != tt.want || got.Self != "head1" || got.Peer.Name != "head2" {
 			t.Errorf("%s: got known %v, self %q, peer %q; want %v", tt.name, got.Known, got.Self, got.Peer.Name, tt.want)
 		}
+	}
+}
+
+// A service whose volume was never given to the kernel stops, and one of which that is not known does not.
+func TestDemoteWithoutData(t *testing.T) {
+	d := &Daemon{opts: Options{RunDir: t.TempDir()}, events: newEventLog(""), log: slog.New(slog.DiscardHandler), trouble: map[string]string{}}
+	p := newParts(d)
+	c := Config{Self: "head1", Heads: map[string]Head{"head1": {Number: 1}}}
+	p.applyData(c)
+	v := volumes{p}
+	if err := v.Demote(t.Context(), "data"); err != nil {
+		t.Error(err)
+	}
+	if is, err := v.Primary("data"); is || err != nil {
+		t.Errorf("primary: %v, %v", is, err)
+	}
+	if err := v.Promote(t.Context(), "data"); !errors.Is(err, data.ErrNoVolume) {
+		t.Errorf("a promotion: %v", err)
+	}
+	dir := d.runFile("data")
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "volumes"), []byte("{"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	p.applyData(c)
+	if err := v.Demote(t.Context(), "data"); !errors.Is(err, data.ErrNoVolume) {
+		t.Errorf("nobody knows what the kernel has: %v", err)
 	}
 }
 

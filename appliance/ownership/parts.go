@@ -37,6 +37,7 @@ type parts struct {
 	data      part[*data.Set, dataConfig]
 	lastData  *running                 // of the data before; it may not have ended yet
 	dataNow   atomic.Pointer[data.Set] // for services, which run beside the loop
+	noData    atomic.Bool              // none is configured, and the kernel has none of ours
 	monitors  part[*monitor.Set, monitorConfig]
 	mailer    part[*monitor.Mailer, monitor.Mail]
 	services  *service.Group

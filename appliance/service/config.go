@@ -134,8 +134,8 @@ var ErrUnclear = errors.New("it cannot be told now")
 // Volumes are the replicated volumes of a cluster. Its methods block until it is done, or ctx ends.
 type Volumes interface {
 	Promote(ctx context.Context, volume string) error // to be written to here
-	Demote(ctx context.Context, volume string) error
-	Primary(volume string) (bool, error) // whether it is; ErrUnclear: nobody can tell now
+	Demote(ctx context.Context, volume string) error  // of one that is not there too; an error: it may be written to here still
+	Primary(volume string) (bool, error)              // whether it is; ErrUnclear: nobody can tell now
 	// Mounts are the file systems of a volume in their order; Prepare is called when the first is mounted.
 	Mounts(volume string) []Filesystem
 	Prepare(ctx context.Context, volume string) error

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -293,16 +294,26 @@ func (a *app) dataDivergenceCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			diverged := false
 			var mine []wire.DataVolume
 			for _, v := range all {
 				if v.Name == name {
 					mine = append(mine, v)
-					diverged = diverged || v.State == "diverged"
 				}
 			}
+			if len(mine) == 0 {
+				return &hint{fmt.Errorf("there is no volume %q", name), "masthead data status"}
+			}
+			diverged, unknown := divergence(mine)
 			if a.output == "json" {
-				return a.printJSON(mine)
+				return a.printJSON(divergedVolumes(mine, diverged, unknown))
+			}
+			if len(unknown) > 0 && !diverged {
+				fmt.Fprintf(a.out, "%s: whether the copies have diverged is not known\n", name)
+				for _, line := range unknown {
+					fmt.Fprintf(a.out, "  %s\n", line)
+				}
+				fmt.Fprintln(a.out, "try: masthead data status")
+				return nil
 			}
 			if !diverged {
 				fmt.Fprintf(a.out, "%s: the copies have not diverged\n", name)
@@ -319,6 +330,37 @@ func (a *app) dataDivergenceCommand() *cobra.Command {
 	}
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// divergence tells whether the copies of a volume have diverged, and of which of them that cannot be told, and why. Pure.
+func divergence(copies []wire.DataVolume) (diverged bool, unknown []string) {
+	for _, v := range copies {
+		switch v.State {
+		case "diverged":
+			diverged = true
+		case "unknown":
+			unknown = append(unknown, v.Head+": "+cmp.Or(v.Trouble, v.Doing, "how its copy stands is not known"))
+		}
+	}
+	return diverged, unknown
+}
+
+// divergedVolume is a copy, and whether those of its volume have diverged: null where that is not known.
+type divergedVolume struct {
+	wire.DataVolume
+	Diverged *bool `json:"diverged"`
+}
+
+func divergedVolumes(copies []wire.DataVolume, diverged bool, unknown []string) []divergedVolume {
+	all := []divergedVolume{}
+	for _, v := range copies {
+		one := divergedVolume{DataVolume: v}
+		if diverged || len(unknown) == 0 {
+			one.Diverged = &diverged
+		}
+		all = append(all, one)
+	}
+	return all
 }
 
 func (a *app) dataResolveCommand() *cobra.Command {

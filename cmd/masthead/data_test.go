@@ -87,3 +87,33 @@ func TestPrintData(t *testing.T) {
 		t.Error("settled: only copies that are up to date, connected and at rest")
 	}
 }
+
+// That nothing is known of a copy is no word that it has not diverged.
+func TestDivergence(t *testing.T) {
+	yes, no := true, false
+	for _, test := range []struct {
+		states  []string
+		want    *bool
+		unknown int
+	}{
+		{[]string{"up to date", "syncing"}, &no, 0},
+		{[]string{"alone", "diverged"}, &yes, 0},
+		{[]string{"up to date", "unknown"}, nil, 1},
+		{[]string{"unknown", "unknown"}, nil, 2},
+		{[]string{"unknown", "diverged"}, &yes, 1},
+	} {
+		var all []wire.DataVolume
+		for i, state := range test.states {
+			all = append(all, wire.DataVolume{Name: "data", Head: fmt.Sprintf("head%d", i+1), State: state})
+		}
+		diverged, unknown := divergence(all)
+		if len(unknown) != test.unknown {
+			t.Errorf("%q: unknown are %q", test.states, unknown)
+		}
+		for _, v := range divergedVolumes(all, diverged, unknown) {
+			if diff := cmp.Diff(test.want, v.Diverged); diff != "" {
+				t.Errorf("%q (-want +got):\n%s", test.states, diff)
+			}
+		}
+	}
+}
