@@ -118,7 +118,7 @@ func TestVMInstallRefused(t *testing.T) {
 		},
 	})
 	c.expect(t, "head1", bootTime, `error: /dev/vda is not blank, and all of it would be lost: ext2/3/4 precious`)
-	c.expect(t, "head1", replyTime, `try: masthead install --disk /dev/vda --erase vda`)
+	c.expect(t, "head1", replyTime, `try: masthead install --from \S+ --unattended --disk /dev/vda --erase vda`)
 	if out, status := c.sh(t, "head1", "masthead install --disk auto --address 10.77.0.1/24 --unattended"); status != "1" || !contains(out, "no disk is blank", "precious") {
 		t.Errorf("exit status %s:\n%s", status, out)
 	}
