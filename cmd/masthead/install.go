@@ -38,11 +38,18 @@ func (a *app) installCommand() *cobra.Command {
 			"  masthead install --dry-run --disk /dev/sda --address 10.77.0.1/24\n" +
 			"  masthead install --from masthead-install.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.from != "" {
+				for _, name := range []string{"name", "address", "gateway", "nic", "vip", "mail", "mail-server", "password-file", "ssh-keys", "after"} {
+					if cmd.Flags().Changed(name) {
+						return usageError{&hint{fmt.Errorf("--from has the answers: of the flags it takes --disk and --erase, not --%s", name), "put it into " + f.from + "; masthead install --help shows a file with all keys"}}
+					}
+				}
+			}
 			return withTyped(a.install(cmd.Context(), f), "masthead install", cmd.Flags())
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.from, "from", "", "file with the answers (YAML); nothing is asked")
+	fl.StringVar(&f.from, "from", "", "file with the answers (YAML); nothing is asked; beside it only --disk and --erase")
 	fl.StringVar(&f.answers.Disk, "disk", "", "disk to install on: path, serial number, or auto for the only blank one")
 	fl.StringVar(&f.answers.Erase, "erase", "", "serial number of the disk, if it has something on it: all of that is lost")
 	fl.StringVar(&f.answers.Name, "name", "", "name of the head (default head1)")

@@ -76,13 +76,16 @@ func TestInstallChecksFile(t *testing.T) {
 		file string
 		exit int
 		want []string
+		more string // beside it
 	}{
-		{"absent.yaml", exitUsage, []string{"absent.yaml: no such file", "try: "}},
-		{"bad.yaml", exitUsage, []string{"bad.yaml:2: adress: no such field", "bad.yaml:3: address: ", "try: correct the file"}},
-		{"good.yaml", exitFailed, []string{"good.yaml: the answers are in order\n", "error: this machine was not started from an ISO"}},
+		{"good.yaml", exitUsage, []string{"takes --disk and --erase, not --address", "try: put it into "}, "--address=dhcp"},
+		{"good.yaml", exitFailed, []string{"good.yaml: the answers are in order\n"}, "--disk=/dev/sda"},
+		{"absent.yaml", exitUsage, []string{"absent.yaml: no such file", "try: "}, "--yes"},
+		{"bad.yaml", exitUsage, []string{"bad.yaml:2: adress: no such field", "bad.yaml:3: address: ", "try: correct the file"}, "--yes"},
+		{"good.yaml", exitFailed, []string{"good.yaml: the answers are in order\n", "error: this machine was not started from an ISO"}, "--yes"},
 	} {
 		var out, said bytes.Buffer
-		got := report(&said, run(t.Context(), []string{"install", "--from", filepath.Join(dir, tt.file), "--dry-run"}, strings.NewReader(""), &out, &said))
+		got := report(&said, run(t.Context(), []string{"install", "--from", filepath.Join(dir, tt.file), "--dry-run", tt.more}, strings.NewReader(""), &out, &said))
 		if got != tt.exit {
 			t.Errorf("%s: exit code %d, want %d", tt.file, got, tt.exit)
 		}
