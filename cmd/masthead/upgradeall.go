@@ -176,9 +176,9 @@ func settledHeads(ctx context.Context, c *wire.Client) ([]wire.HeadStatus, error
 // handOver lets another head own the cluster, once it can: it has just come back, and its data may not be up to date yet.
 func (a *app) handOver(ctx context.Context, c *wire.Client, to string, limit time.Duration) error {
 	req := wire.SwitchRequest{To: to, Why: "upgrade of all heads", DryRun: true}
-	err := a.ask(ctx, limit, to, func(ctx context.Context) error {
+	err := a.ask(ctx, limit, to, func(ctx context.Context) (string, error) {
 		_, err := c.Switch(ctx, req)
-		return err
+		return fmt.Sprint("waits: ", err), err
 	})
 	if err != nil {
 		return err
@@ -193,26 +193,26 @@ func (a *app) handOver(ctx context.Context, c *wire.Client, to string, limit tim
 
 // awaitReached waits until another head takes commands.
 func (a *app) awaitReached(ctx context.Context, c *wire.Client, name string) error {
-	return a.ask(ctx, upgradeReach, name, func(ctx context.Context) error {
+	return a.ask(ctx, upgradeReach, name, func(ctx context.Context) (string, error) {
 		_, err := headSlots(ctx, c, name)
-		return err
+		return notReached, err
 	})
 }
 
 // awaitUpgrade waits until a head runs an image from a slot that was found good, or has fallen back.
 func (a *app) awaitUpgrade(ctx context.Context, c *wire.Client, name string, image images.Digest, limit time.Duration) error {
 	var verdict error
-	err := a.ask(ctx, limit, name, func(ctx context.Context) error {
+	err := a.ask(ctx, limit, name, func(ctx context.Context) (string, error) {
 		rows, err := headSlots(ctx, c, name)
 		if err != nil {
-			return err
+			return notReached, err
 		}
 		done, err := upgraded(rows, image)
 		if !done {
-			return err
+			return err.Error(), err
 		}
 		verdict = err
-		return nil
+		return "", nil
 	})
 	if err != nil {
 		return &hint{fmt.Errorf("it was not found healthy within %v: %w", limit, err), "masthead head list -l"}
@@ -223,19 +223,25 @@ func (a *app) awaitUpgrade(ctx context.Context, c *wire.Client, name string, ima
 	return verdict
 }
 
-// ask asks until there is no error, and says each that is not the one before, after of. After limit it gives the last one.
-func (a *app) ask(ctx context.Context, limit time.Duration, of string, question func(context.Context) error) error {
+// notReached is said of a head. Why not changes from second to second, and is told in the end.
+const notReached = "is not reached"
+
+// ask asks until there is no error, and says after of what it waits for when that is not what it was. After limit it gives
+// the last error.
+func (a *app) ask(ctx context.Context, limit time.Duration, of string, question func(context.Context) (waits string, err error)) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var last error
+	said := ""
 	for {
-		err := question(limited)
+		waits, err := question(limited)
 		if err == nil {
 			return nil
 		}
 		if last == nil || limited.Err() == nil { // what the end of the time cuts off says nothing
-			if last == nil || last.Error() != err.Error() {
-				fmt.Fprintf(a.err, "%s: waits: %v\n", of, err)
+			if said != waits {
+				said = waits
+				fmt.Fprintf(a.err, "%s: %s\n", of, waits)
 			}
 			last = err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -22,10 +23,10 @@ func TestAsk(t *testing.T) {
 		said    string
 	}{
 		{name: "at once", answers: []error{nil}},
-		{name: "comes up", answers: []error{unknown, unknown, starts, nil}, said: "head2: waits: no node has this name\nhead2: waits: it starts\n"},
-		{name: "never", answers: []error{unknown, starts}, want: []error{starts}, said: "head2: waits: no node has this name\nhead2: waits: it starts\n"},
-		{name: "hangs", answers: []error{unknown}, hangs: true, want: []error{unknown}, said: "head2: waits: no node has this name\n"},
-		{name: "ended", answers: []error{unknown}, ended: 3 * time.Second, want: []error{context.DeadlineExceeded, unknown}, said: "head2: waits: no node has this name\n"},
+		{name: "comes up", answers: []error{unknown, unknown, starts, nil}, said: "head2: is not reached\nhead2: it starts\n"},
+		{name: "never", answers: []error{unknown, starts}, want: []error{starts}, said: "head2: is not reached\nhead2: it starts\n"},
+		{name: "hangs", answers: []error{unknown}, hangs: true, want: []error{unknown}, said: "head2: is not reached\n"},
+		{name: "ended", answers: []error{unknown}, ended: 3 * time.Second, want: []error{context.DeadlineExceeded, unknown}, said: "head2: is not reached\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -37,13 +38,17 @@ func TestAsk(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				began, asked := time.Now(), 0
-				err := (&app{err: &said}).ask(ctx, upgradeReach, "head2", func(ctx context.Context) error {
+				err := (&app{err: &said}).ask(ctx, upgradeReach, "head2", func(ctx context.Context) (string, error) {
 					n := asked
 					if asked++; n >= len(tt.answers) && tt.hangs {
 						<-ctx.Done()
-						return ctx.Err()
+						return "is cut off", ctx.Err()
 					}
-					return tt.answers[min(n, len(tt.answers)-1)]
+					answer := tt.answers[min(n, len(tt.answers)-1)]
+					if answer == unknown { // it has a number that changes, which is not to be said each time
+						return notReached, fmt.Errorf("asked %d times: %w", n, answer)
+					}
+					return fmt.Sprint(answer), answer
 				})
 				if (err == nil) != (tt.want == nil) {
 					t.Errorf("got %v, want %v", err, tt.want)
