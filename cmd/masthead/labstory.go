@@ -128,15 +128,12 @@ const readFiles = "echo 3 > /proc/sys/vm/drop_caches; f=/run/lab-files.$$; cat /
 // that died looks for another one first.
 func (s *story) lookAtWorkers(ctx context.Context, head *wire.Client) (map[string]untouched, error) {
 	all := map[string]untouched{}
-	until := time.Now().Add(storyAttached)
 	for _, name := range s.workers {
-		sum, err := cluster.Shell(ctx, head, name, readFiles, nil, storyShell)
-		for err != nil && time.Now().Before(until) {
-			if err := s.pause(ctx, time.Second); err != nil {
-				return nil, err
-			}
+		var sum string
+		err := s.insist(ctx, storyAttached, func() (err error) {
 			sum, err = cluster.Shell(ctx, head, name, readFiles, nil, storyShell)
-		}
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -198,7 +195,11 @@ func (s *story) checkWrites(ctx context.Context, owner, standby, worker string) 
 		return err
 	}
 	for _, name := range []string{owner, standby} {
-		node, err := s.t.Client(name).Node(ctx, worker)
+		var node wire.Node
+		err := s.insist(ctx, storyWhole, func() (err error) {
+			node, err = s.t.Client(name).Node(ctx, worker)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -213,6 +214,21 @@ func (s *story) checkWrites(ctx context.Context, owner, standby, worker string) 
 	}
 	_, err = head.ChangeNode(ctx, worker, wire.NodeChange{Attrs: none})
 	return err
+}
+
+// insist asks until there is an answer, for limit at most: a head that has just started, or a worker whose head died, may
+// let a question run out of time while it is busy with itself.
+func (s *story) insist(ctx context.Context, limit time.Duration, ask func() error) error {
+	until := time.Now().Add(limit)
+	for {
+		err := ask()
+		if err == nil || time.Now().After(until) {
+			return err
+		}
+		if err := s.pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
 }
 
 func (s *story) pause(ctx context.Context, d time.Duration) error {
