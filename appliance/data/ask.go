@@ -3,6 +3,9 @@ package data
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 )
 
 // Ask is DRBD's question whether the other head may still write to its copy of a resource. It waits for the word until ctx
@@ -10,22 +13,27 @@ import (
 // answer is an exit code for DRBD's handler, and the reason for it.
 //
 // Only a word counts that was given after the question came in, with evidence from after it: DRBD asks when the other copy
-// is lost, and a daemon that stood still meanwhile may have an old word.
+// is lost, and a daemon that stood still meanwhile may have an old word. Nor does anything count that the kernel has not said
+// yet to a daemon that has just started: after a plain no DRBD does not ask again, and writes would wait for ever.
 func (s *Set) Ask(ctx context.Context, resource string) (code int, why string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.any(resource)
+	v := s.kernels(resource)
 	if v == nil {
 		return ExitUnknown, "", fmt.Errorf("data: there is no volume %q", resource)
 	}
 	asked := s.cfg.Now()
 	v.look.Lost = max(v.look.Lost, asked)
-	wasPrimary := v.look.Copy.Role == primary
+	wasPrimary := false
 	s.tell()
 	for {
+		wasPrimary = wasPrimary || s.ready && v.look.Copy.Role == primary
 		switch {
+		case s.ended: // the next one knows
+			return ExitUnknown, "", fmt.Errorf("data %s: %w", v.Name, ErrEnded)
 		case s.lost >= asked && Answer(s.view.Word) != ExitUnknown:
 			return Answer(s.view.Word), s.view.Word.How, nil
+		case !s.ready:
 		case v.look.Copy.Connected() && v.look.Copy.Replication != "Off":
 			return ExitUnknown, "the copies are connected again", nil
 		case wasPrimary && v.look.Copy.Role == secondary:
@@ -52,9 +60,32 @@ func (s *Set) wait(ctx context.Context) error {
 	}
 }
 
-func (s *Set) named(name string) *volume {
-	for _, v := range s.volumes {
-		if v.Name == name || name == fmt.Sprintf("minor-%d", v.minor) {
+// named is a volume of the configuration; nil: it has none of that name. The caller holds mu.
+func (s *Set) named(name string) *volume { return byName(s.volumes, name) }
+
+func byName(volumes []*volume, name string) *volume {
+	if i := slices.IndexFunc(volumes, func(v *volume) bool { return v.Name == name }); i >= 0 {
+		return volumes[i]
+	}
+	return nil
+}
+
+// kernels is what the kernel calls resource: by its name, or by the number of its device (drbd_khelper() of
+// drivers/block/drbd/drbd_nl.c). The caller holds mu.
+func (s *Set) kernels(resource string) *volume {
+	number, ok := strings.CutPrefix(resource, "minor-")
+	if !ok {
+		return s.any(resource)
+	}
+	minor, err := strconv.Atoi(number)
+	if err != nil {
+		return nil
+	}
+	if name := s.minors[minor]; name != "" {
+		return s.any(name)
+	}
+	for _, v := range slices.Concat(s.left, s.volumes) {
+		if v.minor == minor {
 			return v
 		}
 	}
@@ -66,9 +97,12 @@ func (s *Set) named(name string) *volume {
 func (s *Set) Tell(ctx context.Context, handler, resource string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.named(resource)
+	v := s.kernels(resource)
 	if v == nil {
 		return fmt.Errorf("data: there is no volume %q", resource)
+	}
+	if slices.Contains(s.left, v) { // nothing of it is kept any more
+		return nil
 	}
 	switch handler {
 	case "before-resync-target":

@@ -78,6 +78,9 @@ func (c Copy) StandsAlone() bool {
 	return c.There && (c.Connection == "StandAlone" || c.Connection == "")
 }
 
+// half: the kernel has the resource, and no device of it.
+func (c Copy) half() bool { return c.There && c.Role == secondary && c.Disk == "" }
+
 // Syncing: a resync or a verification runs.
 func (c Copy) Syncing() bool {
 	switch c.Replication {

@@ -63,7 +63,7 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 		s.mu.Unlock()
 		return again
 	}
-	if (v.did.step == step || step == Connect) && s.cfg.Now()-v.did.at < settleTime {
+	if (v.did.step == step || step == Connect) && s.cfg.Now()-v.did.at < settleTime || step == Down && s.cfg.Now()-v.half < halfTime {
 		s.mu.Unlock()
 		return settleTime // what was done shows in the events in a moment
 	}
@@ -103,6 +103,10 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 	return 0
 }
 
+// halfTime is how long a copy may be without a device before it is given to the kernel once more: that is done in steps, and the
+// program of a daemon that was killed may still be at it.
+const halfTime = 5 * time.Second
+
 // settleTime is how long the events of a step that succeeded are waited for, before it is done again.
 const settleTime = time.Second
 
@@ -127,6 +131,8 @@ func (s *Set) perform(ctx context.Context, v *volume, step Step) error {
 		return s.inspect(ctx, v)
 	case Up:
 		return s.up(ctx, v)
+	case Down:
+		return s.down(ctx, v)
 	case Tune:
 		if err := s.adm(ctx, "disk-options", v.Name, s.cfg.diskOptions(v.Volume)...); err != nil {
 			return err

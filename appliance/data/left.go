@@ -14,15 +14,16 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// A volume is left when the configuration does not have it any more: the kernel may have it still, and a service that is being
-// stopped may use it. Its number, port and device are for others when the kernel has let go of it.
+// A volume is left when the configuration does not have it any more, or has it by another number or port: the kernel may have it
+// still, and a service that is being stopped may use it. Its name, number, port and device are for others when the kernel has
+// let go of it.
 
 // givenFile names, below Config.Dir, the volumes that may have been given to the kernel in this boot. A daemon that starts after
 // the configuration was changed knows from it what it has to let go of. No note has a name without an ending.
 const givenFile = "volumes"
 
-// Left are the volumes that may have been given to the kernel in this boot, and that are not among those of now, each with its
-// number and its port.
+// Left are the volumes that may have been given to the kernel in this boot, and that are not among those of now by the same
+// name, number and port, which they have with them.
 func Left(dir string, now []Volume) ([]Volume, error) {
 	text, err := os.ReadFile(filepath.Join(dir, givenFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -31,12 +32,13 @@ func Left(dir string, now []Volume) ([]Volume, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data: read what was given to the kernel: %w", err)
 	}
+	now = numbered(now)
 	var all []Volume
 	if err := json.Unmarshal(text, &all); err != nil {
 		return nil, fmt.Errorf("data: read what was given to the kernel: %s: %w", filepath.Join(dir, givenFile), err)
 	}
 	return slices.DeleteFunc(all, func(was Volume) bool {
-		return slices.ContainsFunc(now, func(v Volume) bool { return v.Name == was.Name })
+		return slices.ContainsFunc(now, func(v Volume) bool { return v.Name == was.Name && v.Number == was.Number && v.Port == was.Port })
 	}), nil
 }
 
@@ -163,24 +165,20 @@ func (s *Set) forget(v *volume) {
 // inTheWay is a volume that is left and has something still that v needs; nil: none. The caller holds mu.
 func (s *Set) inTheWay(v *volume) *volume {
 	for _, l := range s.left {
-		if l.minor == v.minor || l.Port == v.Port || l.device(s.cfg.Self) == v.device(s.cfg.Self) && (l.SnapshotsBy != LVM || v.SnapshotsBy != LVM) {
+		if l.Name == v.Name || l.minor == v.minor || l.Port == v.Port || l.device(s.cfg.Self) == v.device(s.cfg.Self) && (l.SnapshotsBy != LVM || v.SnapshotsBy != LVM) {
 			return l
 		}
 	}
 	return nil
 }
 
-// any is a volume of the configuration, or one that is left; nil: neither. What is neither was never given to the kernel.
+// any is a volume that is left, or one of the configuration, which the kernel does not have before it has let go of the other; nil:
+// neither. What is neither was never given to the kernel. The caller holds mu.
 func (s *Set) any(name string) *volume {
-	if v := s.named(name); v != nil {
+	if v := byName(s.left, name); v != nil {
 		return v
 	}
-	for _, v := range s.left {
-		if v.Name == name || name == fmt.Sprintf("minor-%d", v.minor) {
-			return v
-		}
-	}
-	return nil
+	return s.named(name)
 }
 
 // inKernel reports whether DRBD may have a device of that number, which it has without drbd-utils too. Where nobody can tell it

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"masthead/appliance/failover"
 )
 
 func TestLeave(t *testing.T) {
@@ -161,6 +163,62 @@ func TestNumberIsTaken(t *testing.T) {
 	}
 	if got := b.drbd.commands(); slices.Contains(got, "up data") {
 		t.Errorf("commands %q", got)
+	}
+}
+
+// A volume that comes back under another number is left under the one that the kernel has, and comes up after that is gone.
+func TestLeftByNumber(t *testing.T) {
+	owns := strings.Replace(isResource, "Secondary", "Primary", 1)
+	again := []Volume{{Name: "data", Number: 3, Device: "/dev/vdb", Folders: []string{"/srv"}}}
+	b := leftBench(t, leftVolume, again, connected(primary, secondary), owns, isThere, isDevice, isPeer, "exists -")
+	b.drbd.gi = "AB00000000000001"
+	b.until(t, "waits", func() bool { return strings.Contains(b.volumes[0].why, "still has the volume data") })
+	if m := b.Mounts("data"); m[0].Device != "/dev/drbd0" {
+		t.Errorf("mounts %+v", m)
+	}
+	if is, err := b.Primary("data"); !is || err != nil {
+		t.Errorf("primary: %v, %v", is, err)
+	}
+	if err := b.Demote(t.Context(), "data"); err != nil {
+		t.Fatal(err)
+	}
+	b.until(t, "up again", func() bool { return len(b.left) == 0 && b.look().Copy.There })
+	if got, want := b.drbd.commands(), []string{"secondary data", "drbdsetup down data", "up data"}; !slices.Equal(got, want) {
+		t.Errorf("commands %q, want %q", got, want)
+	}
+}
+
+// The last writes of a volume that left the configuration in use may wait for the word like those of the others.
+func TestLeftIsFrozen(t *testing.T) {
+	owns := strings.Replace(isResource, "Secondary suspended:no", "Primary suspended:fencing", 1)
+	b := leftBench(t, leftVolume, nil, lost(connected(primary, secondary), upToDate, "DUnknown"), owns, isDevice,
+		"exists connection name:data connection:Connecting role:Unknown", "exists peer-device name:data volume:0 replication:Off peer-disk:DUnknown", "exists -")
+	b.until(t, "known", func() bool { return b.left[0].look.Copy.Role == primary })
+	answer := make(chan int, 1)
+	go func() {
+		code, _, _ := b.Ask(t.Context(), "minor-0")
+		answer <- code
+	}()
+	b.until(t, "asked", func() bool { return b.left[0].look.Lost > 0 })
+	at := b.Standing(b.view)
+	if at.Data != failover.DataAlone || !at.Frozen || at.Connected || at.Lost == 0 {
+		t.Errorf("the data stand %+v", at)
+	}
+	b.see(func(v *View) { v.Word = failover.Word{Go: true, How: "fenced"} })
+	if code := <-answer; code != ExitFenced {
+		t.Errorf("the word gave %d", code)
+	}
+}
+
+// What the kernel tells of a number is told of the volume that it has there, not of the one that waits for it.
+func TestNumberOfTheKernel(t *testing.T) {
+	b := leftBench(t, leftVolume, []Volume{{Name: "db", Device: "/dev/vdc"}}, connected(secondary, primary), isResource, isThere, isDevice, isPeer, "exists -")
+	b.until(t, "waits", func() bool { return strings.Contains(b.volumes[0].why, "still has the volume data") })
+	if err := b.Tell(t.Context(), "split-brain", "minor-0"); err != nil {
+		t.Error(err)
+	}
+	if b.look().Note.Diverged {
+		t.Error("the volume that waits is said to have diverged")
 	}
 }
 

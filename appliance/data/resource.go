@@ -1,6 +1,9 @@
 package data
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -18,7 +21,7 @@ type Host struct {
 type Resources struct {
 	Volumes []Volume
 	Hosts   []Host // one or two
-	Secret  string // with which the heads prove to one another who they are; 63 characters at most (drbd.conf(5))
+	Secret  string // of the heads, for all volumes
 	// Freeze: an owner that has lost the other copy completes no write before the arbiter's word. Without it the owner goes on,
 	// which is safe only where nobody else becomes the owner without its leave.
 	Freeze bool
@@ -114,6 +117,15 @@ func (r Resources) diskOptions(v Volume) []string {
 // Render gives DRBD's configuration file.
 func (r Resources) Render() string { return r.render(Volume.lower) }
 
+// secret is with what the two copies of a volume prove to one another that they are that: 48 of the 63 characters that there
+// may be (drbd.conf(5)). DRBD says no name when it connects. A head that has not heard yet of a change of volumes may still
+// have another one at the port of a new one, which without this would be made a copy of that.
+func (r Resources) secret(volume string) string {
+	mac := hmac.New(sha256.New, []byte(r.Secret))
+	mac.Write([]byte(volume))
+	return hex.EncodeToString(mac.Sum(nil)[:24])
+}
+
 // render has the copies lie where lower says.
 func (r Resources) render(lower func(v Volume, head string) string) string {
 	var b strings.Builder
@@ -132,7 +144,7 @@ func (r Resources) render(lower func(v Volume, head string) string) string {
 			net, disk = disk, ""
 		}
 		fmt.Fprintf(&b, "resource %s {\n", v.Name)
-		fmt.Fprintf(&b, tuning, r.Secret, net, strings.Join(v.rates(), ";\n\t\t")+";", size, disk)
+		fmt.Fprintf(&b, tuning, r.secret(v.Name), net, strings.Join(v.rates(), ";\n\t\t")+";", size, disk)
 		for _, h := range r.Hosts {
 			family := "ipv4 "
 			address := h.Address.String()

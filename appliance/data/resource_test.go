@@ -64,3 +64,18 @@ func TestRenderForDRBD(t *testing.T) {
 		}
 	}
 }
+
+// DRBD names no resource when it connects: what keeps one volume from being made a copy of another is their secrets.
+func TestEachVolumeHasItsSecret(t *testing.T) {
+	r := pair()
+	r.Volumes = []Volume{{Name: "data", Device: "/dev/vdb"}, {Name: "db", Device: "/dev/vdc"}}
+	var secrets []string
+	for line := range strings.Lines(r.Render()) {
+		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "shared-secret "); ok {
+			secrets = append(secrets, text)
+		}
+	}
+	if len(secrets) != 2 || secrets[0] == secrets[1] || len(secrets[0]) > 63 || strings.Contains(r.Render(), r.Secret) {
+		t.Errorf("secrets %q", secrets)
+	}
+}

@@ -72,10 +72,11 @@ type volume struct {
 	poke        chan struct{}
 	resync      chan struct{} // the other copy is about to be brought up to date
 	pace        pace
-	uuidFor     string         // what the copy was like when uuid was read
-	pool        string         // what is wrong with the pool of its snapshots
-	shown       map[string]int // how many look at a snapshot
-	leaves      bool           // it is being taken from the kernel, on purpose
+	uuidFor     string           // what the copy was like when uuid was read
+	pool        string           // what is wrong with the pool of its snapshots
+	shown       map[string]int   // how many look at a snapshot
+	leaves      bool             // it is being taken from the kernel, on purpose
+	half        failover.Instant // since when the kernel has it without a device
 }
 
 // confFile is DRBD's configuration below Config.Dir.
@@ -206,6 +207,13 @@ func (s *Set) Standing(v View) Standing {
 			out.Ill = fmt.Sprintf("its disk with the volume %s is %s", one.Name, strings.ToLower(c.Disk))
 		}
 	}
+	for _, one := range s.left { // its service may be stopping, and DRBD asks for its last writes as well
+		if c := one.look.Copy; s.ready && c.Role == primary && !c.Connected() {
+			all = append(all, one.look.Reading(v))
+			out.Connected, out.Frozen, out.Mirrored = false, out.Frozen || c.Frozen(), failover.Down
+			out.Lost = max(out.Lost, one.look.Lost)
+		}
+	}
 	if !s.ready {
 		out.Mirrored = failover.Unknown
 	}
@@ -219,8 +227,15 @@ func (s *Set) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil // another one has replaced it before it began
 	}
-	if err := s.prepare(ctx); err != nil {
-		return err
+	for err := s.prepare(); err != nil; err = s.prepare() { // a full disk, a module that is installed later
+		s.mu.Lock()
+		s.troubled(err)
+		s.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchAgain):
+		}
 	}
 	var all sync.WaitGroup
 	all.Go(s.loadFilesystems)
@@ -247,7 +262,7 @@ func (s *Set) end() {
 }
 
 // prepare loads the module, and writes DRBD's file.
-func (s *Set) prepare(ctx context.Context) error {
+func (s *Set) prepare() error {
 	used := len(s.cfg.Volumes) > 0 // else there is only what the kernel is to let go of
 	if s.cfg.Load != nil && used {
 		if err := s.cfg.Load("drbd"); err != nil {
@@ -347,16 +362,13 @@ func (s *Set) heard(e Event, first map[string]*Copy) {
 	defer s.mu.Unlock()
 	s.heardMinor(e)
 	if s.ready {
-		for _, v := range s.left {
-			if v.Name == e.Keys["name"] {
-				v.look.Copy.Apply(e)
-				s.tell()
-			}
-		}
-		if i := slices.IndexFunc(s.volumes, func(v *volume) bool { return v.Name == e.Keys["name"] }); i >= 0 {
-			c := s.volumes[i].look.Copy
+		if v := byName(s.left, e.Keys["name"]); v != nil {
+			v.look.Copy.Apply(e)
+			s.tell()
+		} else if v := s.named(e.Keys["name"]); v != nil {
+			c := v.look.Copy
 			c.Apply(e)
-			s.became(s.volumes[i], c)
+			s.became(v, c)
 		}
 		return
 	}
@@ -369,18 +381,19 @@ func (s *Set) heard(e Event, first map[string]*Copy) {
 	}
 	s.ready = true
 	s.troubled(nil)
-	for _, v := range s.volumes {
-		c := first[v.Name]
+	said := func(name string) Copy {
+		c := first[name]
+		delete(first, name) // what is left has a name before what waits for it
 		if c == nil {
-			c = &Copy{}
+			return Copy{}
 		}
-		s.became(v, *c)
+		return *c
 	}
 	for _, v := range s.left {
-		v.look.Copy = Copy{}
-		if c := first[v.Name]; c != nil {
-			v.look.Copy = *c
-		}
+		v.look.Copy = said(v.Name)
+	}
+	for _, v := range s.volumes {
+		s.became(v, said(v.Name))
 	}
 	s.tell()
 }
@@ -405,6 +418,9 @@ func (s *Set) became(v *volume, c Copy) {
 	}
 	if before.Connected() && !c.Connected() {
 		v.look.Lost = s.cfg.Now()
+	}
+	if c.half() && !before.half() {
+		v.half = s.cfg.Now()
 	}
 	v.look.Copy = c
 	if c.Connected() || c.Role == primary {

@@ -185,6 +185,95 @@ func TestAskEnds(t *testing.T) {
 	}
 }
 
+// A daemon that starts when the kernel asks knows nothing yet: that is no answer.
+func TestAskBeforeDRBDHasSaid(t *testing.T) {
+	b := &bench{drbd: &fakeDRBD{lines: make(chan string, 100), copy: lost(connected(primary, secondary), upToDate, "DUnknown")}, loaded: make(chan string, 10), began: time.Now()}
+	b.begin(t, pair(), t.TempDir())
+	b.see(nil)
+	type answer struct {
+		code int
+		err  error
+	}
+	answers := make(chan answer, 1)
+	ask := func() {
+		code, _, err := b.Ask(t.Context(), "data")
+		answers <- answer{code, err}
+	}
+	go ask()
+	select {
+	case a := <-answers:
+		t.Fatalf("answered %+v before DRBD had said anything", a)
+	case <-time.After(50 * time.Millisecond): // nothing tells that nothing happens
+	}
+	for _, line := range []string{strings.Replace(isResource, "Secondary suspended:no", "Primary suspended:fencing", 1), isDevice,
+		"exists connection name:data connection:Connecting role:Unknown", "exists peer-device name:data volume:0 replication:Off peer-disk:DUnknown", "exists -"} {
+		b.drbd.lines <- line
+	}
+	b.until(t, "said", func() bool { return b.look().Copy.Role == primary })
+	b.see(func(v *View) { v.Word = failover.Word{Go: true, How: "fenced"} })
+	if a := <-answers; a.code != ExitFenced || a.err != nil {
+		t.Errorf("got %+v", a)
+	}
+	b.see(nil)
+	go ask()
+	b.cancel() // another configuration
+	if a := <-answers; !errors.Is(a.err, ErrEnded) {
+		t.Errorf("one that has ended answered %+v", a)
+	}
+}
+
+// What DRBD needs may be missing at first.
+func TestSetBeginsLate(t *testing.T) {
+	b := &bench{drbd: &fakeDRBD{lines: make(chan string, 100)}, began: time.Now()}
+	fails := 1
+	s, err := New(Config{
+		Resources: pair(), Self: "head1", Dir: t.TempDir(), Tools: b.drbd.tools(), Now: func() failover.Instant { return time.Since(b.began) },
+		Load: func(name string) error {
+			if name == "drbd" && fails > 0 {
+				fails--
+				return errors.New("no such module")
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Set = s
+	b.drbd.lines <- "exists -"
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	b.until(t, "has said", func() bool { return s.ready })
+	if text := b.Volumes()[0].Trouble; text != "" {
+		t.Errorf("its trouble is over: %q", text)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A program that was killed between the steps of `up` leaves a resource without a device.
+func TestHalfUp(t *testing.T) {
+	b := newBench(t, isResource, "exists connection name:data connection:Connecting role:Unknown")
+	b.drbd.mu.Lock()
+	b.drbd.copy, b.drbd.gi = Copy{There: true, Role: secondary}, "AB00000000000001"
+	b.drbd.mu.Unlock()
+	b.see(nil)
+	b.until(t, "seen", func() bool { return b.volumes[0].step == Down || b.volumes[0].half > 0 })
+	if got := b.drbd.commands(); len(got) > 0 {
+		t.Errorf("commands %q though another program may still be at it", got)
+	}
+	b.mu.Lock()
+	b.volumes[0].half -= halfTime
+	b.mu.Unlock()
+	b.until(t, "whole", func() bool { return b.look().Copy.Disk != "" })
+	if got, want := b.drbd.commands(), []string{"down data", "up data"}; !slices.Equal(got, want) {
+		t.Errorf("commands %q, want %q", got, want)
+	}
+}
+
 // What cannot be demoted is not said to be.
 func TestDemoteFails(t *testing.T) {
 	b := following(t)

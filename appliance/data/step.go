@@ -23,7 +23,7 @@ const (
 	Demote
 	Outdate // tell the own copy that it is the older one
 	Tune    // tell the kernel what the configuration says of a copy that it has from before
-	Down    // have the kernel let go of it: the configuration does not have the volume any more
+	Down    // have the kernel let go of it: the configuration does not have the volume any more, or the kernel has half of it
 	GoBack  // put an earlier state in the place of the copy, of which the other one is made anew
 )
 
@@ -47,6 +47,9 @@ func (l Look) Next(v View) (Step, string) {
 	}
 	if c.Role == primary && l.Want == WantSecondary {
 		return Demote, ""
+	}
+	if c.half() {
+		return Down, "DRBD has half of it: no device"
 	}
 	if c.Disk == "Diskless" {
 		return Attach, "" // a disk that failed stays detached until a person, or the next boot
@@ -97,8 +100,6 @@ func (l Look) promotion(v View) (Step, string) {
 			return Create, ""
 		}
 		return Wait, "the volume is new: it is made when the copy of " + p.Name + " is there too, or by `masthead data create`"
-	case "":
-		return Wait, "DRBD has no device for it yet"
 	default:
 		return Wait, "its copy is " + c.Disk
 	}

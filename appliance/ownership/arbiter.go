@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"sync"
 
 	"masthead/appliance/arbiter"
 	"masthead/appliance/failover"
@@ -122,18 +121,15 @@ func (p *parts) makePanel(c judgeConfig) (judge, func(context.Context) error, er
 	if err != nil {
 		return nil, nil, errors.Join(err, own.Close())
 	}
-	return panel{all}, func(ctx context.Context) error {
+	return panel{all}, p.following(all.Changed(), func(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		var group sync.WaitGroup
 		errs := make(chan error, 1)
-		group.Go(func() { errs <- own.Run(ctx); cancel() })
-		group.Go(func() { p.follow(ctx, all.Changed()) })
+		go func() { errs <- own.Run(ctx); cancel() }()
 		err := all.Run(ctx)
 		cancel()
-		group.Wait()
 		return errors.Join(err, <-errs)
-	}, nil
+	}), nil
 }
 
 // want gives the judge what a decision wants.

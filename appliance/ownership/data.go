@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"sync"
 	"time"
 
 	"masthead/appliance/configuration"
@@ -113,12 +112,7 @@ func (p *parts) makeData(c dataConfig) (*data.Set, func(context.Context) error, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return s, func(ctx context.Context) error {
-		var all sync.WaitGroup
-		all.Go(func() { p.follow(ctx, s.Changed()) })
-		defer all.Wait()
-		return s.Run(ctx)
-	}, nil
+	return s, p.following(s.Changed(), s.Run), nil
 }
 
 // handler gives this program the name by which DRBD's kernel calls it: the kernel takes a path of 80 characters and no
@@ -158,11 +152,11 @@ type witnesses interface {
 
 // viewData adds how the data stands.
 func (d *Daemon) viewData(v *failover.View) {
-	if len(d.config.document.Data) == 0 {
-		return
-	}
 	p := d.parts.data
 	if !p.made {
+		if len(d.config.document.Data) == 0 {
+			return
+		}
 		v.Data = failover.DataUnknown
 		if !slices.Contains(d.config.copies(), d.config.Self) {
 			v.Data = failover.DataOutdated // a head without a copy

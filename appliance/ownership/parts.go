@@ -114,6 +114,18 @@ func (p *parts) run(name string, f func(context.Context) error) *running {
 	return r
 }
 
+// following is f, and beside it whatever changed says kicks the daemon. It ends with f.
+func (p *parts) following(changed <-chan struct{}, f func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, stop := context.WithCancel(ctx)
+		var beside sync.WaitGroup
+		beside.Go(func() { p.follow(ctx, changed) })
+		defer beside.Wait()
+		defer stop()
+		return f(ctx)
+	}
+}
+
 // follow kicks the daemon whenever a channel says that something changed.
 func (p *parts) follow(ctx context.Context, changed <-chan struct{}) {
 	for {
@@ -220,12 +232,7 @@ func (p *parts) makeHeartbeat(c heartbeat.Config) (*heartbeat.Heartbeat, func(co
 	if err != nil {
 		return nil, nil, err
 	}
-	return h, func(ctx context.Context) error {
-		var all sync.WaitGroup
-		all.Go(func() { p.follow(ctx, h.Changed()) })
-		defer all.Wait()
-		return h.Run(ctx)
-	}, nil
+	return h, p.following(h.Changed(), h.Run), nil
 }
 
 type vipConfig struct {

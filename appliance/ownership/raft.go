@@ -3,7 +3,6 @@ package ownership
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"masthead/appliance/arbiter"
@@ -56,12 +55,7 @@ func (p *parts) makeRaft(c judgeConfig) (judge, func(context.Context) error, err
 	if err != nil {
 		return nil, nil, err
 	}
-	return consensus{r}, func(ctx context.Context) error {
-		var all sync.WaitGroup
-		all.Go(func() { p.follow(ctx, r.Changed()) })
-		defer all.Wait()
-		return r.Run(ctx)
-	}, nil
+	return consensus{r}, p.following(r.Changed(), r.Run), nil
 }
 
 // owns reports whether this head owns the cluster now.
