@@ -109,9 +109,12 @@ func (s *story) tell(ctx context.Context) (*wire.Client, error) {
 		return nil, err
 	}
 	s.say("switched %s on again", owner)
-	last, _, err := s.t.AwaitWhole(ctx, storyWhole)
+	last, _, refenced, err := s.t.Whole(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if refenced > 0 {
+		s.say("%s stood still while it started, was taken for dead, switched off by %s, and switched on once more (%d times)", owner, standby, refenced)
 	}
 	if last != standby {
 		return nil, fmt.Errorf("%s took the cluster back, unasked", last)

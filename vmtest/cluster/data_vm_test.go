@@ -229,7 +229,7 @@ func (s *several) dataFault(t *testing.T, over *Takeover, w *Writer, name string
 	must(t, w.Await(t.Context(), bootTime, standby, 3))
 	row.writes = time.Since(began)
 	w.SetPause(healPause)
-	_, _, _, err = over.whole(t.Context())
+	_, _, _, err = over.Whole(t.Context())
 	must(t, err)
 	s.inSync(t, over, "both copies are up to date")
 	row.inSync = time.Since(began)

@@ -188,7 +188,7 @@ func (j *Journey) back(ctx context.Context, p *Passed) error {
 	if err := j.PowerOn(ctx, j.a); err != nil {
 		return err
 	}
-	owner, _, err := j.over.AwaitWhole(ctx, bootWithin)
+	owner, _, _, err := j.over.Whole(ctx)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func (t *Takeover) Run(ctx context.Context, s Scenario) (Row, error) {
 	}
 	found := t.Record.Now()
 
-	last, after, refenced, err := t.whole(ctx)
+	last, after, refenced, err := t.Whole(ctx)
 	end := t.Record.Now()
 	row.After, row.Epoch, row.Took = last, after.text, time.Since(began).Seconds()
 	if err != nil {

@@ -218,10 +218,10 @@ func (t *Takeover) AwaitWhole(ctx context.Context, within time.Duration) (owner 
 // lookAgain is how long a head may stay away before it is looked whether it was switched off again.
 const lookAgain = 30 * time.Second
 
-// whole brings everything back that a fault took away, and waits until both heads are whole. refenced counts the heads that
+// Whole brings everything back that a fault took away, and waits until both heads are whole. refenced counts the heads that
 // were switched off again while they booted: a machine that stands still for a second because its host is busy is dead to
 // the other one.
-func (t *Takeover) whole(ctx context.Context) (owner string, under epoch, refenced int, err error) {
+func (t *Takeover) Whole(ctx context.Context) (owner string, under epoch, refenced int, err error) {
 	until := time.Now().Add(bootWithin)
 	for first := true; ; first = false {
 		for _, head := range t.heads {
