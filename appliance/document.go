@@ -94,9 +94,14 @@ func (h *Head) checkVolumes(ctx context.Context, f *faults, before string, doc c
 		f.add("data", "", "nobody knows whether %s is in use: %v", strings.Join(removed, ", "), err)
 		return
 	}
-	for _, v := range all {
-		if slices.Contains(removed, v.Name) && v.Role == "Primary" {
-			f.add("data", "", "volume %s is in use on %s: stop what uses it first (masthead service disable)", v.Name, v.Head)
+	owner := "" // asked after the copies: who has become it meanwhile must be among those that answered
+	if s, err := h.owner.Owner(ctx); err == nil {
+		owner = s.Owner
+	}
+	copies := ownership.Copies(h.ownerHeads())
+	for _, name := range removed {
+		if why := inUse(name, owner, copies, all); why != "" {
+			f.add("data", "", "%s", why)
 		}
 	}
 }
