@@ -391,8 +391,84 @@ func TestClusterVolumesStay(t *testing.T) {
 	refuse("one number twice", "data:\n"+a+"}\n"+b+", number: 1}\n", "is that of volume a")
 	refuse("one that is in use", "data:\n"+b+", number: 2}\n", "volume a is in use on head1", "masthead service disable")
 	set(t, c, "data:\n"+b+", number: 2}\n"+a+", number: 1}\n")
+	role = wire.RoleUnknown
+	refuse("one of which DRBD has not said how it stands", "data:\n"+b+", number: 2}\n", "nobody knows whether volume a is in use on head1", "again in a moment")
 	role = "Secondary"
 	set(t, c, "data:\n"+b+", number: 2}\n")
+}
+
+// A volume that its owner may have in use stays, whoever else has answered. One that never came up, and one of which the other head is
+// off, can go.
+func TestClusterVolumesThatMayBeUsed(t *testing.T) {
+	h, c := newHead(t, nil)
+	if err := h.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	op, err := state.Put(state.KindHead, "head2", wire.HeadRecord{Address: netip.MustParseAddr("127.0.0.1"), HTTPS: freePort(t), Number: 2, Key: images.DigestOf(nil)})
+	if err == nil {
+		_, err = h.db.Apply(t.Context(), ownOrigin, op)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner, own := "", []wire.DataVolume{}
+	farEnd(t, h, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == wire.PathOwner {
+			writeJSON(w, http.StatusOK, wire.OwnerStatus{Self: "head1", Owner: owner})
+			return
+		}
+		writeJSON(w, http.StatusOK, own)
+	}))
+	const with = "data: [{name: a, device: /dev/vdb}]\n"
+	for _, tt := range []struct {
+		name, owner string
+		own         []wire.DataVolume
+		want        string // part of why it is refused; empty: it is not
+	}{
+		{"the other head is off", "head1", []wire.DataVolume{{Name: "a", Head: "head1", Role: "Secondary"}}, ""},
+		{"never came up", "head1", []wire.DataVolume{{Name: "a", Head: "head1", State: "unknown"}}, ""},
+		{"the owner does not answer", "head2", []wire.DataVolume{{Name: "a", Head: "head1", Role: "Secondary"}}, "volume a is in use on head2: the head does not answer: again in a moment (masthead data status)"},
+		{"nobody knows who owns", "", []wire.DataVolume{{Name: "a", Head: "head1", Role: "Secondary"}}, "volume a is in use on head2: the head does not answer: again in a moment (masthead status --why)"},
+		{"the daemon is late", "head1", nil, "volume a is in use on head1: its daemon has not heard of it yet"},
+		{"DRBD has not said", "head1", []wire.DataVolume{{Name: "a", Head: "head1", Role: wire.RoleUnknown, Doing: "DRBD has not said yet"}}, "volume a is in use on head1: DRBD has not said yet"},
+	} {
+		set(t, c, with)
+		owner, own = tt.owner, tt.own
+		_, err := c.SetCluster(t.Context(), wire.ClusterChange{Text: "name: none\n", Version: -1})
+		if tt.want != "" {
+			refused(t, tt.name, err, http.StatusBadRequest, tt.want)
+		} else if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// All heads with copies are asked where nobody knows who owns, and the owner alone where somebody does.
+func TestInUse(t *testing.T) {
+	one := func(head, role string) wire.DataVolume {
+		return wire.DataVolume{Name: "a", Head: head, Role: role, Doing: "quiet"}
+	}
+	copies := []string{"head1", "head2"}
+	for _, tt := range []struct {
+		name, owner string
+		all         []wire.DataVolume
+		want        string // the head that is named; empty: none
+	}{
+		{"nobody writes", "", []wire.DataVolume{one("head1", "Secondary"), one("head2", "")}, ""},
+		{"the owner writes", "head1", []wire.DataVolume{one("head1", "Primary"), one("head2", "Secondary")}, "in use on head1: stop"},
+		{"another head writes", "head1", []wire.DataVolume{one("head1", "Secondary"), one("head2", "Primary")}, "in use on head2: stop"},
+		{"the owner is silent", "head2", []wire.DataVolume{one("head1", "Secondary"), one("head2", "Unknown")}, "in use on head2: quiet"},
+		{"the other one is silent", "head1", []wire.DataVolume{one("head1", "Secondary"), one("head2", "Unknown")}, ""},
+		{"the owner says nothing of it", "head1", []wire.DataVolume{{Name: "b", Head: "head1"}, one("head2", "Secondary")}, "in use on head1: its daemon"},
+		{"one is silent, and nobody owns", "", []wire.DataVolume{one("head1", ""), one("head2", "Unknown")}, "in use on head2: quiet"},
+		{"a third head owns, without a copy", "head3", []wire.DataVolume{one("head1", "Unknown"), one("head3", "Unknown")}, ""},
+		{"a third head is silent, and nobody owns", "", []wire.DataVolume{one("head1", ""), one("head2", ""), one("head3", "Unknown")}, ""},
+	} {
+		got := inUse("a", tt.owner, copies, tt.all)
+		if (tt.want == "") != (got == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
 }
 
 // What was wanted of a service is not wanted of another one that has its name later; all else that was said stays.

@@ -1,9 +1,11 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -43,13 +45,43 @@ func (h *Head) allData(ctx context.Context) ([]wire.DataVolume, error) {
 		cancel()
 		if err != nil {
 			for _, v := range doc.Data {
-				all = append(all, wire.DataVolume{Name: v.Name, Head: name, State: "unknown", Trouble: "the head does not answer"})
+				all = append(all, wire.DataVolume{Name: v.Name, Head: name, State: "unknown", Role: wire.RoleUnknown, Trouble: "the head does not answer"})
 			}
 			continue
 		}
 		all = append(all, there...)
 	}
 	return all, nil
+}
+
+// inUse says where a volume is in use, or may be; empty: nowhere. Only the owner of the cluster has volumes in use, so it alone must
+// have answered; where nobody knows who that is, all heads with copies. Pure.
+func inUse(volume, owner string, copies []string, all []wire.DataVolume) string {
+	try, unsaid := "masthead status --why", map[string]string{}
+	if owner != "" {
+		try = "masthead data status"
+	}
+	for _, head := range copies {
+		if owner == "" || head == owner {
+			unsaid[head] = "its daemon has not heard of it yet"
+		}
+	}
+	for _, v := range all {
+		switch _, asked := unsaid[v.Head]; {
+		case v.Name != volume:
+		case v.Role == "Primary":
+			return fmt.Sprintf("volume %s is in use on %s: stop what uses it first (masthead service disable)", volume, v.Head)
+		case v.Role != wire.RoleUnknown:
+			delete(unsaid, v.Head)
+		case asked:
+			unsaid[v.Head] = cmp.Or(v.Doing, v.Trouble)
+		}
+	}
+	heads := slices.Sorted(maps.Keys(unsaid))
+	if len(heads) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("nobody knows whether volume %s is in use on %s: %s: again in a moment (%s)", volume, heads[0], unsaid[heads[0]], try)
 }
 
 // changeOwnData has the daemon of this head do something to its copy.

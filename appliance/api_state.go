@@ -199,8 +199,12 @@ func (a *api) importState(r *http.Request, body io.Reader) (wire.StateImported, 
 	}
 	now := a.head.db.All()
 	ops, diffs := file.Import(now, prune)
-	if err := checkImport(now, ops); err != nil {
+	nodes, err := checkImport(now, ops)
+	if err != nil {
 		return none, &problem{http.StatusBadRequest, err.Error(), "correct the file, or masthead state import --prune FILE if the cluster shall have nothing else"}
+	}
+	if err := a.head.checkImportedDocument(r.Context(), ops, nodes, a.now()); err != nil {
+		return none, &problem{http.StatusBadRequest, err.Error(), "correct the text of " + clusterKey.String() + " in the file; or leave that record out, without --prune"}
 	}
 	done := wire.StateImported{Changes: []wire.StateDiff{}}
 	for _, d := range diffs {

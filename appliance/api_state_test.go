@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -82,6 +84,98 @@ func TestStateExportAndImport(t *testing.T) {
 	}
 	if _, err := stranger.StateImport(t.Context(), strings.NewReader("{}"), false, false); status(err) != http.StatusUnauthorized {
 		t.Errorf("a stranger's import: %v", err)
+	}
+}
+
+// exported is a file with these records.
+func exported(t *testing.T, records ...state.ExportRecord) io.Reader {
+	t.Helper()
+	var file bytes.Buffer
+	if err := (state.Export{Format: "masthead state 1", Missing: []string{}, Records: records}).Write(&file); err != nil {
+		t.Fatal(err)
+	}
+	return &file
+}
+
+func documentRecord(t *testing.T, text string) state.ExportRecord {
+	t.Helper()
+	value, err := json.Marshal(wire.ClusterConfig{Version: 7, Text: text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state.ExportRecord{Key: clusterKey.String(), Value: value}
+}
+
+// What an import puts in force is held against what is in force, with the nodes of the file.
+func TestStateImportOfADocument(t *testing.T) {
+	h, c := newHead(t, nil)
+	if err := h.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	role := "Primary"
+	farEnd(t, h, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, []wire.DataVolume{{Name: "a", Head: "head1", Role: role}})
+	}))
+	const a, b = "  - {name: a, device: /dev/vdb", "  - {name: b, device: /dev/vdc"
+	set(t, c, "data:\n"+a+"}\n"+b+"}\n")
+	before, err := c.Cluster(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := state.ExportRecord{Key: "node/n09", Value: json.RawMessage(`{"mac": "52:54:00:77:00:09", "address": "10.77.0.19"}`)}
+	file := func(text string) io.Reader { return exported(t, documentRecord(t, text), node) }
+	for _, tt := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"no document", "name: [\n", []string{"document:"}},
+		{"unknown field", "name: a\nvpis: []\n", []string{"document:2: vpis: no such field"}},
+		{"another order", "data:\n" + b + "}\n" + a + "}\n", []string{"document:2", "it is volume 2"}},
+		{"without a volume that is in use", "data:\n" + b + ", number: 2}\n", []string{"volume a is in use on head1", "masthead service disable"}},
+		{"an address of a node of the file", "vips: [{address: 10.77.0.19/24}]\ndata:\n" + a + "}\n" + b + "}\n", []string{"it is reserved for node n09"}},
+		{"witnesses that are none", "witnesses: [n09, n10, n11]\ndata:\n" + a + "}\n" + b + "}\n", []string{`witnesses[1]: "n10": there is no such node`}},
+		{"a password", "mail: {server: mail:25, user: u, password: p, from: a@b, to: [a@b]}\ndata:\n" + a + "}\n" + b + "}\n", []string{"must not stand in the document"}},
+	} {
+		for _, dry := range []bool{true, false} {
+			_, err := c.StateImport(t.Context(), file(tt.text), false, dry)
+			refused(t, tt.name, err, http.StatusBadRequest, append(tt.want, "cluster/configuration in the file")...)
+		}
+		now, err := c.Cluster(t.Context())
+		if _, ok := h.reg.Record("n09"); err != nil || now != before || ok {
+			t.Errorf("%s: in force is %+v, node n09 %t, %v", tt.name, now, ok, err)
+		}
+	}
+	_, err = c.StateImport(t.Context(), exported(t), true, false)
+	refused(t, "without the document", err, http.StatusBadRequest, "volume a is in use on head1")
+
+	role = "Secondary"
+	good := "witnesses: [n09, n10, n11]\ndata:\n" + b + ", number: 2}\n"
+	for i, name := range []string{"n10", "n11"} {
+		addNode(t, c, name, fmt.Sprintf("52:54:00:77:00:1%d", i), fmt.Sprintf("10.77.0.2%d", i))
+	}
+	if _, err := c.StateImport(t.Context(), file(good), false, false); err != nil {
+		t.Errorf("a document that fits: %v", err)
+	}
+	if now, err := c.Cluster(t.Context()); err != nil || now.Text != good {
+		t.Errorf("in force is %+v, %v", now, err)
+	}
+}
+
+// A head that has no document yet takes that of an export as it is: what it lacks of that cluster comes later.
+func TestStateImportOnANewHead(t *testing.T) {
+	h, c := newHead(t, nil)
+	if err := h.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	file := func(text string) io.Reader { return exported(t, documentRecord(t, text)) }
+	_, err := c.StateImport(t.Context(), file("vpis: []\n"), true, false)
+	refused(t, "no document", err, http.StatusBadRequest, "document:1: vpis: no such field")
+	text := "witnesses: [n01, n02, n03]\ndata: [{name: a, device: /dev/vdb}]\nmail: {server: mail:25, user: u, password: \"secret:mail\", from: a@b, to: [a@b]}\n"
+	if _, err := c.StateImport(t.Context(), file(text), true, false); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := c.Cluster(t.Context()); err != nil || now.Text != text {
+		t.Errorf("in force is %+v, %v", now, err)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"masthead/appliance/data"
 	"masthead/appliance/fence"
 	"masthead/appliance/ownership"
+	"masthead/appliance/registry"
 	"masthead/appliance/state"
 	"masthead/images/strict"
 	"masthead/node/serial"
@@ -37,17 +38,11 @@ func (f *faults) add(field, value, format string, args ...any) {
 
 // checkDocument refuses what does not fit this cluster, and gives what works and is not what one wants.
 func (h *Head) checkDocument(ctx context.Context, before string, req wire.ClusterChange, doc configuration.Document, now time.Time) ([]string, error) {
-	lines, err := strict.Decode(documentName, []byte(req.Text), new(configuration.Document))
-	if err != nil && !errors.Is(err, strict.ErrEmpty) {
+	f, warnings, err := h.checkFit(ctx, before, req.Text, doc, h.reg, now)
+	if err != nil {
 		return nil, err
 	}
-	f := &faults{lines: lines}
-	h.checkAddresses(f, doc, now)
-	h.checkVoters(f, doc)
-	checkPlain(f, doc)
-	checkSerial(f, doc)
-	h.checkVolumes(ctx, f, before, doc)
-	warnings := slices.Concat(h.checkFences(ctx, f, before, doc), h.documentWarnings(doc), h.volumeWarnings(doc))
+	warnings = slices.Concat(warnings, h.documentWarnings(doc), h.volumeWarnings(doc))
 	missing := h.missingSecrets(req.Text)
 	var fix error
 	for _, name := range missing {
@@ -65,6 +60,27 @@ func (h *Head) checkDocument(ctx context.Context, before string, req wire.Cluste
 		return nil, tried(err, fix)
 	}
 	return warnings, nil
+}
+
+// nodes are those that a document is to fit: the registry's, or those that there are after an import.
+type nodes interface {
+	Record(name string) (registry.Record, bool)
+	ByAddress(a netip.Addr) (registry.Record, bool)
+}
+
+// checkFit finds what of a document does not fit this cluster, with these nodes and whatever secrets.
+func (h *Head) checkFit(ctx context.Context, before, text string, doc configuration.Document, n nodes, now time.Time) (f *faults, warnings []string, err error) {
+	lines, err := strict.Decode(documentName, []byte(text), new(configuration.Document))
+	if err != nil && !errors.Is(err, strict.ErrEmpty) {
+		return nil, nil, err
+	}
+	f = &faults{lines: lines}
+	h.checkAddresses(f, doc, n, now)
+	h.checkVoters(f, doc, n)
+	checkPlain(f, doc)
+	checkSerial(f, doc)
+	h.checkVolumes(ctx, f, before, doc)
+	return f, h.checkFences(ctx, f, before, doc), nil
 }
 
 // tried is err with what another one says is to be typed.
@@ -94,9 +110,14 @@ func (h *Head) checkVolumes(ctx context.Context, f *faults, before string, doc c
 		f.add("data", "", "nobody knows whether %s is in use: %v", strings.Join(removed, ", "), err)
 		return
 	}
-	for _, v := range all {
-		if slices.Contains(removed, v.Name) && v.Role == "Primary" {
-			f.add("data", "", "volume %s is in use on %s: stop what uses it first (masthead service disable)", v.Name, v.Head)
+	owner := "" // asked after the copies: who has become it meanwhile must be among those that answered
+	if s, err := h.owner.Owner(ctx); err == nil {
+		owner = s.Owner
+	}
+	copies := ownership.Copies(h.ownerHeads())
+	for _, name := range removed {
+		if why := inUse(name, owner, copies, all); why != "" {
+			f.add("data", "", "%s", why)
 		}
 	}
 }
@@ -126,7 +147,7 @@ func (h *Head) oldWishes(before string, doc configuration.Document) (forget []st
 }
 
 // checkAddresses refuses virtual addresses that somebody has already.
-func (h *Head) checkAddresses(f *faults, doc configuration.Document, now time.Time) {
+func (h *Head) checkAddresses(f *faults, doc configuration.Document, n nodes, now time.Time) {
 	at := map[string]netip.Prefix{}
 	for i, v := range doc.VIPs {
 		at[fmt.Sprintf("vips[%d].address", i)] = v.Address
@@ -150,7 +171,7 @@ func (h *Head) checkAddresses(f *faults, doc configuration.Document, now time.Ti
 			f.add(field, a.String(), "head %s has it, and a virtual address is nobody's own", name)
 		} else if name, ok := beats[a]; ok {
 			f.add(field, a.String(), "head %s has it for its heartbeats", name)
-		} else if rec, ok := h.reg.ByAddress(a); ok {
+		} else if rec, ok := n.ByAddress(a); ok {
 			f.add(field, a.String(), "it is reserved for node %s: masthead node set %s --address NEW", rec.Name, rec.Name)
 		} else if l, ok := h.reg.LeaseByIP(a); ok && l.MAC != "" && l.Expires.After(now) {
 			f.add(field, a.String(), "DHCP has leased it to %s until %s", l.MAC, l.Expires.UTC().Format(time.RFC3339))
@@ -159,17 +180,17 @@ func (h *Head) checkAddresses(f *faults, doc configuration.Document, now time.Ti
 }
 
 // checkVoters refuses arbiters that do not fit the heads, and witnesses that could not be asked.
-func (h *Head) checkVoters(f *faults, doc configuration.Document) {
-	if n := len(h.heads()); n > 2 && (doc.Arbiter == configuration.ArbiterPair || doc.Arbiter == configuration.ArbiterPanel) {
-		f.add("arbiter", string(doc.Arbiter), "it is for two heads, and the cluster has %d: leave it out", n)
+func (h *Head) checkVoters(f *faults, doc configuration.Document, n nodes) {
+	if count := len(h.heads()); count > 2 && (doc.Arbiter == configuration.ArbiterPair || doc.Arbiter == configuration.ArbiterPanel) {
+		f.add("arbiter", string(doc.Arbiter), "it is for two heads, and the cluster has %d: leave it out", count)
 	}
 	for i, name := range doc.Witnesses {
 		field := fmt.Sprintf("witnesses[%d]", i)
 		if _, ok := h.heads()[name]; ok {
 			f.add(field, name, "it is a head, and votes already")
-		} else if _, ok := h.reg.Record(name); !ok {
+		} else if rec, ok := n.Record(name); !ok {
 			f.add(field, name, "there is no such node: masthead node list")
-		} else if _, ok := h.nodeAddress(name); !ok {
+		} else if !rec.Address.IsValid() {
 			f.add(field, name, "it has no reserved address, and is asked by its address: masthead node set %s --address ADDRESS", name)
 		}
 	}

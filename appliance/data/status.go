@@ -14,7 +14,7 @@ func (s *Set) Volumes() (all []wire.DataVolume) {
 	for _, v := range s.volumes {
 		c := v.look.Copy
 		out := wire.DataVolume{
-			Name: v.Name, Head: s.cfg.Self, State: v.look.Reading(s.view).String(), Role: c.Role, Connection: c.Connection, Disk: c.Disk,
+			Name: v.Name, Head: s.cfg.Self, State: v.look.Reading(s.view).String(), Role: s.role(v), Connection: c.Connection, Disk: c.Disk,
 			Replication: c.Replication, Peer: s.view.Peer.Name, PeerRole: c.PeerRole, PeerDisk: c.PeerDisk, Frozen: c.Frozen(),
 			Size: c.Size << 10, OutOfSync: c.OutOfSync << 10, Generation: v.uuid, Verified: v.verified, Differences: v.differences << 10,
 			Device: v.lower(s.cfg.Self), Filesystem: v.filesystem(), Folders: v.Folders, SnapshotsBy: v.snapshotsBy(),
@@ -43,6 +43,20 @@ func (s *Set) Volumes() (all []wire.DataVolume) {
 		all = append(all, out)
 	}
 	return all
+}
+
+// role is the copy's for people. The caller holds mu.
+func (s *Set) role(v *volume) string {
+	c := v.look.Copy
+	switch {
+	case s.ready:
+		return c.Role
+	case !s.cfg.Tools.InKernel(v.minor):
+		return "" // as on a head without DRBD: nobody writes to a device that is not there
+	case c.Role == primary:
+		return primary // it was, and nothing has said that it ended
+	}
+	return wire.RoleUnknown
 }
 
 // Self is the head whose copies these are.

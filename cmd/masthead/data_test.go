@@ -60,7 +60,7 @@ func TestPrintData(t *testing.T) {
 		},
 		{Name: "data", Head: "head2", Role: "Secondary", State: "syncing", Connection: "Connected", Replication: "SyncTarget", Size: 512 * mib, OutOfSync: 128 * mib, Done: 75},
 		{Name: "mail", Head: "head1", Role: "Primary", State: "alone", Connection: "Connecting", Replication: "Off", Size: mib, Frozen: true, Word: "nothing proves that head2 does not write"},
-		{Name: "mail", Head: "head2", State: "unknown", Trouble: "the head does not answer"},
+		{Name: "mail", Head: "head2", State: "unknown", Role: wire.RoleUnknown, Trouble: "the head does not answer"},
 		{Name: "old", Head: "head1", Role: "Primary", State: "up to date", Connection: "Connected", Replication: "Established", Size: mib, Verified: time.Date(2026, 11, 22, 12, 0, 0, 0, time.Local), Differences: 4096},
 	}
 	var out bytes.Buffer
@@ -74,7 +74,7 @@ func TestPrintData(t *testing.T) {
  data    head1  primary    up to date  connected   512.0 MiB  128.0 MiB  gives 75.0 %, 32.0 MiB/s, 4s left
  data    head2  secondary  syncing     connected   512.0 MiB  128.0 MiB  takes 75.0 %
  mail    head1  primary    alone       connecting  1.0 MiB    0 B        -
- mail    head2  -          unknown     -           -          -          -
+ mail    head2  unknown    unknown     -           -          -          -
  old     head1  primary    up to date  connected   1.0 MiB    0 B        -
  mail on head1: WRITES WAIT: nothing proves that head2 does not write
  mail on head2: the head does not answer

@@ -12,7 +12,7 @@ type DataVolume struct {
 	Name  string `json:"name"`
 	Head  string `json:"head"`
 	State string `json:"state"` // up to date, syncing, outdated, unknown, diverged, alone, none
-	// In DRBD's words.
+	// In DRBD's words. Role is empty where DRBD has no such volume.
 	Role        string `json:"role,omitempty"`
 	Connection  string `json:"connection,omitempty"`
 	Disk        string `json:"disk,omitempty"`
@@ -44,6 +44,9 @@ type DataVolume struct {
 	Doing       string `json:"doing,omitempty"` // the step under way, or why there is none
 	Trouble     string `json:"trouble,omitempty"`
 }
+
+// RoleUnknown is the role of a copy of which DRBD has not said it, or whose head does not answer.
+const RoleUnknown = "Unknown"
 
 // DataChange is something to be done to a volume.
 type DataChange struct {
