@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -48,7 +49,7 @@ type Volume struct {
 	Snapshots   []Schedule `yaml:"snapshots,omitempty" json:"snapshots,omitempty"`
 }
 
-// mostVolumes is how many a cluster may have.
+// mostVolumes is how many a cluster may have: as many as failover.Volumes has room for.
 const mostVolumes = 64
 
 // Problem is one thing in the configuration that cannot be.
@@ -109,8 +110,8 @@ func Check(volumes []Volume) (all []*Problem) {
 				bad(fmt.Sprintf("options[%d]", j), o, "is no option of mount")
 			}
 		}
-		if v.Number < 0 || v.Number > mostVolumes {
-			bad("number", fmt.Sprint(v.Number), fmt.Sprintf("want 1 to %d", mostVolumes))
+		if v.Number < 0 || v.minor(i) >= mostVolumes {
+			bad("number", fmt.Sprint(cmp.Or(v.Number, i+1)), fmt.Sprintf("want 1 to %d", mostVolumes))
 		}
 		for j, other := range volumes[:i] {
 			if other.minor(j) == v.minor(i) {

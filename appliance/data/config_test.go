@@ -1,10 +1,19 @@
 package data
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// many are volumes that have their numbers from their places.
+func many(n int) (all []Volume) {
+	for i := range n {
+		all = append(all, Volume{Name: fmt.Sprintf("v%d", i), Device: fmt.Sprintf("/dev/vd%d", i)})
+	}
+	return all
+}
 
 func TestCheck(t *testing.T) {
 	tests := []struct {
@@ -25,6 +34,8 @@ func TestCheck(t *testing.T) {
 			"data[0].folders[5]: belongs to the machine itself", "data[0].folders[5]: and / of volume data lie in one another",
 		}},
 		{"ports", []Volume{{Name: "a", Port: 7789}, {Name: "b", Device: "/dev/sdb"}}, []string{"data[1].port: is that of volume a"}},
+		{"as many as there can be", many(64), nil},
+		{"one more", append(many(64), Volume{Name: "one-more", Device: "/dev/sdb", Port: 9000}), []string{"data[64].number: want 1 to 64"}},
 		{"values", []Volume{{Name: "a", Device: "vdb", Size: "1 G", Filesystem: "zfs", Options: []string{"a b"}, ResyncRate: "fast"}}, []string{
 			"data[0].device: want a path: /dev/vdb", "data[0].size: want a number and K, M, G or T", "data[0].resync_rate: want a number and K, M or G, a second, and 4G at most",
 			"data[0].filesystem: want btrfs or ext4", "data[0].options[0]: is no option of mount",
@@ -48,7 +59,7 @@ func TestCheck(t *testing.T) {
 	for _, tt := range tests {
 		var got []string
 		for _, p := range Check(tt.volumes) {
-			got = append(got, "data["+string(rune('0'+p.Index))+"]."+p.Field+": "+p.Reason)
+			got = append(got, fmt.Sprintf("data[%d].%s", p.Index, p.Field)+": "+p.Reason)
 		}
 		sortStrings := cmp.Transformer("set", func(s []string) map[string]int {
 			m := map[string]int{}
