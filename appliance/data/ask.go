@@ -25,6 +25,8 @@ func (s *Set) Ask(ctx context.Context, resource string) (code int, why string, e
 	asked := s.cfg.Now()
 	v.look.Lost = max(v.look.Lost, asked)
 	wasPrimary := false
+	v.asking++
+	defer func() { v.asking-- }()
 	s.tell()
 	for {
 		wasPrimary = wasPrimary || s.ready && v.look.Copy.Role == primary

@@ -50,11 +50,12 @@ const (
 
 // Look is all that is known of a copy.
 type Look struct {
-	Copy Copy
-	Note Note
-	Meta Meta
-	Want Want
-	Lost failover.Instant // since when it is not connected
+	Minor int // number of its device
+	Copy  Copy
+	Note  Note
+	Meta  Meta
+	Want  Want
+	Lost  failover.Instant // since when it is not connected
 	// Tuned: the kernel has the options that the configuration says.
 	Tuned bool
 	// Foreign says what of a device is not masthead's, where that is known.
@@ -85,6 +86,9 @@ const (
 	WantSecondary             // follow
 	WantPrimary               // be written to
 )
+
+// Bit is the volume as one of several.
+func (l Look) Bit() failover.Volumes { return 1 << l.Minor }
 
 // writes: it is written to here, or is to be.
 func (l Look) writes() bool { return l.Copy.Role == primary || l.Want == WantPrimary }
@@ -133,6 +137,14 @@ func (l Look) Reading(v View) failover.Data {
 	return failover.DataUpToDate
 }
 
+// Parted: it is written to here, or is to be, without the other copy. What nothing was ever written to needs no other copy.
+func (l Look) Parted(v View) bool {
+	return l.writes() && !l.Copy.Connected() && l.Reading(v) != failover.NoData
+}
+
+// Older: the disk itself says that another copy is newer. That lasts until the copy has been connected to that one again.
+func (l Look) Older() bool { return l.Copy.Disk == outdated || l.Copy.Disk == inconsistent }
+
 // replaced: the owner has gone back, and the other copy was not seen since. DRBD takes a copy that was given to it anew for
 // uncertain, and so it is where anything else did that: after a boot, or when a disk comes back that has missed writes. This one
 // is what the owner has made it under the present epoch, as if it had written all of it: no older than it was before.
@@ -159,8 +171,7 @@ func (l Look) blank(v View) failover.Data {
 	return failover.NoData
 }
 
-// HasData reports whether a head that says so has, or had, data of its own. One that says that its copy is outdated or
-// unknown may mean a blank one.
+// HasData reports whether a head has, or had, data of a volume of which it reads that. Outdated or unknown may be a blank copy.
 func HasData(d failover.Data) bool {
 	switch d {
 	case failover.DataUpToDate, failover.DataAlone, failover.DataSyncing, failover.DataDiverged:
@@ -169,7 +180,7 @@ func HasData(d failover.Data) bool {
 	return false
 }
 
-// Worst is what several volumes are together: a head without one of them is no owner.
+// Worst is what several volumes are together: a head without one of them is no owner. It says nothing of a single one of them.
 func Worst(all ...failover.Data) failover.Data {
 	order := []failover.Data{
 		failover.NoData, failover.DataUpToDate, failover.DataAlone, failover.DataSyncing, failover.DataOutdated, failover.DataUnknown, failover.DataDiverged,

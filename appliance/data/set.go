@@ -75,6 +75,7 @@ type volume struct {
 	uuidFor     string           // what the copy was like when uuid was read
 	pool        string           // what is wrong with the pool of its snapshots
 	shown       map[string]int   // how many look at a snapshot
+	asking      int              // questions of DRBD whether the other head may still write to its copy
 	leaves      bool             // it is being taken from the kernel, on purpose
 	half        failover.Instant // since when the kernel has it without a device
 }
@@ -113,7 +114,8 @@ func New(cfg Config) (*Set, error) {
 }
 
 func newVolume(v Volume) *volume {
-	return &volume{Volume: v, minor: v.minor(0), poke: make(chan struct{}, 1), resync: make(chan struct{}, 1), failed: -1, did: deed{at: -settleTime}}
+	look := Look{Minor: v.minor(0)}
+	return &volume{Volume: v, minor: look.Minor, look: look, poke: make(chan struct{}, 1), resync: make(chan struct{}, 1), failed: -1, did: deed{at: -settleTime}}
 }
 
 // Changed is sent to when the readings may be other than before.
@@ -166,9 +168,11 @@ func (s *Set) See(v View, lost failover.Instant) {
 
 // Standing is how the copies of this head stand together, for the decision who owns.
 type Standing struct {
-	Data failover.Data
+	Data failover.Data    // the worst of them
 	Lost failover.Instant // since when the last of them is not connected
-	UUID string
+	// Parted, Older and Have are those of which each is true: see failover.View and failover.Said.
+	Parted, Older, Have failover.Volumes
+	UUID                string
 	// Ill says why this head should not own though its copies may be written to; empty: nothing.
 	Ill string
 	// Connected: all of them are.
@@ -192,13 +196,24 @@ func (s *Set) Standing(v View) Standing {
 			r = failover.DataUnknown
 		}
 		all = append(all, r)
-		c := one.look.Copy
-
+		c, bit := one.look.Copy, one.look.Bit()
+		if s.ready {
+			// DRBD asks before its events tell that the connection is lost.
+			if one.asking > 0 || one.look.Parted(v) {
+				out.Parted |= bit
+			}
+			if one.look.Older() {
+				out.Older |= bit
+			}
+			if HasData(r) {
+				out.Have |= bit
+			}
+		}
 		out.Connected = out.Connected && c.Connected()
-		out.Frozen = out.Frozen || c.Frozen()
 		if !c.Connected() || c.PeerDisk != upToDate {
 			out.Mirrored = failover.Down
 		}
+		out.Frozen = out.Frozen || c.Frozen()
 		out.Lost = max(out.Lost, one.look.Lost)
 		if one.uuid != "" {
 			uuids = append(uuids, one.uuid)
@@ -208,7 +223,12 @@ func (s *Set) Standing(v View) Standing {
 		}
 	}
 	for _, one := range s.left { // its service may be stopping, and DRBD asks for its last writes as well
-		if c := one.look.Copy; s.ready && c.Role == primary && !c.Connected() {
+		c := one.look.Copy
+		alone := s.ready && c.Role == primary && !c.Connected()
+		if alone || s.ready && one.asking > 0 {
+			out.Parted |= one.look.Bit()
+		}
+		if alone {
 			all = append(all, one.look.Reading(v))
 			out.Connected, out.Frozen, out.Mirrored = false, out.Frozen || c.Frozen(), failover.Down
 			out.Lost = max(out.Lost, one.look.Lost)

@@ -108,7 +108,8 @@ func (d *decider) say() Said {
 	m, self := d.m, &d.v.Self
 	s := Said{
 		BootID: shortBootID(self.BootID), Gen: d.rec.ClusterGen, Epoch: d.rec.Epoch, Phase: m.Phase, Released: m.released,
-		Yields: d.yields(), For: -1, Data: d.v.Data, Uplink: d.v.Uplink, Unhealthy: self.Unhealthy != "", Leaving: self.Stopping,
+		Yields: d.yields(), For: -1, Data: d.v.Data, Older: d.v.Older, Have: d.v.Have,
+		Uplink: d.v.Uplink, Unhealthy: self.Unhealthy != "", Leaving: self.Stopping,
 	}
 	switch {
 	case m.Phase.Holds():

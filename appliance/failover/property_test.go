@@ -20,6 +20,7 @@ func randomView(t *rapid.T, v *View, now Instant) {
 	yes := rapid.Bool()
 	rarely := rapid.Custom(func(t *rapid.T) bool { return rapid.IntRange(0, 9).Draw(t, "one in ten") == 0 })
 	data := rapid.SampledFrom([]Data{NoData, NoData, DataUpToDate, DataUpToDate, DataSyncing, DataOutdated, DataUnknown, DataDiverged, DataAlone})
+	volumes := rapid.Custom(func(t *rapid.T) Volumes { return Volumes(rapid.Uint64Range(0, 3).Draw(t, "volumes")) })
 	words := func(s string) string {
 		if rarely.Draw(t, s) {
 			return s
@@ -33,6 +34,7 @@ func randomView(t *rapid.T, v *View, now Instant) {
 	v.Self.Stopping = rarely.Draw(t, "stopping")
 	v.Uplink = reading.Draw(t, "uplink")
 	v.Data = data.Draw(t, "data")
+	v.Parted, v.Older, v.Have = volumes.Draw(t, "parted"), volumes.Draw(t, "older"), volumes.Draw(t, "have")
 	v.Services = rapid.SampledFrom([]Services{ServicesStopped, ServicesStopped, ServicesStarting, ServicesStarted, ServicesStarted, ServicesStopping, ServicesFailed, ServicesStopFailed}).Draw(t, "services")
 	v.Probe = Probe{Rounds: rapid.IntRange(0, 6).Draw(t, "rounds"), VIP: rarely.Draw(t, "vip"), Peer: yes.Draw(t, "peer")}
 	v.Policy.Loss = rapid.SampledFrom([]Loss{Safe, Available}).Draw(t, "loss")
@@ -86,10 +88,10 @@ func randomView(t *rapid.T, v *View, now Instant) {
 				Phase:  Phase(rapid.IntRange(0, len(phases)).Draw(t, "said phase")),
 				Acting: epoch.Draw(t, "acting"), Released: epoch.Draw(t, "released"), Yields: epoch.Draw(t, "yields"),
 				For: rapid.IntRange(-1, 3).Draw(t, "for"), Data: data.Draw(t, "said data"), Uplink: reading.Draw(t, "said uplink"),
-				Unhealthy: rarely.Draw(t, "ill"), Leaving: rarely.Draw(t, "leaving"),
+				Unhealthy: rarely.Draw(t, "ill"), Leaving: rarely.Draw(t, "leaving"), Older: volumes.Draw(t, "said older"), Have: volumes.Draw(t, "said have"),
 			}
 			if yes.Draw(t, "agrees") {
-				p.Said = Said{BootID: 1, Epoch: v.Record.Epoch, Yields: v.Memory.Epoch, Phase: Standby, Uplink: Up, For: -1}
+				p.Said = Said{BootID: 1, Epoch: v.Record.Epoch, Yields: v.Memory.Epoch, Phase: Standby, Uplink: Up, For: -1, Data: p.Said.Data, Older: p.Said.Older}
 			}
 		}
 		v.Peers = append(v.Peers, p)

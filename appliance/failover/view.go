@@ -27,6 +27,11 @@ type View struct {
 	Mirrored Reading
 	// DataLost is since when this head's copy has no connection to the other one; it counts while Data is DataAlone.
 	DataLost Instant
+	// Parted are the volumes that this head writes to, or is to write to, without the other copy: those that Decision.Word is
+	// about. Data is the worst of all volumes, and does not tell which; there is one at least while it is DataAlone.
+	Parted Volumes
+	// Older and Have are what this head says of its volumes: see Said.
+	Older, Have Volumes
 	// DataWaits: writes to it wait for the word (Decision.Word).
 	DataWaits bool
 	Services  Services
@@ -101,11 +106,13 @@ type Said struct {
 	Gen       uint64 // cluster generation
 	Epoch     Epoch  // the highest that it knows, on its disk
 	Phase     Phase
-	Acting    Epoch // the epoch under which it acts or claims; 0: none
-	Released  Epoch // the last epoch of its own that it gave up in order: gate shut, services stopped, data demoted
-	Yields    Epoch // it agrees that the owner of this epoch acts, does not hold anything itself, and will claim only above it
-	For       int   // with Released: the id of the head that is to take over; -1: nobody in particular
-	Data      Data
+	Acting    Epoch   // the epoch under which it acts or claims; 0: none
+	Released  Epoch   // the last epoch of its own that it gave up in order: gate shut, services stopped, data demoted
+	Yields    Epoch   // it agrees that the owner of this epoch acts, does not hold anything itself, and will claim only above it
+	For       int     // with Released: the id of the head that is to take over; -1: nobody in particular
+	Data      Data    // the worst of its volumes
+	Older     Volumes // those of which its own disk says that the copy on it is outdated, or not whole
+	Have      Volumes // those of which it has, or had, data
 	Uplink    Reading
 	Unhealthy bool
 	Leaving   bool // its daemon ends in order
@@ -190,6 +197,9 @@ const (
 	DataDiverged             // both sides wrote
 	DataAlone                // up to date, to be written to, and not connected to the other copy
 )
+
+// Volumes are some of the volumes of the replicated data: bit n is the one whose device is /dev/drbdn, on every head.
+type Volumes uint64
 
 // MayClaim is R5: data that is not up to date never claims.
 func (d Data) MayClaim() bool { return d == NoData || d == DataUpToDate || d == DataAlone }

@@ -72,7 +72,7 @@ func (d *decider) harmless(p *other) (how string, outdated bool) {
 		return p.Name + " has no copy of the data", false
 	case d.proven(p) != "":
 		return d.proven(p), false
-	case p.alive && p.last > d.v.DataLost && s.Yields == d.m.Epoch && (s.Data == DataOutdated || s.Data == DataSyncing):
+	case p.alive && p.last > d.v.DataLost && s.Yields == d.m.Epoch && (s.Data == DataOutdated || s.Data == DataSyncing) && d.allOlder(s):
 		return p.Name + " says that its data is " + s.Data.String(), true
 	case d.v.Authority.Kind == Pair && !d.v.Fencing.Possible && d.v.Policy.Loss == Available && p.suspect:
 		return "the policy is to be available", false
@@ -80,4 +80,10 @@ func (d *decider) harmless(p *other) (how string, outdated bool) {
 		return "a person has promoted it", false
 	}
 	return "", false
+}
+
+// allOlder: the head that says s has an older copy of each volume that this one writes to alone. What it says of its data is the
+// worst of them: that can be true of another volume, and its copy of the one that lost the connection be up to date still.
+func (d *decider) allOlder(s *Said) bool {
+	return d.v.Parted != 0 && d.v.Parted&^s.Older == 0
 }

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ func TestWord(t *testing.T) {
 		v := View{
 			Policy: Policy{Timing: Normal(), Loss: Safe}, Self: Self{Name: "head1", ID: 1, BootID: "boot"},
 			Record: Record{Epoch: mine, Owner: "head1", BootID: "boot", SoloSince: solo}, Uplink: Up, Services: ServicesStarted,
-			Data: DataAlone, DataLost: lost, Authority: Authority{Kind: kind},
+			Data: DataAlone, DataLost: lost, Parted: 1, Authority: Authority{Kind: kind},
 			Peers: []Peer{{Name: "head2", ID: 2, Said: Said{BootID: 1, For: -1}, Links: []Link{{Name: "nic0", Heard: lost - time.Second}}}},
 		}
 		if kind >= Panel {
@@ -57,11 +58,38 @@ func TestWord(t *testing.T) {
 			heard(v, Said{Yields: mine})
 		}, Word{}},
 		{"pair: a person says that it is off", Pair, func(v *View) { v.Operator.ConfirmDead = "head2" }, Word{Go: true}},
-		{"pair: it follows and its copy is outdated", Pair, func(v *View) { heard(v, Said{Yields: mine, Data: DataOutdated}) }, Word{Go: true, Outdated: true}},
+		{"pair: it follows and its copy is outdated", Pair, func(v *View) { heard(v, Said{Yields: mine, Data: DataOutdated, Older: 1}) }, Word{Go: true, Outdated: true}},
+		{"pair: it follows and its copy is not whole", Pair, func(v *View) { heard(v, Said{Yields: mine, Data: DataSyncing, Older: 1}) }, Word{Go: true, Outdated: true}},
+		// The connection of volume 1 breaks while volume 0 is still brought up to date: the other copy of volume 1 is as new as any.
+		{"pair: its copy of another volume is not whole", Pair, func(v *View) {
+			v.Parted = 1 << 1
+			heard(v, Said{Yields: mine, Data: DataSyncing, Older: 1 << 0, Have: 0b11})
+		}, Word{}},
+		{"pair: its copy of another volume is outdated", Pair, func(v *View) {
+			v.Parted = 1 << 1
+			heard(v, Said{Yields: mine, Data: DataOutdated, Older: 1 << 0, Have: 0b11})
+		}, Word{}},
+		{"pair: its copy of one of the volumes is outdated", Pair, func(v *View) {
+			v.Parted = 0b11
+			heard(v, Said{Yields: mine, Data: DataOutdated, Older: 1 << 0, Have: 0b11})
+		}, Word{}},
+		{"pair: its copies of all of them are outdated, and one that is connected is not", Pair, func(v *View) {
+			v.Parted = 0b11
+			heard(v, Said{Yields: mine, Data: DataOutdated, Older: 0b11, Have: 0b111})
+		}, Word{Go: true, Outdated: true}},
+		{"pair: the last volume there can be", Pair, func(v *View) {
+			v.Parted = 1 << 63
+			heard(v, Said{Yields: mine, Data: DataOutdated, Older: 1 << 63})
+		}, Word{Go: true, Outdated: true}},
+		{"pair: nobody knows which volume the word is for", Pair, func(v *View) {
+			v.Parted = 0
+			heard(v, Said{Yields: mine, Data: DataOutdated, Older: 1})
+		}, Word{}},
+		{"pair: its disk says that the copy is the older, and it reads otherwise", Pair, func(v *View) { heard(v, Said{Yields: mine, Data: DataUnknown, Older: 1}) }, Word{}},
 		{"pair: it follows and its copy is up to date", Pair, func(v *View) { heard(v, Said{Yields: mine, Data: DataUpToDate}) }, Word{}},
-		{"pair: its copy is outdated, and it does not follow", Pair, func(v *View) { heard(v, Said{Data: DataOutdated}) }, Word{}},
+		{"pair: its copy is outdated, and it does not follow", Pair, func(v *View) { heard(v, Said{Data: DataOutdated, Older: 1}) }, Word{}},
 		{"pair: it said so before the copies were parted", Pair, func(v *View) {
-			heard(v, Said{Yields: mine, Data: DataOutdated})
+			heard(v, Said{Yields: mine, Data: DataOutdated, Older: 1})
 			v.DataLost = now - 5*time.Millisecond
 		}, Word{}},
 		{"pair: a lease that an old run of the daemon had", Pair, func(v *View) { v.Record.Epoch = mine - MaxHeads; v.Record.Owner = "head2" }, Word{}},
@@ -183,6 +211,10 @@ func TestWordIsSafe(t *testing.T) {
 			d := Decide(v, now)
 			if w := d.Word; w.Go && (v.Data != DataAlone && !(w.Forced && !v.Data.MayClaim()) || d.Services != Run || v.Record.Epoch != d.Memory.Epoch || v.Record.Owner != "head1" || w.How == "") {
 				t.Fatalf("the word %+v in phase %v with record %+v and data %v", w, d.Memory.Phase, v.Record, v.Data)
+			}
+			// DRBD notes for each volume that asks that the other copy is the older.
+			if older := func(p Peer) bool { return v.Parted != 0 && v.Parted&^p.Said.Older == 0 }; d.Word.Outdated && !slices.ContainsFunc(v.Peers, older) {
+				t.Fatalf("the word %+v for the volumes %b, and the others have older copies of other ones", d.Word, v.Parted)
 			}
 			v.Memory, v.Record = d.Memory, d.Record
 			now += Instant(rapid.IntRange(1, 400).Draw(t, "ms")) * time.Millisecond

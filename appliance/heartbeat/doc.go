@@ -3,5 +3,5 @@
 //
 // It counts and reports; it decides nothing. Which silence matters is package failover's business: here a link has only
 // a time at which it was last heard. Frames are authenticated and of a fixed size, so that one fits a serial line of
-// 115200 baud in 6 ms.
+// 115200 baud in 7 ms.
 package heartbeat

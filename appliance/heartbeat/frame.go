@@ -10,7 +10,7 @@ import (
 	"masthead/appliance/failover"
 )
 
-// frame is one heartbeat. On the wire it has 61 bytes, big-endian, the same on UDP and on a serial line:
+// frame is one heartbeat. On the wire it has 77 bytes, big-endian, the same on UDP and on a serial line:
 //
 //	 0  1  version (4 bits), link: the sender's number of the link (4 bits)
 //	 1  2  cluster: hash of its name
@@ -28,8 +28,10 @@ import (
 //	40  3  acting     (each of the three: 0 is none, else how far it
 //	43  3  released    is below epoch, plus 1)
 //	46  3  yields
-//	49  8  HMAC-SHA256 of all before, its first 8 bytes; the first 4 of them are the frame's tag
-//	57  4  CRC-32 (IEEE) of all before
+//	49  8  older: volumes, by bits
+//	57  8  have: volumes, by bits
+//	65  8  HMAC-SHA256 of all before, its first 8 bytes; the first 4 of them are the frame's tag
+//	73  4  CRC-32 (IEEE) of all before
 type frame struct {
 	Link     int
 	From, To int
@@ -42,10 +44,10 @@ type frame struct {
 }
 
 const (
-	version   = 1
-	frameSize = 61
-	macAt     = 49
-	crcAt     = 57
+	version   = 2
+	frameSize = 77
+	macAt     = 65
+	crcAt     = 73
 
 	maxStart = 1<<40 - 1
 	maxEpoch = 1<<40 - 1
@@ -94,6 +96,8 @@ func (s seal) encode(f frame) (b [frameSize]byte, tag uint32) {
 	putUint(b[40:43], acting(epoch, said.Acting))
 	putUint(b[43:46], back(epoch, said.Released))
 	putUint(b[46:49], back(epoch, said.Yields))
+	binary.BigEndian.PutUint64(b[49:], uint64(said.Older))
+	binary.BigEndian.PutUint64(b[57:], uint64(said.Have))
 	copy(b[macAt:crcAt], s.mac(b[:macAt]))
 	binary.BigEndian.PutUint32(b[crcAt:], crc32.ChecksumIEEE(b[:crcAt]))
 	return b, tagOf(b[:])
@@ -127,6 +131,8 @@ func (s seal) decode(b []byte) (f frame, tag uint32, err error) {
 			Yields:    ahead(epoch, uintOf(b[46:49])),
 			For:       int(b[5]>>3) - 1,
 			Data:      failover.Data(b[5] & 7),
+			Older:     failover.Volumes(binary.BigEndian.Uint64(b[49:])),
+			Have:      failover.Volumes(binary.BigEndian.Uint64(b[57:])),
 			Uplink:    failover.Reading(b[4] >> 2 & 3),
 			Unhealthy: b[4]&2 != 0,
 			Leaving:   b[4]&1 != 0,

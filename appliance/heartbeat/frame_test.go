@@ -18,21 +18,23 @@ func goldenFrame() frame {
 		Link: 2, From: 1, To: 0, Start: 0x2931a5f0c2, Seq: 0x01020304, Revision: 7, Hears: 0b101, Echo: 0xcafef00d,
 		Said: failover.Said{
 			BootID: 0x1122334455667788, Gen: 3, Epoch: 7*16 + 1, Phase: failover.Active, Acting: 7*16 + 1, Released: 5*16 + 1,
-			Yields: 6 * 16, For: 15, Data: failover.DataUpToDate, Uplink: failover.Up, Unhealthy: true, Leaving: true,
+			Yields: 6 * 16, For: 15, Data: failover.DataUpToDate, Older: 1<<63 | 2, Have: 1<<40 | 1, Uplink: failover.Up, Unhealthy: true,
+			Leaving: true,
 		},
 	}
 }
 
 func TestFrameGolden(t *testing.T) {
 	b, tag := newSeal("c1", testKey).encode(goldenFrame())
-	want := "12" + "d0f6" + "10" + "77" + "81" + // version, link; cluster; from, to; phase, …; for, data
+	want := "22" + "d0f6" + "10" + "77" + "81" + // version, link; cluster; from, to; phase, …; for, data
 		"2931a5f0c2" + "01020304" + "0007" + "0005" + "cafef00d" + // start, seq, revision, hears, echo
 		"1122334455667788" + "00000003" + "0000000071" + "000001" + "000021" + "000012" + // boot, gen, epoch, acting, released, yields
-		"eb28f6c05bc5a3fe" + "fe2ef5e4" // HMAC, CRC
+		"8000000000000002" + "0000010000000001" + // older, have
+		"e0c56fe3afe043ba" + "158c40cd" // HMAC, CRC
 	if got := hex.EncodeToString(b[:]); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if tag != 0xeb28f6c0 {
+	if tag != 0xe0c56fe3 {
 		t.Errorf("tag %#x, want the first bytes of the HMAC", tag)
 	}
 }
@@ -44,12 +46,12 @@ func TestStuffGolden(t *testing.T) {
 	}
 	got := stuff(f)
 	want := "00" + "01" + "14" + "0102030405060708090a0b0c0d0e0f10111213" + "14" + "0102030405060708090a0b0c0d0e0f10111213" +
-		"14" + "0102030405060708090a0b0c0d0e0f10111213" + "01" + "00"
+		"14" + "0102030405060708090a0b0c0d0e0f10111213" + "11" + "0102030405060708090a0b0c0d0e0f10" + "00"
 	if hex.EncodeToString(got[:]) != want {
 		t.Errorf("got  %x\nwant %s", got, want)
 	}
-	if lineSize > 64 {
-		t.Errorf("%d bytes on the line: want 64 or fewer", lineSize)
+	if lineSize > 80 { // 7 ms at 115200 baud, and at 9600 less than the 100 ms between two
+		t.Errorf("%d bytes on the line: want 80 or fewer", lineSize)
 	}
 }
 
@@ -67,6 +69,8 @@ func drawSaid(t *rapid.T) failover.Said {
 		Acting: below("acting"), Released: below("released"), Yields: below("yields"),
 		For:    rapid.IntRange(-1, failover.MaxHeads-1).Draw(t, "for"),
 		Data:   failover.Data(rapid.IntRange(0, int(failover.DataAlone)).Draw(t, "data")),
+		Older:  failover.Volumes(rapid.Uint64().Draw(t, "older")),
+		Have:   failover.Volumes(rapid.Uint64().Draw(t, "have")),
 		Uplink: failover.Reading(rapid.IntRange(0, int(failover.Down)).Draw(t, "uplink")), Unhealthy: rapid.Bool().Draw(t, "unhealthy"),
 		Leaving: rapid.Bool().Draw(t, "leaving"),
 	}
@@ -144,7 +148,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}{
 		{"good", good[:], nil},
 		{"empty", nil, errGarbled},
-		{"short", good[:60], errGarbled},
+		{"short", good[:frameSize-1], errGarbled},
 		{"long", append(good[:], 0), errGarbled},
 		{"one bit", damaged[:], errGarbled},
 		{"another key", sealed(newSeal("c1", []byte("0123456789abcdeF"))), errForged},

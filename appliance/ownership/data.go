@@ -165,6 +165,7 @@ func (d *Daemon) viewData(v *failover.View) {
 	}
 	at := p.it.Standing(d.copyView(v))
 	v.Data, v.DataLost, v.Self.DataUUID = at.Data, at.Lost, at.UUID
+	v.Parted, v.Older, v.Have = at.Parted, at.Older, at.Have
 	v.Mirrored, v.DataWaits = at.Mirrored, at.Frozen
 	if at.Ill != "" && v.Self.Unhealthy == "" {
 		v.Self.Unhealthy = at.Ill

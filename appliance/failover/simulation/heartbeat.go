@@ -43,7 +43,7 @@ func (w *World) send(i int, cable bool) {
 				if !cable {
 					continue
 				}
-				base = 6 * time.Millisecond
+				base = 7 * time.Millisecond
 			}
 			p := w.way(l, i, j)
 			d, ok := w.pass(p, base)

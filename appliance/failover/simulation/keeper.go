@@ -114,6 +114,18 @@ func (w *World) viewData(i int) {
 	k := &w.data.side[i].keeper
 	c := &k.look.Copy
 	v.DataLost, v.DataWaits = k.look.Lost, c.Frozen()
+	v.Parted, v.Older, v.Have = 0, 0, 0
+	if bit := k.look.Bit(); k.ready {
+		if asks := w.data.side[i].asks.on && k.asked >= 0 && !k.answered; asks || k.look.Parted(w.copyView(i)) {
+			v.Parted = bit
+		}
+		if k.look.Older() {
+			v.Older = bit
+		}
+		if data.HasData(v.Data) {
+			v.Have = bit
+		}
+	}
 	v.Mirrored = failover.Up
 	switch {
 	case !k.ready:
