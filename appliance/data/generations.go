@@ -65,3 +65,18 @@ func (g Generations) replaced(current uint64, alone bool) Generations {
 	}
 	return next
 }
+
+// recorded is the generation of a volume that a head's record names, as Standing.UUID has them: data:0123456789ABCDEE,mail:….
+// Empty: that head had no data of it. A record without names is of all volumes.
+func recorded(uuid, volume string) string {
+	for one := range strings.SplitSeq(uuid, ",") {
+		name, generation, named := strings.Cut(one, ":")
+		if !named {
+			return one
+		}
+		if name == volume {
+			return generation
+		}
+	}
+	return ""
+}

@@ -11,8 +11,9 @@ type View struct {
 	Known failover.Epoch
 	// Peer is the other head with a copy; zero: none is configured.
 	Peer PeerView
-	// Elsewhere: another head is known to have, or to have had, data of this volume. A blank copy here is an old one then.
-	Elsewhere bool
+	// Elsewhere are the volumes of which another head is known to have, or to have had, data. A blank copy here is an old one
+	// then.
+	Elsewhere failover.Volumes
 	Word      failover.Word
 	Now       failover.Instant
 }
@@ -50,12 +51,13 @@ const (
 
 // Look is all that is known of a copy.
 type Look struct {
-	Minor int // number of its device
-	Copy  Copy
-	Note  Note
-	Meta  Meta
-	Want  Want
-	Lost  failover.Instant // since when it is not connected
+	Volume string // its name
+	Minor  int    // number of its device
+	Copy   Copy
+	Note   Note
+	Meta   Meta
+	Want   Want
+	Lost   failover.Instant // since when it is not connected
 	// Tuned: the kernel has the options that the configuration says.
 	Tuned bool
 	// Foreign says what of a device is not masthead's, where that is known.
@@ -165,7 +167,7 @@ func (l Look) missed(v View) bool {
 
 // blank is a copy that nothing was ever written to: as good as none, unless others have written to theirs.
 func (l Look) blank(v View) failover.Data {
-	if v.Elsewhere || v.Record.DataUUID != "" {
+	if v.Elsewhere&l.Bit() != 0 || recorded(v.Record.DataUUID, l.Volume) != "" {
 		return failover.DataOutdated
 	}
 	return failover.NoData

@@ -33,7 +33,7 @@ func TestReading(t *testing.T) {
 	syncing := connected(secondary, primary)
 	syncing.Disk, syncing.Replication = inconsistent, "SyncTarget"
 	elsewhere := under(first)
-	elsewhere.Elsewhere = true
+	elsewhere.Elsewhere = 1
 	known := under(first)
 	known.Known = second
 	own := under(second)
@@ -41,7 +41,11 @@ func TestReading(t *testing.T) {
 	hidden := own
 	hidden.Known = second.Next(1)
 	replaced := under(first)
-	replaced.Record.DataUUID = "A0"
+	replaced.Record.DataUUID = "data:0123456789ABCDEE"
+	unnamed := under(first)
+	unnamed.Record.DataUUID = "0123456789ABCDEE"
+	others := under(first)
+	others.Elsewhere, others.Record.DataUUID = ^failover.Volumes(1<<1), "data:0123456789ABCDEE,mailbox:0123456789ABCDEE"
 	ours := under(first)
 	ours.Self, ours.Record.Owner = "head1", "head1"
 	later := ours
@@ -72,7 +76,11 @@ func TestReading(t *testing.T) {
 		{"a foreign device", Look{Meta: MetaForeign}, under(first), failover.DataUnknown},
 		{"a blank device", Look{Meta: MetaBlank}, under(first), failover.NoData},
 		{"a blank device, and the other has data", Look{Meta: MetaBlank}, elsewhere, failover.DataOutdated},
-		{"a blank device where there were data: it was replaced", Look{Meta: MetaBlank}, replaced, failover.DataOutdated},
+		{"a blank device where there were data: it was replaced", Look{Volume: "data", Meta: MetaBlank}, replaced, failover.DataOutdated},
+		{"a blank device, and there were data of some volume", Look{Volume: "mail", Minor: 1, Meta: MetaBlank}, unnamed, failover.DataOutdated},
+		{"a blank device, and all have data of other volumes", Look{Volume: "mail", Minor: 1, Meta: MetaBlank}, others, failover.NoData},
+		{"a new copy, and all have data of other volumes", Look{Volume: "mail", Minor: 1, Copy: fresh, Meta: MetaNew}, others, failover.NoData},
+		{"a new copy of the last volume, and the other has data", Look{Minor: 63, Copy: fresh, Meta: MetaNew}, others, failover.DataOutdated},
 		{"a new copy", Look{Copy: fresh, Meta: MetaNew}, under(first), failover.NoData},
 		{"a new copy, and the other has data", Look{Copy: fresh, Meta: MetaNew}, elsewhere, failover.DataOutdated},
 		{"half a copy", Look{Copy: fresh, Meta: MetaThere}, under(first), failover.DataSyncing},
@@ -160,7 +168,7 @@ func drawLook(t *rapid.T) (Look, View) {
 	v := View{
 		Self:   "head1",
 		Record: failover.Record{Epoch: failover.Epoch(rapid.IntRange(0, 40).Draw(t, "epoch")), Owner: pick("owner", "", "head1", "head2")},
-		Known:  failover.Epoch(rapid.IntRange(0, 40).Draw(t, "known")), Elsewhere: rapid.Bool().Draw(t, "elsewhere"),
+		Known:  failover.Epoch(rapid.IntRange(0, 40).Draw(t, "known")), Elsewhere: failover.Volumes(rapid.Uint64Range(0, 3).Draw(t, "elsewhere")),
 	}
 	if rapid.Bool().Draw(t, "peer") {
 		v.Peer = PeerView{
@@ -183,7 +191,7 @@ func TestReadingIsSafe(t *testing.T) {
 			return
 		}
 		if got == failover.NoData {
-			if l.Copy.There && l.Meta != MetaNew || !l.Copy.There && l.Meta != MetaBlank || v.Elsewhere {
+			if l.Copy.There && l.Meta != MetaNew || !l.Copy.There && l.Meta != MetaBlank || v.Elsewhere&1 != 0 {
 				t.Fatalf("%+v counts as none", l)
 			}
 			return

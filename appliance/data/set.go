@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,7 +115,7 @@ func New(cfg Config) (*Set, error) {
 }
 
 func newVolume(v Volume) *volume {
-	look := Look{Minor: v.minor(0)}
+	look := Look{Volume: v.Name, Minor: v.minor(0)}
 	return &volume{Volume: v, minor: look.Minor, look: look, poke: make(chan struct{}, 1), resync: make(chan struct{}, 1), failed: -1, did: deed{at: -settleTime}}
 }
 
@@ -172,10 +173,10 @@ type Standing struct {
 	Lost failover.Instant // since when the last of them is not connected
 	// Parted, Older and Have are those of which each is true: see failover.View and failover.Said.
 	Parted, Older, Have failover.Volumes
-	UUID                string
+	UUID                string // generations of all of which this head has, or had, data
 	// Ill says why this head should not own though its copies may be written to; empty: nothing.
 	Ill string
-	// Connected: all of them are.
+	// Connected: all of them are, but those that nothing was ever written to.
 	Connected bool
 	// Frozen: writes to one of them wait for the arbiter's word.
 	Frozen bool
@@ -209,14 +210,16 @@ func (s *Set) Standing(v View) Standing {
 				out.Have |= bit
 			}
 		}
-		out.Connected = out.Connected && c.Connected()
-		if !c.Connected() || c.PeerDisk != upToDate {
-			out.Mirrored = failover.Down
+		if r != failover.NoData {
+			out.Connected = out.Connected && c.Connected()
+			if !c.Connected() || c.PeerDisk != upToDate {
+				out.Mirrored = failover.Down
+			}
 		}
 		out.Frozen = out.Frozen || c.Frozen()
 		out.Lost = max(out.Lost, one.look.Lost)
-		if one.uuid != "" {
-			uuids = append(uuids, one.uuid)
+		if g := cmp.Or(one.uuid, recorded(v.Record.DataUUID, one.Name)); g != "" {
+			uuids = append(uuids, one.Name+":"+g)
 		}
 		if c.Role == primary && (c.Disk == "Diskless" || c.Disk == "Failed" || c.Disk == "Detaching") {
 			out.Ill = fmt.Sprintf("its disk with the volume %s is %s", one.Name, strings.ToLower(c.Disk))

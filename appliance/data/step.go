@@ -93,7 +93,7 @@ func (l Look) promotion(v View) (Step, string) {
 		switch {
 		case l.Meta != MetaNew || c.Syncing():
 			return Wait, "its copy is not whole"
-		case p.Name == "" && !v.Elsewhere:
+		case p.Name == "" && v.Elsewhere&l.Bit() == 0:
 			return Create, ""
 		case c.Connected() && c.PeerDisk == inconsistent:
 			// DRBD has compared them: had the other one anything, this one would be the target of a resync.

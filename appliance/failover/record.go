@@ -10,7 +10,9 @@ type Record struct {
 	// SoloSince is when the owner began to own without the other head; zero: the other has followed. A head that was away
 	// since then has older data.
 	SoloSince time.Time `json:"solo_since,omitzero"`
-	DataUUID  string    `json:"data_uuid,omitempty"` // generation of the data, as the data engine names it
+	// DataUUID is which generations of the data this head had when it owned last, volume by volume, as the data engine names
+	// them.
+	DataUUID string `json:"data_uuid,omitempty"`
 	// BootID is the boot in which this head wrote the record (/proc/sys/kernel/random/boot_id). In another boot the record
 	// is history: nobody becomes the owner from his own memory (R3).
 	BootID string `json:"boot_id"`

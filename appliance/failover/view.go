@@ -50,7 +50,7 @@ type Self struct {
 	// daemon that must go down. Empty: nothing.
 	Unhealthy string
 	Gen       uint64 // generation of the cluster's state on this head; 0: as in the record
-	DataUUID  string // generation of the data here, as the data engine names it; empty: none, or unknown
+	DataUUID  string // generations of the data here, as the data engine names them; empty: none, or unknown
 	// Stopping: the daemon is to end in order; an owner hands over first if it can.
 	Stopping bool
 	// Barred says why this head may follow an owner and not claim: it has not found out since its boot whether it is still

@@ -190,7 +190,7 @@ func (d *Daemon) copyView(v *failover.View) data.View {
 	}
 	other := d.config.otherCopy()
 	for _, p := range v.Peers {
-		out.Elsewhere = out.Elsewhere || p.Said.BootID != 0 && data.HasData(p.Said.Data)
+		out.Elsewhere |= p.Said.Have
 		if p.Name != other {
 			continue
 		}

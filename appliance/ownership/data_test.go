@@ -42,6 +42,18 @@ func TestCopyView(t *testing.T) {
 	}
 }
 
+// Of which volumes another head has data is what it says of each.
+func TestCopyViewElsewhere(t *testing.T) {
+	d := &Daemon{zero: time.Now(), config: Config{Self: "head3", Heads: map[string]Head{"head1": {Number: 1}, "head2": {Number: 2}, "head3": {Number: 3}}}}
+	v := failover.View{Self: failover.Self{Name: "head3", ID: 3}, Peers: []failover.Peer{
+		{Name: "head1", ID: 1, Said: failover.Said{BootID: 1, Data: failover.DataOutdated, Older: 0b1, Have: 0b100}},
+		{Name: "head2", ID: 2, Said: failover.Said{BootID: 1, Data: failover.DataUpToDate, Have: 0b1000}},
+	}}
+	if got, want := d.copyView(&v).Elsewhere, failover.Volumes(0b1100); got != want {
+		t.Errorf("got %b, want %b", got, want)
+	}
+}
+
 // A service whose volume was never given to the kernel stops, and one of which that is not known does not.
 func TestDemoteWithoutData(t *testing.T) {
 	d := &Daemon{opts: Options{RunDir: t.TempDir()}, events: newEventLog(""), log: slog.New(slog.DiscardHandler), trouble: map[string]string{}}

@@ -37,7 +37,7 @@ func (w *World) startKeeper(i int) {
 	k := &s.keeper
 	note, busy, step := k.look.Note, k.busy, k.step
 	*k = keeper{asked: -1, busy: busy, step: step}
-	k.look = data.Look{Note: note, Meta: data.MetaThere, Tuned: true}
+	k.look = data.Look{Volume: "data", Note: note, Meta: data.MetaThere, Tuned: true}
 	w.in(w.rnd.between(2*time.Millisecond, 30*time.Millisecond), evSeen, i, w.heads[i].daemonGen)
 	if s.asks.on { // the handler asks again
 		w.in(100*time.Millisecond, evAsk, i, s.asks.gen)
@@ -67,7 +67,7 @@ func (w *World) copyView(i int) data.View {
 		known = 0
 	}
 	return data.View{
-		Self: headNames[i], Record: h.disk.record, Known: known, Word: w.data.side[i].keeper.word, Elsewhere: p.Said.BootID != 0 && data.HasData(p.Said.Data),
+		Self: headNames[i], Record: h.disk.record, Known: known, Word: w.data.side[i].keeper.word, Elsewhere: p.Said.Have,
 		Peer: data.PeerView{Name: p.Name, Alive: heard >= 0 && now-heard < w.policy.Timing.Suspect, Heard: heard, Said: p.Said},
 		Now:  now,
 	}
