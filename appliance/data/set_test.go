@@ -188,7 +188,9 @@ func TestAskEnds(t *testing.T) {
 // A daemon that starts when the kernel asks knows nothing yet: that is no answer.
 func TestAskBeforeDRBDHasSaid(t *testing.T) {
 	b := &bench{drbd: &fakeDRBD{lines: make(chan string, 100), copy: lost(connected(primary, secondary), upToDate, "DUnknown")}, loaded: make(chan string, 10), began: time.Now()}
-	b.begin(t, pair(), t.TempDir())
+	r := pair()
+	r.Volumes = r.Volumes[:1]
+	b.begin(t, r, t.TempDir())
 	b.see(nil)
 	type answer struct {
 		code int
@@ -226,8 +228,10 @@ func TestAskBeforeDRBDHasSaid(t *testing.T) {
 func TestSetBeginsLate(t *testing.T) {
 	b := &bench{drbd: &fakeDRBD{lines: make(chan string, 100)}, began: time.Now()}
 	fails := 1
+	r := pair()
+	r.Volumes = r.Volumes[:1]
 	s, err := New(Config{
-		Resources: pair(), Self: "head1", Dir: t.TempDir(), Tools: b.drbd.tools(), Now: func() failover.Instant { return time.Since(b.began) },
+		Resources: r, Self: "head1", Dir: t.TempDir(), Tools: b.drbd.tools(), Now: func() failover.Instant { return time.Since(b.began) },
 		Load: func(name string) error {
 			if name == "drbd" && fails > 0 {
 				fails--
