@@ -33,6 +33,9 @@ func (d *decider) ask() Phase {
 	if a.Refused != "" {
 		d.no(a.Refused)
 	}
+	if d.asksPeers() && m.Phase == Claim && d.now-m.Since >= d.t.Handover {
+		d.no("it has not been agreed to; `masthead status --why` there says what is against it")
+	}
 	return Claim
 }
 

@@ -115,8 +115,19 @@ func (d *decider) agrees(p *other) bool {
 		return false // it has not heard yet what this head knows
 	case d.m.Phase == Claim && d.m.Epoch > s.Acting:
 		return false // the higher of two claims goes on
+	case d.newer(s):
+		return false
 	}
 	return true
+}
+
+// newer reports whether this head, which owned last, has writes that the head that says s may lack (R5): it owned without that
+// one, and the copies have not been seen together since. By what its own copy is uncertain it may be the newer one all the same.
+func (d *decider) newer(s *Said) bool {
+	if d.rec.Owner != d.v.Self.Name || d.rec.SoloSince.IsZero() || d.v.Mirrored == Up && s.Data == DataUpToDate {
+		return false
+	}
+	return d.v.Data == DataUpToDate || d.v.Data == DataAlone || d.v.Data == DataUnknown
 }
 
 // asksPeers reports whether agreement is asked of the other head itself, there being no voters.

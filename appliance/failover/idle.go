@@ -120,6 +120,11 @@ func (d *decider) waiting() Phase {
 // stand is a head that holds nothing and hears no owner.
 func (d *decider) stand() {
 	m := d.m
+	for i := range d.peers {
+		if p := &d.peers[i]; p.alive && p.Said.Phase == Claim && d.asksPeers() && d.newer(&p.Said) {
+			d.no("does not agree that ", p.Name, " takes over: this head owned last, without it, and its data may be newer")
+		}
+	}
 	next := d.title()
 	if next != Claim && next != Promote {
 		d.drop()

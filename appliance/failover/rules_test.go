@@ -211,3 +211,41 @@ func TestI1LateHeartbeat(t *testing.T) {
 		t.Errorf("opens its gate %v after the owner was heard to act, want %v", got, want)
 	}
 }
+
+// R5: the head that owned last, and wrote without the other one, does not agree that that one takes over before it has the same.
+func TestR5LastOwnerAlone(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		data     Data
+		mirrored Reading
+		theirs   Data
+		record   func(r *Record)
+		agrees   bool
+	}{
+		{"has written alone", DataUpToDate, Down, DataUpToDate, nil, false},
+		{"does not know how its copy stands", DataUnknown, Unknown, DataUpToDate, nil, false},
+		{"is seen by a copy that is behind", DataUpToDate, Up, DataSyncing, nil, false},
+		{"is seen by one that has everything", DataUpToDate, Up, DataUpToDate, nil, true},
+		{"has an older copy", DataOutdated, Down, DataUpToDate, nil, true},
+		{"has a copy that is made anew", DataSyncing, Down, DataUpToDate, nil, true},
+		{"has no data", NoData, Unknown, NoData, nil, true},
+		{"has always written to both", DataUpToDate, Down, DataUpToDate, func(r *Record) { r.SoloSince = time.Time{} }, true},
+		{"was not the last owner", DataUpToDate, Down, DataUpToDate, func(r *Record) { r.Owner = "head2" }, true},
+	} {
+		l := warm(t, Pair, 2)
+		v := l.heads[0].View
+		v.Memory = Memory{}
+		v.Gate, v.Services = Gate{}, ServicesStopped
+		v.Data, v.Mirrored = test.data, test.mirrored
+		v.Record.BootID, v.Record.SoloSince = "another boot", time.Unix(1, 0)
+		if test.record != nil {
+			test.record(&v.Record)
+		}
+		s := &v.Peers[0].Said
+		s.Phase, s.Acting, s.Yields, s.Data = Claim, 33, 0, test.theirs
+		d := Decide(v, l.now+step)
+		if got := d.Say.Yields == 33; got != test.agrees {
+			t.Errorf("a last owner that %s agrees: %v, want %v; %+v", test.name, got, test.agrees, d.Why)
+		}
+	}
+}
