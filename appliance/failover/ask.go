@@ -34,7 +34,7 @@ func (d *decider) ask() Phase {
 		d.no(a.Refused)
 	}
 	if d.asksPeers() && m.Phase == Claim && d.now-m.Since >= d.t.Handover {
-		d.no("it has not been agreed to; `masthead status --why` there says what is against it")
+		d.no("it has not been agreed to: on the other head, `masthead status --why` says what is against it")
 	}
 	return Claim
 }
