@@ -58,7 +58,7 @@ func TestVMData(t *testing.T) {
 		Forward: map[string]int{HTTPS: 443, plainHTTP: 80, MySQLPort: 3306},
 	})
 	config.Cluster = replicatedPair
-	s := startSeveral(t, 2, config)
+	s := startSeveral(t, wholeHost, config)
 	db := Database{s.Cluster}
 	must(t, db.Define(t.Context(), s.clients["head1"], "head1"))
 	s.equal(t, "head1", afterHeal)

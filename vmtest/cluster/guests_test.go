@@ -28,6 +28,10 @@ const (
 // maxGuests is how many machines run at once: more would only take turns on two cores.
 const maxGuests = 4
 
+// wholeHost is for heads that fence one another: they have the host to themselves. One that stands still for half a second, because
+// machines of other tests have the processors, is dead to its peer, and stays off.
+const wholeHost = maxGuests
+
 // slots are the machines that may run, and binaries what the tests share. A lab takes all of its slots at once, so that
 // no two labs wait for each other's.
 var (

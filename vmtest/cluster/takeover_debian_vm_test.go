@@ -59,7 +59,7 @@ func TestVMTakeoverDebian(t *testing.T) {
 		Disks: []vmtest.DiskConfig{{Size: headDisk, Label: images.StateLabel}}, Forward: map[string]int{HTTPS: 443, plainHTTP: 80},
 	})
 	config.Cluster = withService(time.Now())
-	s := startSeveral(t, 2, config)
+	s := startSeveral(t, wholeHost, config)
 	for _, head := range s.Named(images.RoleHead) {
 		eventually(t, bootTime, "MariaDB runs on "+head, func(ctx context.Context) error {
 			_, err := Shell(ctx, s.clients[head], head, "systemctl is-active mariadb", nil, shellWithin)

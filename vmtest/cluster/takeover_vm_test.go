@@ -83,7 +83,7 @@ func (s *several) scenarios(t *testing.T, over *Takeover, names ...string) {
 func TestVMTakeover(t *testing.T) {
 	t.Parallel()
 	program(t)
-	s := startSeveral(t, 2, pairOf("takeover", minimalHead(t)))
+	s := startSeveral(t, wholeHost, pairOf("takeover", minimalHead(t)))
 	over := s.watched(t)
 	began := time.Now()
 	s.scenarios(t, over, "switch", "switch-back", "kill", "serial-cut", "lan-cut", "power-cut", "panic")

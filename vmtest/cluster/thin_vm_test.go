@@ -38,7 +38,7 @@ func TestVMThin(t *testing.T) {
 		Forward: map[string]int{HTTPS: 443, plainHTTP: 80},
 	})
 	config.Cluster = thinPair
-	s := startSeveral(t, 2, config)
+	s := startSeveral(t, wholeHost, config)
 	over := s.watched(t)
 	s.inSync(t, over, "the volume is made, and both copies are the same")
 	owner := s.serves(t, over)

@@ -21,7 +21,7 @@ func TestVMThreeHeads(t *testing.T) {
 		Name: "three",
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": minimalHead(t), "head2": minimalHead(t), "head3": headOnStick(t),
-			"n01": minimalWorker(320, qemu.UEFI),
+			"n01": minimalWorker(320, qemu.BIOS), // shim and GRUB, which UEFI gets at first, take minutes beside three heads
 		},
 	})
 	for _, step := range []struct {

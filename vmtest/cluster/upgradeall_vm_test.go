@@ -45,7 +45,7 @@ func TestVMUpgradeAll(t *testing.T) {
 	disk := func(path string) vmtest.DiskConfig {
 		return vmtest.DiskConfig{Path: path, Bus: qemu.Virtio, ReadOnly: true}
 	}
-	c := start(t, 2, vmtest.Config{
+	c := start(t, wholeHost, vmtest.Config{
 		Name: "upgradeall", Cluster: upgradePair, Cables: []vmtest.Pair{{Ends: [2]string{"head1", "head2"}}},
 		Machines: map[string]vmtest.MachineConfig{"head1": head("head1", disk(good), disk(hangs)), "head2": head("head2")},
 	})
