@@ -12,6 +12,7 @@ import (
 type membership struct {
 	mu          sync.Mutex
 	file        memberFile
+	began       phase  // the phase in which Run began: what a head serves is chosen then
 	step        string // what is done at the moment
 	done, total int
 	reason, try string // why it does not go on
@@ -79,7 +80,7 @@ func (h *Head) restartable(ctx context.Context) (context.Context, context.Cancel
 	ctx, stop := context.WithCancelCause(ctx)
 	h.member.mu.Lock()
 	defer h.member.mu.Unlock()
-	h.member.restart = stop
+	h.member.restart, h.member.began = stop, h.member.file.Phase
 	return ctx, func() { stop(nil) }
 }
 
@@ -158,8 +159,11 @@ func (h *Head) membershipNow() wire.Membership {
 		if len(heads) > 1 {
 			now.State = wire.MemberHead
 		}
-		if wants {
+		switch {
+		case wants:
 			now.State = wire.MemberJoining
+		case m.began != phaseNone: // nobody can use it before restart has been through
+			now.State, now.Step = wire.MemberJoining, "starts again as a head of its cluster"
 		}
 	}
 	return now

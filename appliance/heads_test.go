@@ -598,6 +598,33 @@ func TestSettleLeft(t *testing.T) {
 	}
 }
 
+// TestJoinedIsSaidLast: whoever is told that a head has joined can use it at once, so it is said after the head has begun
+// anew, and its socket with it.
+func TestJoinedIsSaidLast(t *testing.T) {
+	h := newLiveHead(t, "head1", 1)
+	head, err := New(h.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer head.Close()
+	if err := head.setPhase(memberFile{Phase: phaseSyncing}); err != nil {
+		t.Fatal(err)
+	}
+	_, stop := head.restartable(t.Context())
+	defer stop()
+	if err := head.setPhase(memberFile{}); err != nil {
+		t.Fatal(err)
+	}
+	if now := head.membershipNow(); now.State != wire.MemberJoining || now.Step == "" {
+		t.Errorf("synced, and not begun anew: %+v", now)
+	}
+	_, stop = head.restartable(t.Context())
+	defer stop()
+	if now := head.membershipNow(); now.State != wire.MemberSolo || now.Step != "" {
+		t.Errorf("begun anew: %+v", now)
+	}
+}
+
 func TestMemberFileDamaged(t *testing.T) {
 	h := newLiveHead(t, "head1", 1)
 	path := filepath.Join(h.cfg.StateDir, memberFileName)
