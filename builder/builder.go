@@ -187,7 +187,7 @@ func (b *Builder) assemble(ctx context.Context, def *images.Definition, src sour
 	}
 	m := images.Manifest{
 		Format: images.ManifestFormat, Name: def.Name, Role: def.Role, Arch: runtime.GOARCH,
-		KernelRelease: krn.Release, Initramfs: ramfs, Cmdline: def.Cmdline, Init: def.Init,
+		KernelRelease: krn.Release, Initramfs: ramfs, Cmdline: def.KernelCmdline(), Init: def.Init,
 		Loaders: map[string]images.Blob{},
 	}
 	if m.Kernel, err = b.putFile(krn.Image.Open); err != nil {

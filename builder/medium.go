@@ -95,7 +95,7 @@ func (b *Builder) medium(def *images.Definition, built Built, carried map[string
 
 // mediumCmdline is the kernel command line of a medium: the definition's, and which image to run.
 func mediumCmdline(def *images.Definition, built Built) string {
-	words := []string{def.Cmdline, images.KeyImage + "=" + string(built.Digest)}
+	words := []string{def.KernelCmdline(), images.KeyImage + "=" + string(built.Digest)}
 	if def.Medium.IP != "" {
 		words = append(words, images.KeyIP+"="+def.Medium.IP)
 	}

@@ -3,11 +3,13 @@ package images
 import (
 	"errors"
 	"fmt"
-	"masthead/images/strict"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+
+	"masthead/images/strict"
 )
 
 // Definition is what an administrator writes to describe an image. Exactly one source stands under Root, and one under
@@ -19,13 +21,27 @@ type Definition struct {
 	Kernel  KernelDef `yaml:"kernel"`
 	Modules []string  `yaml:"modules,omitempty"` // names or globs, besides the built-in selection
 	Init    string    `yaml:"init,omitempty"`    // the root's init; default: /sbin/init, none in a minimal root
-	Cmdline string    `yaml:"cmdline,omitempty"` // added to the kernel command line
+	Cmdline string    `yaml:"cmdline,omitempty"` // added to the kernel command line: see KernelCmdline
 	Carries []string  `yaml:"carries,omitempty"` // definitions whose images an ISO of this one takes along
 	Medium  MediumDef `yaml:"medium,omitempty"`  // how an ISO of it starts
 	// SSHKeys are public keys that root may log in with: lines as in authorized_keys, or files of such lines.
 	SSHKeys []string     `yaml:"ssh_keys,omitempty"`
 	lines   strict.Lines // where each field stands
 	file    string
+}
+
+// preempt is the key of the kernel's model of preemption (kernel/sched/core.c, setup_preempt_mode).
+const preempt = "preempt="
+
+// KernelCmdline is what the image adds to the kernel command line: the definition's words, and on a head preempt=full where
+// they do not say otherwise. Distributions' kernels are not preempted by default while they work for a process (voluntary),
+// and the load of a module there is a second or two without heartbeats on a slow machine, which is then switched off.
+func (d *Definition) KernelCmdline() string {
+	told := slices.ContainsFunc(strings.Fields(d.Cmdline), func(w string) bool { return strings.HasPrefix(w, preempt) })
+	if d.Role != RoleHead || told {
+		return d.Cmdline
+	}
+	return strings.TrimSpace(d.Cmdline + " " + preempt + "full")
 }
 
 // RootDef is the source of the root tree.

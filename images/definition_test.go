@@ -114,6 +114,24 @@ func TestDefinitionPathsCountFromItsFolder(t *testing.T) {
 	}
 }
 
+// TestHeadIsPreempted: a head's kernel can be preempted everywhere, unless its definition chooses otherwise.
+func TestHeadIsPreempted(t *testing.T) {
+	for _, test := range []struct {
+		role       Role
+		said, want string
+	}{
+		{RoleHead, "", "preempt=full"},
+		{RoleHead, "console=ttyS0", "console=ttyS0 preempt=full"},
+		{RoleHead, "preempt=voluntary console=ttyS0", "preempt=voluntary console=ttyS0"},
+		{RoleWorker, "console=ttyS0", "console=ttyS0"},
+	} {
+		d := Definition{Role: test.role, Cmdline: test.said}
+		if got := d.KernelCmdline(); got != test.want {
+			t.Errorf("%s with %q: %q, want %q", test.role, test.said, got, test.want)
+		}
+	}
+}
+
 func TestDefinitionKeys(t *testing.T) {
 	dir := t.TempDir()
 	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA me@here"
