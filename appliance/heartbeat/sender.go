@@ -2,63 +2,63 @@ package heartbeat
 
 import (
 	"context"
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
-	"runtime"
+	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// sender is the thread that sends. It waits in the kernel for an absolute time of a timerfd, and not for a timer of Go's
-// scheduler, which a long run of other goroutines can delay.
+// sender sends when it is time. It waits for an absolute time of a timerfd, which the kernel keeps, and not for a timer of
+// Go's scheduler, which a long run of other goroutines can delay.
+//
+// It waits in the runtime's poller, and not in a system call of its own: while a thread is in one, the runtime looks every
+// 20 µs whether its place is wanted by others, for 10 ms (runtime/proc.go, sysmon and retake). With 20 heartbeats a second
+// on each of two links that was a thousand wakings a second for nothing, and most of what this process took of a slow processor.
 type sender struct {
 	h     *Heartbeat
-	timer int
-	event int // eventfd: something is to be sent out of turn, or ctx has ended
+	timer *os.File // timerfd
 	due   []time.Duration
 
-	mu     sync.Mutex
-	closed bool
+	mu    sync.Mutex
+	woken bool // something is to be sent out of turn, or ctx has ended
 }
 
 func newSender(h *Heartbeat) (*sender, error) {
-	timer, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("timerfd_create: %w", err)
 	}
-	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		unix.Close(timer)
-		return nil, fmt.Errorf("eventfd: %w", err)
-	}
-	return &sender{h: h, timer: timer, event: event, due: make([]time.Duration, len(h.links))}, nil
+	return &sender{h: h, timer: os.NewFile(uintptr(fd), "timerfd"), due: make([]time.Duration, len(h.links))}, nil
 }
 
-// wake makes the thread send on all links now. It does not block.
+// wake makes it send on all links now. It does not block.
 func (s *sender) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return
-	}
-	_, _ = unix.Write(s.event, binary.NativeEndian.AppendUint64(nil, 1)) // full only after 2^64 wakes that nobody saw
+	s.woken = true
+	_ = s.set(0) // closed: Run has ended
 }
 
-func (s *sender) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	unix.Close(s.timer)
-	unix.Close(s.event)
+func (s *sender) close() { s.timer.Close() }
+
+// set makes the timer expire at a time of CLOCK_MONOTONIC; one that has been is now. The caller has the lock.
+func (s *sender) set(at time.Duration) error {
+	raw, err := s.timer.SyscallConn()
+	if err != nil {
+		return err
+	}
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(int64(at), 1))} // zero would stop it
+	var no error
+	err = raw.Control(func(fd uintptr) { no = unix.TimerfdSettime(int(fd), unix.TFD_TIMER_ABSTIME, &spec, nil) })
+	return errors.Join(err, no)
 }
 
 // run sends until ctx ends.
 func (s *sender) run(ctx context.Context) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	stop := context.AfterFunc(ctx, s.wake)
 	defer stop()
 	now, err := monotonic()
@@ -100,26 +100,29 @@ func (s *sender) turn(now time.Duration, all bool) []*link {
 	return out
 }
 
-// wait blocks the thread until the next turn, or until it is woken.
+// wait blocks until the next turn, or until it is woken.
 func (s *sender) wait() (woken bool, err error) {
 	next := time.Duration(math.MaxInt64)
 	for _, d := range s.due {
 		next = min(next, d)
 	}
-	if len(s.due) > 0 {
-		at := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(next))}
-		if err := unix.TimerfdSettime(s.timer, unix.TFD_TIMER_ABSTIME, &at, nil); err != nil {
-			return false, fmt.Errorf("timerfd_settime: %w", err)
-		}
+	s.mu.Lock()
+	if s.woken {
+		next = 0
 	}
-	fds := []unix.PollFd{{Fd: int32(s.timer), Events: unix.POLLIN}, {Fd: int32(s.event), Events: unix.POLLIN}}
-	if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
-		return false, fmt.Errorf("poll: %w", err)
+	err = s.set(next)
+	s.mu.Unlock()
+	if err != nil {
+		return false, fmt.Errorf("timerfd_settime: %w", err)
 	}
-	var count [8]byte
-	_, _ = unix.Read(s.timer, count[:]) // setting it again forgets it too
-	n, _ := unix.Read(s.event, count[:])
-	return n > 0, nil
+	var expirations [8]byte
+	if _, err := s.timer.Read(expirations[:]); err != nil {
+		return false, fmt.Errorf("wait for the next turn: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	woken, s.woken = s.woken, false
+	return woken, nil
 }
 
 func monotonic() (time.Duration, error) {
