@@ -116,7 +116,7 @@ const stopWithin = 60 * time.Second
 // Run owns, or waits to, until ctx ends; then it hands over what it holds and stops what runs, and returns.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.closeRecord()
-	d.goRealtime()
+	defer d.goRealtime()()
 	ctx, serve := d.background(ctx)
 	defer serve.wait()
 	d.loadModules()

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,19 +20,19 @@ import (
 // priority is above what distributions give to anything, and below the kernel's own watchdog threads (99).
 const priority = 50
 
-func (d *Daemon) goRealtime() {
+// goRealtime makes this process one that runs on time, as far as it may. end waits until nothing of it goes on.
+func (d *Daemon) goRealtime() (end func()) {
 	if !d.opts.Realtime {
-		return
+		return func() {}
 	}
-	// The heap is a few megabytes and much of it is garbage each second: memory is cheaper than looking for it so often.
-	debug.SetGCPercent(gcPercent)
 	if err := heartbeat.Realtime(priority); err != nil {
 		d.troubled("realtime", fmt.Errorf("heartbeats may be late on a busy machine: %w", err))
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var collecting sync.WaitGroup
+	collecting.Go(func() { heartbeat.Collect(ctx) })
+	return func() { cancel(); collecting.Wait() }
 }
-
-// gcPercent is as GOGC.
-const gcPercent = 400
 
 // threadsEvery is how soon a thread that the Go runtime has added gets the daemon's priority.
 const threadsEvery = time.Second

@@ -1,0 +1,54 @@
+package heartbeat
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"syscall"
+	"time"
+)
+
+const (
+	// collectEvery is how often Collect looks at the heap.
+	collectEvery = 500 * time.Millisecond
+	// collectAt is how many times as large as after the last collection the heap is when the next one is due: it has a few
+	// megabytes, and memory is cheaper than looking for it often.
+	collectAt = 5
+	// collectFrom is a heap that is not worth it.
+	collectFrom = 8 << 20
+	// collectAnyway is so much memory that the runtime no longer waits for Collect: a program does not get started, as its disk
+	// does not answer.
+	collectAnyway = 512 << 20
+)
+
+// Collect has Go's garbage collected, until ctx ends, only while no program is being started, and programs started only
+// while none is collected. A collection stops all goroutines for a moment, and one that starts a program cannot be stopped
+// before the kernel has taken the program over from its disk (vfork(2); syscall/exec_linux.go, rawVforkSyscall): the others
+// wait for it, the heartbeats too. On a machine that has much to do, as it has while it starts, that lasted for seconds, and
+// the other head took it for dead.
+func Collect(ctx context.Context) {
+	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(collectAnyway)
+	defer func() { debug.SetGCPercent(percent); debug.SetMemoryLimit(limit) }()
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for due := uint64(collectFrom); ctx.Err() == nil; {
+		if heap() >= due {
+			syscall.ForkLock.RLock() // a fork has it for writing
+			runtime.GC()
+			syscall.ForkLock.RUnlock()
+			due = max(collectFrom, collectAt*heap())
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// heap is how much memory objects have, the dead ones too that have not been swept.
+func heap() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
