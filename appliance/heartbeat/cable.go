@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"syscall"
 	"time"
@@ -20,6 +19,11 @@ import (
 // go.bug.st/serial sets the line (115200 8N1, raw, DTR) and reads the modem's lines. The bytes go through a descriptor of
 // our own: that package's Write blocks as long as the line does, its Close cannot end a Write and frees the descriptor's
 // number while a Read may still select on it, and its select(2) knows no descriptor above 1023.
+//
+// The runtime's poller never sees that descriptor. To poll a terminal waits for the kernel's worker that brings in what the
+// line has received (drivers/tty/n_tty.c, n_tty_poll), a thread without real-time priority; on a machine with much to do that
+// is half a second, in which nothing that this process polls for goes on, neither timers nor the network. So the line is
+// looked at now and then instead, which is cheaper too than to be woken for each few bytes.
 type cable struct {
 	h      *Heartbeat
 	device string
@@ -44,49 +48,71 @@ func (c *cable) run(ctx context.Context) {
 	}
 }
 
+// lookEvery is how often the line is looked at, and looksPerWatch how many of these it is between two looks at the carrier.
+// A heartbeat comes at most so much later; it is the silence of all links that counts, and leases count from when a
+// heartbeat was sent.
+const (
+	lookEvery     = 20 * time.Millisecond
+	looksPerWatch = int(watchEvery / lookEvery)
+)
+
 // serve opens the device and returns why it is of no use any more.
 func (c *cable) serve(ctx context.Context) error {
-	// O_NONBLOCK: open(2) would wait for the carrier (termios(3), CLOCAL).
-	f, err := os.OpenFile(c.device, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	f, err := openUnpolled(c.device)
 	if err != nil {
 		return err
 	}
+	defer f.Close()
 	raw, err := f.SyscallConn()
 	if err != nil {
-		f.Close()
 		return fmt.Errorf("%s: %w", c.device, err)
 	}
 	line, err := c.set(raw)
 	if err != nil {
-		f.Close()
 		return err
 	}
+	if line != nil {
+		defer line.Close()
+	}
 	c.h.opened(c.link, func(b []byte) error { return c.transmit(raw, b) })
-	done := make(chan error, 1)
-	go func() { done <- c.read(f) }()
-
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	ended := false
-	for err == nil {
-		c.h.watched(c.link, "", c.carrier(line))
+	b := make([]byte, 4*lineSize)
+	var s stream
+	for look := 0; err == nil; look++ {
+		if look%looksPerWatch == 0 {
+			c.h.watched(c.link, "", c.carrier(line))
+		}
+		if err = c.receive(raw, &s, b); err != nil {
+			break
+		}
 		select {
 		case <-ctx.Done():
 			err = ctx.Err()
-		case err = <-done:
-			ended = true
 		case <-tick.C:
 		}
 	}
 	c.h.closed(c.link, err) // before the descriptor goes
-	if line != nil {
-		line.Close()
-	}
-	f.Close()
-	if !ended {
-		<-done
-	}
 	return err
+}
+
+// openUnpolled opens a device whose reads and writes return at once, and which the runtime does not poll.
+func openUnpolled(device string) (*os.File, error) {
+	// O_NONBLOCK: open(2) would wait for the carrier (termios(3), CLOCAL).
+	fd, err := unix.Open(device, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: device, Err: err}
+	}
+	err = unix.SetNonblock(fd, false) // os.NewFile polls what does not block
+	f := os.NewFile(uintptr(fd), device)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", device, err)
+	}
+	return f, nil
 }
 
 // set puts the line in order. A device that is no terminal, such as a virtio port, is taken as it is: nil.
@@ -114,13 +140,12 @@ func (c *cable) transmit(raw syscall.RawConn, b []byte) error {
 	out := stuff([frameSize]byte(b))
 	var n int
 	var err error
-	outer := raw.Write(func(fd uintptr) bool {
+	outer := raw.Control(func(fd uintptr) {
 		if waiting, e := unix.IoctlGetInt(int(fd), unix.TIOCOUTQ); e == nil && waiting > lineSize {
 			err = errLineBusy
-			return true
+			return
 		}
 		n, err = unix.Write(int(fd), out[:])
-		return true
 	})
 	if err == nil && n < len(out) || errors.Is(err, unix.EAGAIN) {
 		err = errLineBusy
@@ -128,20 +153,39 @@ func (c *cable) transmit(raw syscall.RawConn, b []byte) error {
 	return errors.Join(outer, err)
 }
 
-// read receives until the device is closed, or fails.
-func (c *cable) read(f *os.File) error {
-	b := make([]byte, 4*lineSize)
-	var s stream
-	for {
-		n, err := f.Read(b)
-		s.feed(b[:n], func(frame [frameSize]byte) { c.h.received(c.link, frame[:]) }, func() { c.h.garbled(c.link) })
-		if err == io.EOF {
+// receiveAtOnce is how many times a buffer may be filled in one look: a terminal holds 4096 bytes, and a device without end
+// must not keep the rest waiting.
+const receiveAtOnce = 64
+
+// receive takes what has come in, and returns why there will be nothing more.
+func (c *cable) receive(raw syscall.RawConn, s *stream, b []byte) error {
+	for range receiveAtOnce {
+		var n int
+		var err error
+		outer := raw.Control(func(fd uintptr) {
+			// A read of nothing would wait for the worker.
+			if waiting, e := unix.IoctlGetInt(int(fd), unix.TIOCINQ); e == nil && waiting == 0 {
+				err = unix.EAGAIN
+				return
+			}
+			n, err = unix.Read(int(fd), b)
+		})
+		switch {
+		case outer != nil:
+			return fmt.Errorf("%s: %w", c.device, outer)
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+			return nil
+		case err != nil:
+			return fmt.Errorf("%s: %w", c.device, err)
+		case n == 0:
 			return fmt.Errorf("%s: hung up", c.device)
 		}
-		if err != nil {
-			return err
+		s.feed(b[:n], func(frame [frameSize]byte) { c.h.received(c.link, frame[:]) }, func() { c.h.garbled(c.link) })
+		if n < len(b) {
+			break
 		}
 	}
+	return nil
 }
 
 // carrier is whether the other end holds its DTR up, which a null-modem cable shows as DCD and DSR.

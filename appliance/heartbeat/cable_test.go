@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func join(t testing.TB, pass func(from int, b []byte) []byte) (devices [2]string
 	for i := range 2 {
 		masters[i], devices[i] = pty(t)
 		// A master fails to read while nobody has the device open.
-		open, err := os.OpenFile(devices[i], os.O_RDWR|unix.O_NOCTTY, 0)
+		open, err := openUnpolled(devices[i])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,6 +107,37 @@ func TestCable(t *testing.T) {
 		if l := h.Links()[0]; l.Garbled+l.Forged+l.Missed+l.Stale > 0 || l.Kind != failover.LinkSerial || l.Carrier != failover.Unknown {
 			t.Errorf("%+v", l)
 		}
+	}
+}
+
+// TestCableUnpolled: no epoll instance of this process has the line, see cable.
+func TestCableUnpolled(t *testing.T) {
+	devices := join(t, nil)
+	a, b := heads(t, devices)
+	await(t, "both to hear", heardEachOther(a, b))
+	all, err := filepath.Glob("/proc/self/fdinfo/*")
+	if err != nil || len(all) == 0 {
+		t.Fatal(all, err)
+	}
+	polled := 0
+	for _, info := range all {
+		text, err := os.ReadFile(info)
+		if err != nil {
+			continue // of the folder itself
+		}
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Fields(line) // tfd: 4 events: ...
+			if len(fields) < 2 || fields[0] != "tfd:" {
+				continue
+			}
+			polled++
+			if name, _ := os.Readlink("/proc/self/fd/" + fields[1]); name == devices[0] || name == devices[1] {
+				t.Errorf("the runtime polls %s", name)
+			}
+		}
+	}
+	if polled == 0 {
+		t.Error("nothing is polled, not even the timers of the senders")
 	}
 }
 
