@@ -30,6 +30,7 @@ type Timing struct {
 	Probes     int           // rounds without an answer that a takeover without fencing needs
 	FenceDelay time.Duration // the standby fences so much later than the owner, so that in a parted pair the owner survives
 	FenceRetry time.Duration // after a fencing that failed
+	Patience   time.Duration // silence of a head that could not take over, after which the owner fences it
 	TTL        time.Duration // of a lease
 	Renew      time.Duration
 	Margin     time.Duration
@@ -44,7 +45,7 @@ type Timing struct {
 func Normal() Timing {
 	return Timing{
 		Suspect: 250 * time.Millisecond, Silence: 500 * time.Millisecond, ProbeEvery: 100 * time.Millisecond, Probes: 3,
-		FenceDelay: 500 * time.Millisecond, FenceRetry: 10 * time.Second,
+		FenceDelay: 500 * time.Millisecond, FenceRetry: 10 * time.Second, Patience: 5 * time.Second,
 		TTL: 600 * time.Millisecond, Renew: 100 * time.Millisecond, Margin: 50 * time.Millisecond, Gate: 400 * time.Millisecond,
 		JoinWait: 10 * time.Second, Handover: 2 * time.Second, StopWithin: 10 * time.Second,
 	}

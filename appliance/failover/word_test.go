@@ -197,6 +197,40 @@ func TestWritesWait(t *testing.T) {
 	}
 }
 
+// A head whose copy is not whole can not take over, so the owner has patience with it: most likely it is starting.
+func TestOwnerIsPatient(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		data          Data
+		waits         bool
+		after, within time.Duration
+	}{
+		{"a copy that is up to date", DataUpToDate, false, 0, time.Second},
+		{"one that is brought up to date", DataSyncing, false, Normal().Patience - time.Second, 2 * time.Second},
+		{"one that is not there yet", DataUnknown, false, Normal().Patience - time.Second, 2 * time.Second},
+		{"one that is not whole, and writes wait for it", DataSyncing, true, 0, 2 * time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := warm(t, Pair, 2)
+			h1, h2 := l.heads[0], l.heads[1]
+			h1.Fencing.Possible, h1.Data, h2.Data = true, DataUpToDate, test.data
+			l.run(2 * time.Second)
+			h2.powerOff()
+			if test.waits {
+				h1.Data, h1.DataWaits, h1.DataLost = DataAlone, true, l.now
+			}
+			l.run(test.after)
+			if count(h1.events, "fences head2") != 0 {
+				t.Errorf("%v are not over: %+v %s", test.after, h1.events, l)
+			}
+			l.run(test.within)
+			if h1.phase() != Active || count(h1.events, "fences head2") != 1 {
+				t.Errorf("%v later: %+v %s", test.within, h1.events, l)
+			}
+		})
+	}
+}
+
 // Whatever is seen: there is no word but for an owner whose epoch is on the disk, and that is alone.
 func TestWordIsSafe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
