@@ -38,6 +38,9 @@ func Realtime(priority int) error {
 	runtime.GOMAXPROCS(runtime.NumCPU() + spareProcessors)
 	grow(spareThreads)
 	_ = os.WriteFile("/proc/sys/kernel/sched_rr_timeslice_ms", []byte(slice), 0) // in a container; 100 ms will do, too
+	// The thread that moves locked pages elsewhere has no priority, and who needs such a page waits for it (Documentation/
+	// admin-guide/sysctl/vm.rst). Kernels with PREEMPT_RT have this by themselves.
+	_ = os.WriteFile("/proc/sys/vm/compact_unevictable_allowed", []byte("0"), 0)
 	return errors.Join(spare(), lockMemory(), unlimitRealtime(), RealtimeThreads(priority))
 }
 

@@ -213,7 +213,7 @@ const healPause = 250 * time.Millisecond
 
 // dataFault injects one, and waits until both heads are whole again, and both copies up to date.
 func (s *several) dataFault(t *testing.T, over *Takeover, w *Writer, name string, inject func(context.Context, *Takeover, string, string) error, random *rand.Rand) dataRow {
-	owner, _, err := over.AwaitWhole(t.Context(), bootTime)
+	owner, _, _, err := over.Whole(t.Context())
 	must(t, err)
 	s.booted(t)
 	w.SetPause(0)

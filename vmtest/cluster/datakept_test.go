@@ -45,7 +45,7 @@ func (s *several) snapshots(t *testing.T, owner, look, change string, kinds ...s
 // too and a person promoted it by force. Neither is thrown away before a person says which one counts.
 func (s *several) divergence(t *testing.T, over *Takeover) {
 	ctx := t.Context()
-	owner, _, err := over.AwaitWhole(ctx, bootTime)
+	owner, _, _, err := over.Whole(ctx)
 	must(t, err)
 	other := over.Other(owner)
 	must(t, over.PowerCut(other))
@@ -88,7 +88,7 @@ func (s *several) divergence(t *testing.T, over *Takeover) {
 	if got := s.shell(t, other, "cat /srv/who; ls /srv"); !contains(got, other, "of-"+other) || strings.Contains(got, "of-"+owner) {
 		t.Errorf("after the choice:\n%s", got)
 	}
-	last, _, err := over.AwaitWhole(ctx, bootTime)
+	last, _, _, err := over.Whole(ctx)
 	if must(t, err); last != other {
 		t.Errorf("%s owns, want %s", last, other)
 	}
