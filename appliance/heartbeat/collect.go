@@ -32,12 +32,11 @@ func Collect(ctx context.Context) {
 	defer func() { debug.SetGCPercent(percent); debug.SetMemoryLimit(limit) }()
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
-	for due := uint64(collectFrom); ctx.Err() == nil; {
-		if heap() >= due {
+	for ctx.Err() == nil {
+		if now, live := heap(); now >= max(collectFrom, collectAt*live) {
 			syscall.ForkLock.RLock() // a fork has it for writing
 			runtime.GC()
 			syscall.ForkLock.RUnlock()
-			due = max(collectFrom, collectAt*heap())
 		}
 		select {
 		case <-ctx.Done():
@@ -46,9 +45,9 @@ func Collect(ctx context.Context) {
 	}
 }
 
-// heap is how much memory objects have, the dead ones too that have not been swept.
-func heap() uint64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
+// heap is how much memory objects have now, dead ones too, and how much those had that the last collection found alive.
+func heap() (now, live uint64) {
+	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64(), samples[1].Value.Uint64()
 }
