@@ -92,12 +92,7 @@ func hostKey() (file, error) {
 
 // ownerUnit is what is special about the owner daemon. It has to be back within its lease. The services that it started
 // outlive it: the next run takes them over, and an orderly end stops them itself, which may take as long as they need.
-const ownerUnit = "Environment=" + ownerEnvironment + "\nRestartSec=0\nOOMScoreAdjust=-1000\nKillMode=process\nTimeoutStopSec=90\nLimitMEMLOCK=infinity\nLimitRTPRIO=infinity\nTasksMax=infinity\n"
-
-// ownerEnvironment keeps the kernel from making huge pages of the owner daemon's heap (runtime, extern.go). The thread that
-// does it, khugepaged, has the lowest priority of all; on a machine with much to do it holds the lock on the daemon's
-// memory for half a second, and the real-time threads wait for it.
-const ownerEnvironment = "GODEBUG=disablethp=1"
+const ownerUnit = "RestartSec=0\nOOMScoreAdjust=-1000\nKillMode=process\nTimeoutStopSec=90\nLimitMEMLOCK=infinity\nLimitRTPRIO=infinity\nTasksMax=infinity\n"
 
 // writeFiles lays files over the root mounted at dir. Links on the way are not followed out of the root: the root may
 // come from anywhere.

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -110,32 +109,6 @@ func TestUnits(t *testing.T) {
 	}
 	if n := len(units(duties{role: images.RoleWorker})); n != 1 {
 		t.Errorf("%d units on a worker, want 1", n)
-	}
-}
-
-// TestOwnerEnvironment: whoever starts the owner daemon, its memory has no huge pages, and that of the others has.
-func TestOwnerEnvironment(t *testing.T) {
-	started := 0
-	for _, u := range units(duties{role: images.RoleHead}) {
-		if owner := strings.Contains(u.Path, "owner"); owner != strings.Contains(u.Content, "\nEnvironment="+ownerEnvironment+"\n") {
-			t.Errorf("%s:\n%s", u.Path, u.Content)
-		} else if owner {
-			started++
-		}
-	}
-	for _, s := range services(duties{role: images.RoleHead}) {
-		if s.name == "shell" {
-			continue // it opens a console
-		}
-		owner := s.name == "owner"
-		if cmd := s.command(t.Context()); owner != slices.Contains(cmd.Env, ownerEnvironment) {
-			t.Errorf("%s: %q", s.name, cmd.Env)
-		} else if owner {
-			started++
-		}
-	}
-	if started != 2 {
-		t.Errorf("%d owner daemons, want one by systemd and one by PID 1", started)
 	}
 }
 

@@ -115,18 +115,13 @@ func services(d duties) []service {
 			return cmd
 		}
 	}
-	owner := func(ctx context.Context) *exec.Cmd {
-		cmd := self("owner", "run")(ctx)
-		cmd.Env = append(cmd.Env, ownerEnvironment)
-		return cmd
-	}
 	sh := service{"shell", func(context.Context) *exec.Cmd { return shell(context.Background()) }, always}
 	if d.install {
 		return []service{{"install", self(strings.Fields(installCommand)...), never}, sh}
 	}
 	all := []service{{"agent", self("agent"), always}}
 	if d.role == images.RoleHead {
-		all = append(all, service{"head", self("head", "run"), always}, service{"owner", owner, always})
+		all = append(all, service{"head", self("head", "run"), always}, service{"owner", self("owner", "run"), always})
 	}
 	if d.slot {
 		all = append(all, service{"slot", self(strings.Fields(slotCommand)...), onFailure})

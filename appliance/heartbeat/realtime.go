@@ -32,8 +32,8 @@ const slice = "10"
 // Not SCHED_FIFO: Go's runtime waits in loops for what another of its threads has yet to do (runtime/mgcsweep.go bgsweep,
 // for a sweep that is not done), and on a machine with one processor that thread would never have its turn.
 //
-// Children have the normal scheduler (reset-on-fork) and no locked memory, but inherit the OOM score: who starts them
-// sets it to 0, as node/agent does.
+// Children have the normal scheduler (reset-on-fork) and no locked memory, but inherit the OOM score, and that they have no
+// huge pages: who starts them sets the score to 0, as node/agent does.
 func Realtime(priority int) error {
 	runtime.GOMAXPROCS(runtime.NumCPU() + spareProcessors)
 	grow(spareThreads)
@@ -41,7 +41,17 @@ func Realtime(priority int) error {
 	// The thread that moves locked pages elsewhere has no priority, and who needs such a page waits for it (Documentation/
 	// admin-guide/sysctl/vm.rst). Kernels with PREEMPT_RT have this by themselves.
 	_ = os.WriteFile("/proc/sys/vm/compact_unevictable_allowed", []byte("0"), 0)
-	return errors.Join(spare(), lockMemory(), unlimitRealtime(), RealtimeThreads(priority))
+	return errors.Join(spare(), smallPages(), lockMemory(), unlimitRealtime(), RealtimeThreads(priority))
+}
+
+// smallPages keeps the kernel from making huge pages of the process's memory. The thread that does it, khugepaged, has the
+// lowest priority of all; on a machine with much to do it holds the lock on this memory for half a second, and the
+// real-time threads wait for it. Children inherit it, see service.begin.
+func smallPages() error {
+	if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) { // a kernel without huge pages
+		return fmt.Errorf("no huge pages: %w", err)
+	}
+	return nil
 }
 
 // RealtimeThreads gives SCHED_RR to the threads that came since the last call. The kernel's reset-on-fork is of each

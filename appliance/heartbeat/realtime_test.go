@@ -126,6 +126,9 @@ func TestRealtime(t *testing.T) {
 	if locked < int(self.Size()/1024/3) {
 		t.Errorf("%d KiB are locked of a program of %d", locked, self.Size()/1024)
 	}
+	if !strings.Contains(got.Status, "THP_enabled:\t0\n") {
+		t.Errorf("it may have huge pages:\n%s", got.Status)
+	}
 	if capable(unix.CAP_SYS_RESOURCE) {
 		if strings.TrimSpace(got.OOM) != "-1000" || got.Refused != "<nil>" {
 			t.Errorf("OOM score %s; %s", got.OOM, got.Refused)
