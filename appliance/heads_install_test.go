@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	// memberlist's Shutdown does not wait for a probe under way, which lasts up to some seconds on a busy machine.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probe"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probe"),
+		goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).sendPingAndWaitForAck"))
 }
 
 // script is the installation script as a head serves it.

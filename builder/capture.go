@@ -44,7 +44,7 @@ func (b *Builder) capture(ctx context.Context, c Capture) (Built, error) {
 		like = c.Running
 	}
 	if like != nil {
-		def.Cmdline = like.Cmdline
+		def.Cmdline = like.WorkerCmdline()
 	}
 	loaders, err := c.loaders(like)
 	if err != nil {

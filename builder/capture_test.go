@@ -33,7 +33,7 @@ func capturable(t *testing.T) (running images.Manifest, blobs *images.Store, tre
 		t.Fatal(err)
 	}
 	running = images.Manifest{
-		Format: images.ManifestFormat, Name: "head", Role: images.RoleHead, Arch: "amd64", KernelRelease: "6.12", Cmdline: "console=ttyS0",
+		Format: images.ManifestFormat, Name: "head", Role: images.RoleHead, Arch: "amd64", KernelRelease: "6.12", Cmdline: "console=ttyS0 preempt=full",
 		Init: "/sbin/init", Kernel: put([]byte("vmlinuz")), Initramfs: put(base.Bytes()), Loaders: map[string]images.Blob{"undionly.kpxe": put([]byte("ipxe"))},
 	}
 	tree = func(leave string) *rootfs.Tree {
@@ -76,7 +76,7 @@ func TestCapture(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := built.Manifest
-	if m.Name != "worker" || m.Role != images.RoleWorker || m.Kernel != running.Kernel || m.KernelRelease != "6.12" || m.Cmdline != running.Cmdline || m.Init != "/sbin/init" || m.Loaders["undionly.kpxe"] != running.Loaders["undionly.kpxe"] {
+	if m.Name != "worker" || m.Role != images.RoleWorker || m.Kernel != running.Kernel || m.KernelRelease != "6.12" || m.Cmdline != "console=ttyS0" || m.Init != "/sbin/init" || m.Loaders["undionly.kpxe"] != running.Loaders["undionly.kpxe"] {
 		t.Errorf("manifest: %+v", m)
 	}
 	if err := m.Validate(); err != nil {

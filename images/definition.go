@@ -44,6 +44,15 @@ func (d *Definition) KernelCmdline() string {
 	return strings.TrimSpace(d.Cmdline + " " + preempt + "full")
 }
 
+// WorkerCmdline is what a worker with the manifest's root has on its kernel command line: all but what KernelCmdline adds on a
+// head.
+func (m *Manifest) WorkerCmdline() string {
+	if m.Role != RoleHead {
+		return m.Cmdline
+	}
+	return strings.Join(slices.DeleteFunc(strings.Fields(m.Cmdline), func(w string) bool { return w == preempt+"full" }), " ")
+}
+
 // RootDef is the source of the root tree.
 type RootDef struct {
 	Debian    *DebianDef `yaml:"debian,omitempty"`

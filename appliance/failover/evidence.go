@@ -28,6 +28,9 @@ func (d *decider) look() {
 	for i := range d.peers {
 		p := d.observe(&d.v.Peers[i])
 		d.peers[i] = p
+		if p.alive && p.Said.Data.MayClaim() && p.ID >= 0 && p.ID < MaxHeads {
+			m.able[p.ID] = p.Said.BootID
+		}
 		m.known = max(m.known, p.Said.Epoch)
 		if p.Said.Phase.Holds() || d.asksPeers() {
 			m.known = max(m.known, p.Said.Acting)

@@ -75,8 +75,9 @@ func (d *decider) guard() {
 		p := &d.peers[i]
 		// One beat in ten may get lost (I7, I11): the owner is in no hurry but to be first.
 		wait := min(d.t.Silence, d.t.Suspect+d.t.FenceDelay/2)
-		if !waits && !p.Said.Data.MayClaim() {
-			// R5 keeps it from fencing first, and no write waits for it: most likely it is starting, with much to do.
+		if !waits && d.m.fencing != p.ID && p.ID >= 0 && p.ID < MaxHeads && d.m.able[p.ID] != p.Said.BootID {
+			// It has not been able to take over since it booted, and R5 keeps it from fencing first; no write waits for it. Most
+			// likely it is starting, with much to do.
 			wait = d.t.Patience
 		}
 		if !p.suspect || p.silent < wait || p.last < 0 && !(waits && d.m.restarted) || p.Said.Leaving || d.proven(p) != "" || waits && p.NoCopy {

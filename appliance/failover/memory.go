@@ -50,9 +50,10 @@ type Memory struct {
 	switched bool // it is what the operator asked for
 	reclaim  bool // the target did not take over
 
-	dead    [MaxHeads]mark // a person said that this head is off
-	fencing int            // id of the head that is being fenced; negative: none
-	fenced  Instant        // when that was begun
+	dead    [MaxHeads]mark   // a person said that this head is off
+	able    [MaxHeads]uint64 // the boot in which this head was heard to have data with which it may claim; 0: none
+	fencing int              // id of the head that is being fenced; negative: none
+	fenced  Instant          // when that was begun
 
 	told told
 }

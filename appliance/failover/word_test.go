@@ -201,21 +201,28 @@ func TestWritesWait(t *testing.T) {
 func TestOwnerIsPatient(t *testing.T) {
 	for _, test := range []struct {
 		name          string
-		data          Data
+		before, data  Data // since it has booted, and in the end
 		waits         bool
 		after, within time.Duration
 	}{
-		{"a copy that is up to date", DataUpToDate, false, 0, time.Second},
-		{"one that is brought up to date", DataSyncing, false, Normal().Patience - time.Second, 2 * time.Second},
-		{"one that is not there yet", DataUnknown, false, Normal().Patience - time.Second, 2 * time.Second},
-		{"one that is not whole, and writes wait for it", DataSyncing, true, 0, 2 * time.Second},
+		{"a copy that is up to date", DataSyncing, DataUpToDate, false, 0, time.Second},
+		{"one that is brought up to date", DataUnknown, DataSyncing, false, Normal().Patience - time.Second, 2 * time.Second},
+		{"one that is not there yet", DataUnknown, DataUnknown, false, Normal().Patience - time.Second, 2 * time.Second},
+		{"one that was whole in this boot, and may be again", DataUpToDate, DataSyncing, false, 0, time.Second},
+		{"one that is not whole, and writes wait for it", DataSyncing, DataSyncing, true, 0, 2 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := warm(t, Pair, 2)
 			h1, h2 := l.heads[0], l.heads[1]
-			h1.Fencing.Possible, h1.Data, h2.Data = true, DataUpToDate, test.data
-			l.run(2 * time.Second)
+			h1.Fencing.Possible, h1.Data, h2.Data = true, DataUpToDate, test.before
 			h2.powerOff()
+			l.run(100 * time.Millisecond)
+			h2.start()
+			l.run(3 * time.Second)
+			h2.Data = test.data
+			l.run(time.Second)
+			h2.powerOff()
+			h1.events = nil
 			if test.waits {
 				h1.Data, h1.DataWaits, h1.DataLost = DataAlone, true, l.now
 			}

@@ -17,7 +17,8 @@ import (
 
 func TestMain(m *testing.M) {
 	// memberlist's Shutdown does not wait for a probe under way, which lasts up to some seconds on a busy machine.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probe"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probe"),
+		goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).sendPingAndWaitForAck"))
 }
 
 var admin = state.Origin{Who: "admin", Where: "local"}

@@ -163,11 +163,8 @@ func (c *cable) receive(raw syscall.RawConn, s *stream, b []byte) error {
 		var n int
 		var err error
 		outer := raw.Control(func(fd uintptr) {
-			// A read of nothing would wait for the worker.
-			if waiting, e := unix.IoctlGetInt(int(fd), unix.TIOCINQ); e == nil && waiting == 0 {
-				err = unix.EAGAIN
-				return
-			}
+			// It may wait for the worker too, for this line alone and with no lock that a write wants. TIOCINQ, which says how much
+			// there is, takes the terminal's lock for writing, and transmit would wait behind it.
 			n, err = unix.Read(int(fd), b)
 		})
 		switch {

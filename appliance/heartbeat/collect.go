@@ -18,8 +18,8 @@ const (
 	// collectFrom is a heap that is not worth it.
 	collectFrom = 8 << 20
 	// collectAnyway is so much memory that the runtime no longer waits for Collect: a program does not get started, as its disk
-	// does not answer.
-	collectAnyway = 512 << 20
+	// does not answer. All of it is locked, and the smallest head has a gigabyte.
+	collectAnyway = 128 << 20
 )
 
 // Collect has Go's garbage collected, until ctx ends, only while no program is being started, and programs started only
@@ -33,8 +33,8 @@ func Collect(ctx context.Context) {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		if now, live := heap(); now >= max(collectFrom, collectAt*live) {
-			syscall.ForkLock.RLock() // a fork has it for writing
+		// A fork has the lock for writing. Who waited for it would have all later forks wait for one whose disk does not answer.
+		if now, live := heap(); now >= max(collectFrom, collectAt*live) && syscall.ForkLock.TryRLock() {
 			runtime.GC()
 			syscall.ForkLock.RUnlock()
 		}

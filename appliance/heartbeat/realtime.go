@@ -46,7 +46,7 @@ func Realtime(priority int) error {
 
 // smallPages keeps the kernel from making huge pages of the process's memory. The thread that does it, khugepaged, has the
 // lowest priority of all; on a machine with much to do it holds the lock on this memory for half a second, and the
-// real-time threads wait for it. Children inherit it, see service.begin.
+// real-time threads wait for it. Children inherit it (prctl(2)): a script's daemon has none either, a systemd unit has them.
 func smallPages() error {
 	if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) { // a kernel without huge pages
 		return fmt.Errorf("no huge pages: %w", err)

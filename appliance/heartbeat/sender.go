@@ -12,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sender sends when it is time. It waits for an absolute time of a timerfd, which the kernel keeps, and not for a timer of
-// Go's scheduler, which a long run of other goroutines can delay.
+// sender sends when it is time, which a timerfd says: an absolute time, kept by the kernel. That this goroutine then runs at
+// once is what spareProcessors are for.
 //
-// It waits in the runtime's poller, and not in a system call of its own: while a thread is in one, the runtime looks every
-// 20 µs whether its place is wanted by others, for 10 ms (runtime/proc.go, sysmon and retake). With 20 heartbeats a second
-// on each of two links that was a thousand wakings a second for nothing, and most of what this process took of a slow processor.
+// It waits in the runtime's poller, and not in a system call of its own: while a thread is in one, the runtime looks for 10 ms
+// whether others want its place, first every 20 µs and then less often, some fifty times (runtime/proc.go, sysmon and
+// retake). With 20 heartbeats a second on each of two links that was a thousand wakings a second for nothing, and most of what
+// this process took of a slow processor.
 type sender struct {
 	h     *Heartbeat
 	timer *os.File // timerfd

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -112,24 +111,9 @@ func wait(ctx context.Context, cmd *exec.Cmd) (cause error) {
 	return cause
 }
 
-// beginning has one program begin at a time.
-var beginning sync.Mutex
-
-// begin starts a program with huge pages. The daemon itself has none (heartbeat.Realtime), and a database that a script leaves
-// in the background would be slower without: what it has is what is set when it is executed (prctl(2), PR_SET_THP_DISABLE).
-func begin(cmd *exec.Cmd) error {
-	beginning.Lock()
-	defer beginning.Unlock()
-	if none, err := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0); err == nil && none == 1 {
-		_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 0, 0, 0, 0)
-		defer func() { _ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0) }() // what could be set once can be set again
-	}
-	return startWritten(cmd)
-}
-
-// startWritten is cmd.Start. A script that was written just now may be open for writing still in a process that another command
+// begin is cmd.Start. A script that was written just now may be open for writing still in a process that another command
 // is about to become (golang.org/issue/22315).
-func startWritten(cmd *exec.Cmd) error {
+func begin(cmd *exec.Cmd) error {
 	for try := 0; ; try++ {
 		err := cmd.Start()
 		if err == nil || try == 10 || !errors.Is(err, syscall.ETXTBSY) {

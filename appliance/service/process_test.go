@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 )
 
 func sh(line string) command {
@@ -120,24 +119,5 @@ func TestReasonOf(t *testing.T) {
 		if diff := cmp.Diff(test.want, reasonOf(test.output)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", test.output, diff)
 		}
-	}
-}
-
-// TestBeginHasHugePages: what is started has huge pages, though the daemon has none, and has none afterwards.
-func TestBeginHasHugePages(t *testing.T) {
-	if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 0, 0, 0, 0); err != nil {
-			t.Error(err)
-		}
-	}()
-	o, err := execute(t.Context(), sh("grep THP_enabled /proc/self/status"))
-	if err != nil || strings.Join(strings.Fields(o.output), " ") != "THP_enabled: 1" {
-		t.Errorf("what is started: %q, %v", o.output, err)
-	}
-	if none, err := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0); err != nil || none != 1 {
-		t.Errorf("the daemon afterwards: %d, %v", none, err)
 	}
 }
