@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"strings"
@@ -67,7 +68,12 @@ func (s *several) scenarios(t *testing.T, over *Takeover, names ...string) {
 				t.Fatalf("%s%s", row.Failed, row.Skipped)
 			}
 			for _, head := range s.Named(images.RoleHead) {
-				if out := s.mustAt(t, head, "status"); !strings.Contains(out, "Owner: "+row.After) {
+				out := ""
+				eventually(t, replyTime, head+" tells its status", func(context.Context) (err error) { // a head that has just started has much to do
+					out, err = s.at(t, head, "status")
+					return err
+				})
+				if !strings.Contains(out, "Owner: "+row.After) {
 					t.Errorf("status on %s does not name %s as the owner:\n%s", head, row.After, out)
 				}
 			}
