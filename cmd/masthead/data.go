@@ -63,6 +63,10 @@ func (a *app) dataStatusCommand() *cobra.Command {
 // dataLook is the time between two looks of `status -w`: progress is measured once a second.
 const dataLook = time.Second
 
+// dataLost is how long an answer about the copies may fail to come: heads restart their daemons, and those that start have much
+// to do. What they do with the copies goes on meanwhile.
+const dataLost = time.Minute
+
 // settled: all copies are up to date, see one another, and nothing runs.
 func settled(all []wire.DataVolume) bool {
 	for _, v := range all {
@@ -226,7 +230,11 @@ func (a *app) dataVerifyCommand() *cobra.Command {
 			if err != nil || dry || background {
 				return err
 			}
-			return a.awaitVerified(cmd.Context(), volume, began)
+			c, err := a.remote.client()
+			if err != nil {
+				return err
+			}
+			return a.awaitVerified(cmd.Context(), c.Data, volume, began)
 		},
 	}
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be done, and do nothing")
@@ -234,47 +242,59 @@ func (a *app) dataVerifyCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) awaitVerified(ctx context.Context, volume string, began time.Time) error {
-	c, err := a.remote.client()
-	if err != nil {
-		return err
-	}
-	show, last := terminal(a.out), time.Time{}
+// awaitVerified looks on while the copies of a volume are compared, which began after began, and gives what came of it.
+func (a *app) awaitVerified(ctx context.Context, look func(context.Context) ([]wire.DataVolume, error), volume string, began time.Time) error {
+	show, shown, heard := terminal(a.out), time.Time{}, time.Now()
 	for {
-		all, err := c.Data(ctx)
-		if err != nil {
-			return err
+		all, err := look(ctx)
+		v := primaryOf(all, volume)
+		if err == nil && v == nil {
+			err = fmt.Errorf("no head says that it uses volume %s", volume)
 		}
-		running := false
-		for _, v := range all {
-			if v.Name != volume || v.Role != "Primary" {
-				continue
+		switch {
+		case ctx.Err() != nil:
+			return &hint{errors.New("stopped looking on; the comparison goes on by itself"), "masthead data status"}
+		case err != nil:
+			if time.Since(heard) > dataLost {
+				return &hint{fmt.Errorf("what came of the comparison is not known: %w", err), "masthead data status"}
 			}
-			running = strings.HasPrefix(v.Replication, "Verify")
-			switch {
-			case running && (show || time.Since(last) > 10*time.Second):
-				last = time.Now()
-				end := "\n"
-				if show {
-					end = "\r"
-				}
-				fmt.Fprintf(a.out, "%s    %s", progressOf(v), end)
-			case !running && v.Connection != "Connected":
-				return &hint{fmt.Errorf("the copies of %s are not connected any more", volume), "masthead data status"}
-			case !running && !v.Verified.IsZero() && v.Verified.After(began.Add(-time.Second)):
-				if v.Differences > 0 {
-					return &hint{fmt.Errorf("the copies of %s differ in %s", volume, bytesText(v.Differences)), "masthead data status"}
-				}
-				fmt.Fprintf(a.out, "%s: %s compared in %.1f s, no differences\n", volume, bytesText(v.Size), time.Since(began).Seconds())
-				return nil
+		case strings.HasPrefix(v.Replication, "Verify"):
+			if show {
+				fmt.Fprintf(a.out, "%s    \r", progressOf(*v))
+			} else if time.Since(shown) > verifyShown {
+				shown = time.Now()
+				fmt.Fprintln(a.out, progressOf(*v))
 			}
+		case v.Connection != "Connected":
+			return &hint{fmt.Errorf("the copies of %s are not connected any more", volume), "masthead data status"}
+		case v.Verified.IsZero() || v.Verified.Before(began.Add(-time.Second)): // not begun yet
+		case v.Differences > 0:
+			return &hint{fmt.Errorf("the copies of %s differ in %s", volume, bytesText(v.Differences)), "masthead data status"}
+		default:
+			fmt.Fprintf(a.out, "%s: %s compared in %.1f s, no differences\n", volume, bytesText(v.Size), time.Since(began).Seconds())
+			return nil
+		}
+		if err == nil {
+			heard = time.Now()
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
 		case <-time.After(dataLook):
 		}
 	}
+}
+
+// verifyShown is the time between two lines about a comparison where nobody looks on.
+const verifyShown = 10 * time.Second
+
+// primaryOf is a volume where it is in use, or nil.
+func primaryOf(all []wire.DataVolume, volume string) *wire.DataVolume {
+	for i, v := range all {
+		if v.Name == volume && v.Role == "Primary" {
+			return &all[i]
+		}
+	}
+	return nil
 }
 
 func (a *app) dataDivergenceCommand() *cobra.Command {

@@ -95,9 +95,6 @@ func (m *making) awaitAgent(ctx context.Context) error {
 	}
 }
 
-// dataLost is how long an answer about the copies may fail to come: heads restart their daemons.
-const dataLost = time.Minute
-
 // data waits for the copies. It takes as long as it takes; who does not want to look on presses Ctrl-C.
 func (m *making) data(ctx context.Context) error {
 	now, err := m.c.Cluster(ctx)
