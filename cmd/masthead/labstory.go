@@ -16,12 +16,12 @@ import (
 
 // Times of the story, on a host that may emulate all processors.
 const (
-	storyBegin = time.Minute     // until the cluster has its owner and the client has written
-	storyTaken = time.Minute     // until the other head has taken over
-	storyWhole = 4 * time.Minute // until the old owner is back
+	storyBegin = 3 * time.Minute // until the client has written
+	storyTaken = 3 * time.Minute // until the other head has taken over
+	storyWhole = 8 * time.Minute // until the old owner is back
 	storyShell = 2 * time.Minute // a command on a worker
 	// storyAttached is until the workers have found the other head.
-	storyAttached = time.Minute
+	storyAttached = 3 * time.Minute
 	storyAfter    = 5 * time.Second // of writing, to the new owner
 )
 
@@ -52,7 +52,7 @@ func (a *app) takeoverStory(ctx context.Context, c *cluster.Cluster) (head *wire
 func (s *story) say(format string, args ...any) { fmt.Fprintf(s.a.out, format+"\n", args...) }
 
 func (s *story) tell(ctx context.Context) (*wire.Client, error) {
-	owner, _, err := s.t.AwaitWhole(ctx, storyBegin)
+	owner, _, _, err := s.t.Whole(ctx)
 	if err != nil {
 		return nil, err
 	}

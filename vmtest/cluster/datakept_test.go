@@ -75,16 +75,20 @@ func (s *several) divergence(t *testing.T, over *Takeover) {
 	if who := over.Answering(); who != other {
 		t.Errorf("%q answers for the address, want %s", who, other)
 	}
-	shown := s.mustAt(t, other, "data", "show-divergence")
-	t.Logf("%s", shown)
-	if !contains(shown, owner, other, "diverged", "masthead data resolve") {
-		t.Errorf("data show-divergence:\n%s", shown)
-	}
+	s.booted(t)
+	eventually(t, replyTime, "what each side has", func(context.Context) error {
+		shown, err := s.at(t, other, "data", "show-divergence")
+		if err != nil || !contains(shown, owner, other, "written to by themselves", "masthead data resolve") {
+			return fmt.Errorf("data show-divergence: %v\n%s", err, shown)
+		}
+		t.Logf("%s", shown)
+		return nil
+	})
 	if out, err := s.at(t, other, "data", "resolve", "--keep", other); err == nil || !strings.Contains(out, "not confirmed") {
 		t.Errorf("a choice that nobody confirmed: %v\n%s", err, out)
 	}
 	s.mustAt(t, other, "data", "resolve", "--keep", other, "--confirm", "data "+other)
-	s.inSync(t, over, "the copy of "+other+" is kept")
+	s.inSync(t, "the copy of "+other+" is kept")
 	if got := s.shell(t, other, "cat /srv/who; ls /srv"); !contains(got, other, "of-"+other) || strings.Contains(got, "of-"+owner) {
 		t.Errorf("after the choice:\n%s", got)
 	}
@@ -92,5 +96,6 @@ func (s *several) divergence(t *testing.T, over *Takeover) {
 	if must(t, err); last != other {
 		t.Errorf("%s owns, want %s", last, other)
 	}
+	s.booted(t)
 	s.verified(t)
 }

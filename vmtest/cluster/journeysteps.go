@@ -124,7 +124,7 @@ func (j *Journey) pair(ctx context.Context, p *Passed) (err error) {
 	if j.over, err = Watched(ctx, j.Cluster, Prepared{VIP: j.vip, Clients: j.clients}); err != nil {
 		return err
 	}
-	if _, _, err := j.over.AwaitWhole(ctx, bootWithin); err != nil {
+	if _, _, _, err := j.over.Whole(ctx); err != nil {
 		return err
 	}
 	p.Found = "links up, fence devices answer"

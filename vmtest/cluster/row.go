@@ -32,8 +32,8 @@ type Row struct {
 func (r Row) OverGoal() bool { return r.Goal > 0 && r.Gap > r.Goal }
 
 // emulatedSlack is what is added to each goal where the machines' processors are emulated: a guest then stands still for a
-// second when the host has something else to do.
-const emulatedSlack = 5 * time.Second
+// second when the host has something else to do, and systemd takes five to stop a unit and start it.
+const emulatedSlack = 20 * time.Second
 
 // Run puts the cluster through one scenario and leaves both heads whole. The error is one of the cluster that the next
 // scenario cannot begin with; what the scenario itself found wrong is in the row.
@@ -46,7 +46,7 @@ func (t *Takeover) Run(ctx context.Context, s Scenario) (Row, error) {
 		s.Ends = Either
 	}
 	began := time.Now()
-	owner, before, err := t.AwaitWhole(ctx, bootWithin)
+	owner, before, refencedBefore, err := t.Whole(ctx)
 	if err != nil {
 		row.Failed = err.Error()
 		return row, fmt.Errorf("before %s: %w", s.Name, err)
@@ -78,8 +78,8 @@ func (t *Takeover) Run(ctx context.Context, s Scenario) (Row, error) {
 	if err != nil {
 		failed("%v", err)
 	}
-	if row.Refenced = refenced; refenced > 0 && !Emulated() { // I11
-		failed("a head that booted was switched off %d times", refenced)
+	if row.Refenced = refencedBefore + refenced; row.Refenced > 0 && !Emulated() { // I11
+		failed("a head that booted was switched off %d times", row.Refenced)
 	}
 	if len(bad) == 0 {
 		t.judge(s, row, want, before, after, failed)
@@ -107,7 +107,7 @@ func (t *Takeover) Run(ctx context.Context, s Scenario) (Row, error) {
 }
 
 // mailWithin bounds the way of a mail: those about one thing that come fast are sent as one.
-const mailWithin = time.Minute
+const mailWithin = 3 * time.Minute
 
 // awaitMail waits until there are more mails than before.
 func (t *Takeover) awaitMail(ctx context.Context, before int) error {

@@ -47,7 +47,7 @@ const (
 	unreachable = 4200 * time.Millisecond
 	pauseFor    = 3 * time.Second
 	holdFor     = 5 * time.Second // how long a fault that must change nothing is left
-	takenIn     = time.Minute     // a takeover on a host without time
+	takenIn     = 3 * time.Minute // a takeover on a host without time
 	flapEvery   = 400 * time.Millisecond
 	flaps       = 12
 )

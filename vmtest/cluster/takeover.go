@@ -175,11 +175,11 @@ type epoch struct {
 }
 
 // bootWithin bounds the return of a head: it boots, and fetches what it missed.
-const bootWithin = 4 * time.Minute
+const bootWithin = 8 * time.Minute
 
-// AwaitWhole waits until both heads are up and of one mind: one owner, which answers for the address, and one standby, under
+// awaitWhole waits until both heads are up and of one mind: one owner, which answers for the address, and one standby, under
 // one epoch, with every link up and every fence device answering.
-func (t *Takeover) AwaitWhole(ctx context.Context, within time.Duration) (owner string, under epoch, err error) {
+func (t *Takeover) awaitWhole(ctx context.Context, within time.Duration) (owner string, under epoch, err error) {
 	err = await(ctx, within, "both heads are whole", func(ctx context.Context) error {
 		owner = t.Answering()
 		if owner == "" {
@@ -235,15 +235,23 @@ func (t *Takeover) Whole(ctx context.Context) (owner string, under epoch, refenc
 				}
 			}
 		}
-		owner, under, err = t.AwaitWhole(ctx, min(lookAgain, time.Until(until)))
+		owner, under, err = t.awaitWhole(ctx, min(lookAgain, time.Until(until)))
 		if err == nil || ctx.Err() != nil || time.Now().After(until) {
 			return owner, under, refenced, err
 		}
 	}
 }
 
-func (t *Takeover) isOff(ctx context.Context, head string) bool {
-	s := t.Machine(head).State(ctx)
+// back switches a head on that was switched off.
+func (c *Cluster) back(ctx context.Context, head string) error {
+	if !c.isOff(ctx, head) {
+		return nil
+	}
+	return c.PowerOn(ctx, head)
+}
+
+func (c *Cluster) isOff(ctx context.Context, head string) bool {
+	s := c.Machine(head).State(ctx)
 	return s == vmtest.Off || s == vmtest.Failed
 }
 
@@ -254,9 +262,8 @@ func (t *Takeover) mend(ctx context.Context, head string) error {
 	if _, guest := m.Management(); guest != "" {
 		errs = append(errs, m.HangManagement(false))
 	}
-	if t.isOff(ctx, head) {
-		errs = append(errs, t.PowerOn(ctx, head))
-	} else if m.State(ctx) == "paused" {
+	errs = append(errs, t.back(ctx, head))
+	if m.State(ctx) == "paused" {
 		errs = append(errs, m.Resume(ctx))
 	}
 	return errors.Join(errs...)
@@ -287,6 +294,6 @@ func (t *Takeover) signal(ctx context.Context, head, name string) error {
 
 // shellWithin bounds a command on a head whose processor is emulated; shellAgain is how often it is tried again.
 const (
-	shellWithin = 20 * time.Second
+	shellWithin = time.Minute
 	shellAgain  = 2
 )

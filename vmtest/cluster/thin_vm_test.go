@@ -40,13 +40,13 @@ func TestVMThin(t *testing.T) {
 	config.Cluster = thinPair
 	s := startSeveral(t, wholeHost, config)
 	over := s.watched(t)
-	s.inSync(t, over, "the volume is made, and both copies are the same")
+	s.inSync(t, "the volume is made, and both copies are the same")
 	owner := s.serves(t, over)
 	t.Logf("%s", s.logicals(t, owner))
 
 	t.Run("snapshots", func(t *testing.T) {
 		s.snapshots(t, owner, "cat /cluster/state 2>/dev/null || echo none", "echo changed > /cluster/state", "rollback")
-		s.inSync(t, over, "the other copy is made anew")
+		s.inSync(t, "the other copy is made anew")
 		s.verified(t)
 		if was := s.logicals(t, over.Other(owner)); !strings.Contains(was, "-resync") {
 			t.Errorf("%s has kept nothing before it was made anew:\n%s", over.Other(owner), was)
@@ -63,7 +63,7 @@ func TestVMThin(t *testing.T) {
 		if got := s.shell(t, standby, "cat /srv/changed; echo since > /srv/changed; sync"); got != "one" {
 			t.Errorf("on %s, which was made anew: %q", standby, got)
 		}
-		s.inSync(t, over, owner+" is back")
+		s.inSync(t, owner+" is back")
 		if was := s.logicals(t, owner); !strings.Contains(was, "-resync") {
 			t.Errorf("%s has kept nothing before it was brought up to date:\n%s", owner, was)
 		}

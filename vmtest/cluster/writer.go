@@ -23,7 +23,7 @@ type Writer struct {
 }
 
 // writeWithin bounds a write: one to a head that is frozen hangs.
-const writeWithin = 2 * time.Second
+const writeWithin = 5 * time.Second
 
 // Run writes to the heads of a lab that forward MySQLPort, until ctx ends. It blocks.
 func (w *Writer) Run(ctx context.Context, c *Cluster) {
