@@ -78,6 +78,20 @@ func (d *decider) rival() bool {
 	return false
 }
 
+// unheard reports whether the other head of a pair, which nobody can fence, acted when it was heard last, and nothing has shown since
+// that it does not: where the network lets a beat through now and then, silence takes nothing back.
+func (d *decider) unheard() bool {
+	if d.v.Fencing.Possible {
+		return false // silence is answered by fencing
+	}
+	for i := range d.peers {
+		if p := &d.peers[i]; !p.alive && p.acts() && d.proven(p) == "" {
+			return true
+		}
+	}
+	return false
+}
+
 // acted reports whether the other head of a pair acts, or did when it was heard last, and has not been silent for as long
 // as a takeover needs: what was under way for long may come after that was decided.
 func (d *decider) acted() bool {

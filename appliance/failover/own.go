@@ -75,7 +75,7 @@ func (d *decider) active() {
 		d.leave(to, why)
 		return
 	}
-	m.rival.keep(d.rival(), d.now)
+	m.rival.keep(d.rival() || m.rival.on && d.unheard(), d.now)
 	if m.rival.since(d.now, d.t.Silence) {
 		d.lose("another head acts, and does not give way")
 		return

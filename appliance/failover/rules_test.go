@@ -212,6 +212,34 @@ func TestI1LateHeartbeat(t *testing.T) {
 	}
 }
 
+// I1: a cut has made both owners, and then lets the later one hear the other for a moment: it gives way all the same.
+func TestI1HeardForAMoment(t *testing.T) {
+	l := newLab(t, Pair, 2)
+	for _, b := range l.heads {
+		b.Policy.Loss = Available
+	}
+	l.settle()
+	l.twoOK = true
+	h1, h2 := l.heads[0], l.heads[1]
+	l.part("head1", nic0, "head2")
+	l.until("head2", Active, 2*time.Second)
+	l.heal()
+	l.deafen("head2", nic0, "head1")
+	for h2.Peers[0].Links[0].Heard < l.now-step {
+		l.run(step)
+	}
+	l.part("head1", nic0, "head2")
+	heard := l.now
+	for h2.Gate.Open {
+		if l.run(step); l.now-heard > h2.Policy.Timing.Silence+50*time.Millisecond {
+			t.Fatalf("goes on though it has heard that the other one acts: %s", l)
+		}
+	}
+	if h1.phase() != Active || !mailed(h2, "another head acts, and does not give way") {
+		t.Errorf("%s\n%+v", l, h2.events)
+	}
+}
+
 // R5: the head that owned last, and wrote without the other one, does not agree that that one takes over before it has the same.
 func TestR5LastOwnerAlone(t *testing.T) {
 	for _, test := range []struct {

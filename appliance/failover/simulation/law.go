@@ -73,7 +73,7 @@ func (w *World) excused(i, j int) bool {
 		}
 		// The later one has heard nothing for so long, and no kernel answered it; the earlier one does not know of the later.
 		alone := low == i || w.alone(high, low) // it was alone when it opened
-		if !alone || time.Duration(w.heads[low].from[high].seq) >= w.heads[high].gateAt {
+		if !alone || w.knows(low, high) {
 			return false
 		}
 		w.law.end, w.law.both = w.now+time.Hour, w.now
@@ -94,6 +94,15 @@ func (w *World) alone(i, j int) bool {
 		answered = w.law.before[i]
 	}
 	return w.now-last >= t.Silence-2*time.Millisecond && w.now-answered >= time.Duration(t.Probes-1)*t.ProbeEvery
+}
+
+// knows says whether a head has heard another one since that opened its gate, and had the time to heed it.
+func (w *World) knows(i, j int) bool {
+	f, opened := &w.heads[i].from[j], w.heads[j].gateAt
+	if time.Duration(f.seq) < opened {
+		return false
+	}
+	return w.now-f.any >= reaction || f.before >= opened
 }
 
 // reaction is what may pass from a decision to what is done: what comes in meanwhile is heeded by the next one.
