@@ -94,7 +94,7 @@ func (d *decider) win(how string) Phase {
 	m.how, m.own, m.lease = how, d.asksPeers() || m.word, d.now+d.t.Gate
 	m.clear = d.justReleased()
 	m.resumed, m.lost, m.reclaim, m.released, m.target = false, false, false, 0, -1
-	m.lapsed, m.settled, m.apart, m.cutOff, m.rival, m.frozen = mark{}, mark{}, mark{}, mark{}, mark{}, mark{}
+	m.lapsed, m.settled, m.apart, m.cutOff, m.rival, m.answered, m.frozen = mark{}, mark{}, mark{}, mark{}, mark{}, mark{}, mark{}
 	m.vacant.clear()
 	m.stuck.clear()
 	m.told.frozen = false

@@ -25,20 +25,21 @@ type Memory struct {
 	foreign   mark    // a third machine answered for a VIP
 
 	// Of the term of ownership.
-	how     string  // why this head owns
-	own     bool    // the lease is this head's own word: alone, one of a pair, or a person's
-	resumed bool    // goes on with the gate that an earlier run of the daemon has opened
-	clear   bool    // who had the VIP has just given it up: it is not probed for
-	word    bool    // a person promoted this head without the voters
-	person  bool    // a person promoted this head
-	forced  bool    // and accepts that its data are older
-	lease   Instant // end of the lease
-	lapsed  mark    // the own lease ended before it was renewed: the daemon has stood still
-	settled mark    // followed without interruption since then
-	apart   mark    // not followed since then
-	rival   mark    // another head is heard to act since then
-	frozen  mark    // writes to its data wait for a word that nobody gives
-	cutOff  mark    // the own uplink is down, the other head's is not
+	how      string  // why this head owns
+	own      bool    // the lease is this head's own word: alone, one of a pair, or a person's
+	resumed  bool    // goes on with the gate that an earlier run of the daemon has opened
+	clear    bool    // who had the VIP has just given it up: it is not probed for
+	word     bool    // a person promoted this head without the voters
+	person   bool    // a person promoted this head
+	forced   bool    // and accepts that its data are older
+	lease    Instant // end of the lease
+	lapsed   mark    // the own lease ended before it was renewed: the daemon has stood still
+	settled  mark    // followed without interruption since then
+	apart    mark    // not followed since then
+	answered mark    // somebody answered for a VIP while this head made itself ready, the last time then
+	rival    mark    // another head is heard to act since then
+	frozen   mark    // writes to its data wait for a word that nobody gives
+	cutOff   mark    // the own uplink is down, the other head's is not
 
 	// Of the end of it.
 	reason   string

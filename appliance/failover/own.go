@@ -47,8 +47,14 @@ func (d *decider) promote() {
 		d.guard()
 		return
 	}
+	if v.Probe.VIP {
+		m.answered = mark{on: true, at: d.now}
+	}
+	// Where somebody answered a round before, an answer may have been lost: that the other kernel answered, and nobody for the
+	// VIPs, is no proof yet.
+	free := d.vipFree() && !(v.Probe.Peer && m.answered.on && d.now-m.answered.at < 2*d.t.ProbeEvery)
 	// A round of probes needs an uplink. Where there is none, there is nobody to be in conflict with.
-	if !m.clear && !d.vipFree() && (v.Probe.VIP || age < d.t.Handover) {
+	if !m.clear && !free && (v.Probe.VIP || age < d.t.Handover) {
 		d.no("the virtual addresses are probed for another machine that has them")
 		return
 	}

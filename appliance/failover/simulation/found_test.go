@@ -52,6 +52,15 @@ func TestFound(t *testing.T) {
 			{What: Unhealthy, At: 1200 * time.Millisecond, For: 2 * time.Second, A: 0},
 			{What: Pause, At: 214796536, For: 2 * time.Second, A: 0},
 		}},
+		{"one that had heard another owner for a moment went on, since the network was cut again", "pair, available, LAN alone", 1795395687619592147, []Fault{
+			{What: AllCut, At: 29502393, For: 797363667, A: 1, B: 0},
+			{What: AllCut, At: 869651637, For: 1200 * time.Millisecond, A: 0, B: 1},
+		}},
+		{"an answer for a virtual address that was lost, where there was one a round before, was taken for none", "pair, available", 1795395747643394646, []Fault{
+			{What: AllCut, At: 211112093, For: 593097171, A: 1, B: 0},
+			{What: Stopped, At: 695386819, For: 292250447, A: 0},
+			{What: Lossy, At: 700 * time.Millisecond, For: 500 * time.Millisecond, A: 0, X: 2},
+		}},
 	} {
 		sc := all[slices.IndexFunc(all, func(s Scenario) bool { return s.Name == tt.scenario })]
 		s := Schedule{N: len(tt.faults)}
