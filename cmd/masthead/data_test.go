@@ -2,12 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,55 +48,6 @@ func TestConfirmed(t *testing.T) {
 		if got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
-	}
-}
-
-// A head that does not answer for a while does not end the look at a comparison, which goes on without it.
-func TestAwaitVerified(t *testing.T) {
-	began := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // synctest's clock starts there
-	volume := func(head, role, replication string) wire.DataVolume {
-		return wire.DataVolume{Name: "db", Head: head, Role: role, Connection: "Connected", Replication: replication, Size: 1 << 20}
-	}
-	running, done, differ, gone := volume("head1", "Primary", "VerifyS"), volume("head1", "Primary", "Established"), volume("head1", "Primary", "Established"), volume("head1", "Primary", "Off")
-	done.Verified, differ.Verified, differ.Differences, gone.Connection = began.Add(time.Minute), began.Add(time.Minute), 4096, "StandAlone"
-	silent := errors.New("no answer")
-	for name, test := range map[string]struct {
-		quiet     int // looks without an answer
-		quietErr  error
-		end       wire.DataVolume
-		out, fail string
-	}{
-		"no differences":                   {0, nil, done, "no differences", ""},
-		"differences":                      {0, nil, differ, "", "the copies of db differ in 4.0 KiB"},
-		"the connection is lost":           {0, nil, gone, "", "not connected any more"},
-		"a head that is busy":              {50, silent, done, "no differences", ""},
-		"the owner's head is not heard":    {50, nil, done, "no differences", ""},
-		"a head that does not come back":   {70, silent, done, "", "is not known: no answer"},
-		"an owner that does not come back": {70, nil, done, "", "is not known: no head says that it uses volume db"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var out bytes.Buffer
-				looks := 0
-				err := (&app{out: &out}).awaitVerified(t.Context(), func(context.Context) ([]wire.DataVolume, error) {
-					looks++
-					standby := volume("head2", "Secondary", "VerifyT")
-					switch {
-					case looks < 5:
-						return []wire.DataVolume{standby, running}, nil
-					case looks < 5+test.quiet:
-						return []wire.DataVolume{standby}, test.quietErr
-					}
-					return []wire.DataVolume{standby, test.end}, nil
-				}, "db", began)
-				if failed := err != nil; failed != (test.fail != "") || failed && !strings.Contains(err.Error(), test.fail) {
-					t.Errorf("%v, want %q", err, test.fail)
-				}
-				if !strings.Contains(out.String(), test.out) {
-					t.Errorf("said %q, want %q", out.String(), test.out)
-				}
-			})
-		})
 	}
 }
 
