@@ -78,18 +78,21 @@ func (d *decider) rival() bool {
 	return false
 }
 
-// unheard reports whether the other head of a pair, which nobody can fence, acted when it was heard last, and nothing has shown since
-// that it does not: where the network lets a beat through now and then, silence takes nothing back.
-func (d *decider) unheard() bool {
-	if d.v.Fencing.Possible {
-		return false // silence is answered by fencing
+// opponent is when the other head of a pair was heard last to own as well; acts: it was, and has not been silent since for as long
+// as a takeover needs. A network that lets beats through now and then does not make the two forget one another; a beat or two
+// that were under way for long are not enough.
+func (d *decider) opponent() (heard Instant, acts bool) {
+	if !d.asksPeers() {
+		return 0, false
 	}
 	for i := range d.peers {
-		if p := &d.peers[i]; !p.alive && p.acts() && d.proven(p) == "" {
-			return true
+		p := &d.peers[i]
+		owns := p.Said.Acting != 0 && (p.Said.Phase == Promote || p.Said.Phase == Active)
+		if owns && p.last >= 0 && d.now-p.last < d.t.Silence && d.proven(p) == "" {
+			return p.last, true
 		}
 	}
-	return false
+	return 0, false
 }
 
 // acted reports whether the other head of a pair acts, or did when it was heard last, and has not been silent for as long

@@ -81,8 +81,9 @@ func (d *decider) active() {
 		d.leave(to, why)
 		return
 	}
-	m.rival.keep(d.rival() || m.rival.on && d.unheard(), d.now)
-	if m.rival.since(d.now, d.t.Silence) {
+	heard, acts := d.opponent()
+	m.rival.keep(acts, d.now)
+	if acts && heard-m.rival.at >= d.t.Silence {
 		d.lose("another head acts, and does not give way")
 		return
 	}

@@ -83,6 +83,9 @@ func (w *World) arrive(e *event) {
 		f.before = f.any
 	}
 	f.any = w.now
+	if gate := w.heads[j].gateAt; time.Duration(e.x) >= gate && f.knownGate != gate {
+		f.knownGate, f.knownAt = gate, w.now
+	}
 	w.law.heard(w, e)
 	changed := false
 	if e.x > f.seq {

@@ -66,17 +66,21 @@ func (w *World) excused(i, j int) bool {
 	if !available {
 		return false
 	}
+	low, high := i, j
+	if w.heads[i].gateEpoch > w.heads[j].gateEpoch {
+		low, high = j, i
+	}
 	if w.law.end == 0 {
-		low, high := i, j
-		if w.heads[i].gateEpoch > w.heads[j].gateEpoch {
-			low, high = j, i
-		}
-		// The later one has heard nothing for so long, and no kernel answered it; the earlier one does not know of the later.
-		alone := low == i || w.alone(high, low) // it was alone when it opened
+		// The later one has heard nothing for so long, and no kernel answered it, or there is no way between them (an owner
+		// that has stood still looks for a shorter time); the earlier one does not know of the later.
+		alone := low == i || w.alone(high, low) || w.net.apart(w.sc, high, low) // it was alone when it opened
 		if !alone || w.knows(low, high) {
 			return false
 		}
 		w.law.end, w.law.both = w.now+time.Hour, w.now
+	}
+	if w.now > w.law.end && w.alone(high, low) && !w.knows(low, high) {
+		w.law.end, w.law.both = w.now+time.Hour, w.now // what was heard for a moment is silent again: it is the same cut
 	}
 	return w.now <= w.law.end
 }
@@ -98,11 +102,8 @@ func (w *World) alone(i, j int) bool {
 
 // knows says whether a head has heard another one since that opened its gate, and had the time to heed it.
 func (w *World) knows(i, j int) bool {
-	f, opened := &w.heads[i].from[j], w.heads[j].gateAt
-	if time.Duration(f.seq) < opened {
-		return false
-	}
-	return w.now-f.any >= reaction || f.before >= opened
+	f := &w.heads[i].from[j]
+	return f.knownGate == w.heads[j].gateAt && w.now-f.knownAt >= reaction
 }
 
 // reaction is what may pass from a decision to what is done: what comes in meanwhile is heeded by the next one.

@@ -75,12 +75,14 @@ type head struct {
 
 // heard is what a head has of another one's heartbeats.
 type heard struct {
-	any     time.Duration // true time of the last good one on any link; negative: none
-	before  time.Duration // the last one that came in more than reaction before that
-	seq     int64         // when the newest was sent
-	ver     uint32
-	waiting bool // some came while the daemon stood still
-	last    [ways]event
+	any    time.Duration // true time of the last good one on any link; negative: none
+	before time.Duration // the last one that came in more than reaction before that
+	seq    int64         // when the newest was sent
+	// The first that was sent since the other one opened its gate came in at knownAt; knownGate is which opening that was.
+	knownGate, knownAt time.Duration
+	ver                uint32
+	waiting            bool // some came while the daemon stood still
+	last               [ways]event
 }
 
 // current says whether an event of the daemon's timers still concerns it.

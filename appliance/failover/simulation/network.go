@@ -171,3 +171,8 @@ func (w *World) dataPath() bool {
 	n := &w.net
 	return !n.lan[0][1].cut && !n.lan[1][0].cut || w.sc.Direct && !n.direct[0].cut && !n.direct[1].cut
 }
+
+// apart says whether nothing can come through between two heads, either way.
+func (n *network) apart(sc Scenario, a, b int) bool {
+	return n.lan[a][b].cut && n.lan[b][a].cut && (!sc.Direct || n.direct[0].cut && n.direct[1].cut) && (!sc.Serial || n.serial[0].cut && n.serial[1].cut)
+}
