@@ -63,6 +63,8 @@ func TestVMThin(t *testing.T) {
 		if got := s.shell(t, standby, "cat /srv/changed; echo since > /srv/changed; sync"); got != "one" {
 			t.Errorf("on %s, which was made anew: %q", standby, got)
 		}
+		_, _, _, err := over.Whole(t.Context())
+		must(t, err)
 		s.inSync(t, owner+" is back")
 		if was := s.logicals(t, owner); !strings.Contains(was, "-resync") {
 			t.Errorf("%s has kept nothing before it was brought up to date:\n%s", owner, was)
