@@ -52,7 +52,7 @@ func TestFound(t *testing.T) {
 			{What: Unhealthy, At: 1200 * time.Millisecond, For: 2 * time.Second, A: 0},
 			{What: Pause, At: 214796536, For: 2 * time.Second, A: 0},
 		}},
-		{"one that had heard another owner for a moment went on, since the network was cut again", "pair, available, LAN alone", 1795395687619592147, []Fault{
+		{"a cut that began again after a moment was taken for the end of it (by the checker)", "pair, available, LAN alone", 1795395687619592147, []Fault{
 			{What: AllCut, At: 29502393, For: 797363667, A: 1, B: 0},
 			{What: AllCut, At: 869651637, For: 1200 * time.Millisecond, A: 0, B: 1},
 		}},
