@@ -14,7 +14,9 @@ import (
 //
 // Only a word counts that was given after the question came in, with evidence from after it: DRBD asks when the other copy
 // is lost, and a daemon that stood still meanwhile may have an old word. Nor does anything count that the kernel has not said
-// yet to a daemon that has just started: after a plain no DRBD does not ask again, and writes would wait for ever.
+// yet to a daemon that has just started, and that the copies are connected counts for one that is written to only after they were
+// seen apart: the events may come later than the question. After a plain no DRBD does not ask again, and writes would wait for ever.
+// Only a promotion is tried again.
 func (s *Set) Ask(ctx context.Context, resource string) (code int, why string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -24,19 +26,20 @@ func (s *Set) Ask(ctx context.Context, resource string) (code int, why string, e
 	}
 	asked := s.cfg.Now()
 	v.look.Lost = max(v.look.Lost, asked)
-	wasPrimary := false
+	wasPrimary, wasApart := false, false
 	v.asking++
 	defer func() { v.asking-- }()
 	s.tell()
 	for {
 		wasPrimary = wasPrimary || s.ready && v.look.Copy.Role == primary
+		wasApart = wasApart || s.ready && !v.look.Copy.Together()
 		switch {
 		case s.ended: // the next one knows
 			return ExitUnknown, "", fmt.Errorf("data %s: %w", v.Name, ErrEnded)
 		case s.lost >= asked && Answer(s.view.Word) != ExitUnknown:
 			return Answer(s.view.Word), s.view.Word.How, nil
 		case !s.ready:
-		case v.look.Copy.Connected() && v.look.Copy.Replication != "Off":
+		case (wasApart || !wasPrimary) && v.look.Copy.Together():
 			return ExitUnknown, "the copies are connected again", nil
 		case wasPrimary && v.look.Copy.Role == secondary:
 			return ExitUnknown, "the copy is not written to any more", nil

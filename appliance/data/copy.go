@@ -73,6 +73,9 @@ func (c *Copy) Apply(e Event) {
 // Connected: the two copies see one another, and what is written to one goes to both, or to the one that is behind in time.
 func (c Copy) Connected() bool { return c.Connection == "Connected" }
 
+// Together: they have compared what they have, too, and not found that both were written to by themselves.
+func (c Copy) Together() bool { return c.Connected() && c.Replication != "" && c.Replication != "Off" }
+
 // StandsAlone: nothing tries to connect. DRBD 8.4 forgets a connection that was ended.
 func (c Copy) StandsAlone() bool {
 	return c.There && (c.Connection == "StandAlone" || c.Connection == "")

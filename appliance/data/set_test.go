@@ -163,6 +163,38 @@ func TestAskWantsANewWord(t *testing.T) {
 	}
 }
 
+// DRBD may ask before its events tell that the connection is lost. An answer of then would be the last one, and writes would wait
+// for ever.
+func TestAskBeforeTheEvents(t *testing.T) {
+	b := following(t)
+	b.drbd.become(func(c *Copy) { *c = connected(primary, secondary) })
+	b.until(t, "owns", func() bool { return b.look().Copy.Role == primary })
+	answer := make(chan int, 1)
+	before := b.Standing(b.view).Lost
+	go func() {
+		code, _, _ := b.Ask(t.Context(), "data")
+		answer <- code
+	}()
+	b.until(t, "asked", func() bool { return b.look().Lost > before })
+	b.drbd.become(func(c *Copy) { *c = lost(*c, upToDate, "DUnknown") })
+	b.until(t, "lost", func() bool { return !b.look().Copy.Connected() })
+	b.see(func(v *View) { v.Word = failover.Word{Go: true, How: "fenced"} })
+	if code := <-answer; code != ExitFenced {
+		t.Errorf("got %d, want the word", code)
+	}
+}
+
+// A promotion is tried again: it does not wait for an answer when the copies see one another.
+func TestAskForAPromotion(t *testing.T) {
+	b := following(t)
+	b.mu.Lock()
+	b.volumes[0].look.Want = WantPrimary
+	b.mu.Unlock()
+	if code, why, err := b.Ask(t.Context(), "data"); code != ExitUnknown || err != nil || !strings.Contains(why, "connected again") {
+		t.Errorf("got %d, %q, %v", code, why, err)
+	}
+}
+
 func TestAskEnds(t *testing.T) {
 	for name, change := range map[string]func(*Copy){
 		"connected again": func(c *Copy) { *c = connected(primary, secondary) },

@@ -140,8 +140,8 @@ func (p *parts) handler() (string, error) {
 
 // dataState is what the daemon remembers of its data from one decision to the next.
 type dataState struct {
-	boots map[string]uint64 // the witnesses that were there when the copies were last connected
-	lost  failover.Instant  // of the view that the last decision was made for
+	boots data.Attested[map[string]uint64] // the witnesses that were there when the copies were last connected
+	lost  failover.Instant                 // of the view that the last decision was made for
 }
 
 // witnesses is a judge that can tell who was there, and what the voters know.
@@ -171,12 +171,10 @@ func (d *Daemon) viewData(v *failover.View) {
 		v.Self.Unhealthy = at.Ill
 	}
 	if w, ok := d.parts.judge.it.(witnesses); ok && d.parts.judge.made {
-		if at.Connected {
-			d.data.boots = w.Boots()
-		}
+		d.data.boots.See(at.Connected, w.Boots, d.now())
 		// What is on its way to the disk may take back that this head owns alone: no word before that is settled.
 		if d.write == nil {
-			v.Authority.SoloKnown = w.SoloKnown(d.data.boots)
+			v.Authority.SoloKnown = w.SoloKnown(d.data.boots.Last)
 		}
 	}
 	d.data.lost = at.Lost

@@ -24,6 +24,7 @@ func (w *World) check() {
 		return
 	}
 	w.leftovers()
+	w.stuck()
 	if w.sc.Harmless && !w.heads[0].open(w.now) {
 		w.moved("the VIP is silent though the owner is healthy")
 		return
@@ -160,6 +161,25 @@ func (w *World) overlap() bool {
 		w.gateOpened(i)
 	}
 	return w.done
+}
+
+// stuck checks that an owner which may write without the other copy does so: DRBD asks once for each loss, and a handler that ends
+// with a plain no leaves writes waiting for good.
+func (w *World) stuck() {
+	for i := range w.data.side {
+		s := &w.data.side[i]
+		k := &s.keeper
+		waits := w.hasCopy(i) && w.heads[i].thinks() && k.ready && s.copy.Suspended == frozen && k.word.Go && k.lost >= k.look.Lost && !s.asks.on
+		switch {
+		case !waits:
+			w.law.stuck[i] = 0
+		case w.law.stuck[i] == 0:
+			w.law.stuck[i] = w.now
+		case w.now-w.law.stuck[i] > time.Second:
+			w.fail("I5", "writes of "+headNames[i]+" wait though it has the word that it may go on alone, and nobody asks for it")
+			return
+		}
+	}
 }
 
 // leftovers checks the end of I9: services do not stay on a head that can act and does not own, nor on one that gives up

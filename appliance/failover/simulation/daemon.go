@@ -21,6 +21,7 @@ func (w *World) startDaemon(i int) {
 	}
 	h.running, h.stopped = true, false
 	h.troubled = w.now
+	w.law.restarted(w, i)
 	h.zero = h.machineTime(w.now)
 	h.starved = 0
 	h.last = failover.Decision{}

@@ -16,10 +16,11 @@ type keeper struct {
 	word   failover.Word
 	lost   failover.Instant // DataLost of the decision that gave the word
 	viewed failover.Instant // that of the view which is being decided about
-	boots  [maxWitnesses]uint64
+	boots  data.Attested[[maxWitnesses]uint64]
 
 	asked      failover.Instant // when the handler's question came in; negative: it has not
 	wasPrimary bool
+	wasApart   bool
 	answered   bool
 
 	busy  bool
@@ -135,10 +136,8 @@ func (w *World) viewData(i int) {
 	}
 	if w.sc.Kind == failover.Panel {
 		p := &w.heads[i].panel
-		if k.ready && c.Connected() {
-			k.boots = p.present(w, i)
-		}
-		v.Authority.SoloKnown = p.soloKnown(w, &k.boots)
+		k.boots.See(k.ready && c.Connected(), func() [maxWitnesses]uint64 { return p.present(w, i) }, w.instant(i))
+		v.Authority.SoloKnown = p.soloKnown(w, &k.boots.Last)
 	}
 	if w.sc.Kind == failover.Raft {
 		v.Authority.SoloKnown = w.raft.soloKnown(w, i)
@@ -171,7 +170,7 @@ func (w *World) askData(i int, gen uint32) {
 	k := &s.keeper
 	k.asked, k.answered = w.instant(i), false
 	k.look.Lost = max(k.look.Lost, k.asked)
-	k.wasPrimary = k.look.Copy.Role == primary
+	k.wasPrimary, k.wasApart = k.look.Copy.Role == primary, false
 	w.answerAsk(i)
 	w.in(0, evPoke, i, h.loopGen)
 }
@@ -184,10 +183,11 @@ func (w *World) answerAsk(i int) {
 		return
 	}
 	code, c := data.ExitUnknown, &k.look.Copy
+	k.wasApart = k.wasApart || !c.Together()
 	switch {
 	case k.lost >= k.asked && data.Answer(k.word) != data.ExitUnknown:
 		code = data.Answer(k.word)
-	case c.Connected() && c.Replication != "Off":
+	case (k.wasApart || !k.wasPrimary) && c.Together():
 	case k.wasPrimary && c.Role == secondary:
 	case !k.wasPrimary && k.look.Want != data.WantPrimary:
 	default:

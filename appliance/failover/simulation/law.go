@@ -25,6 +25,7 @@ type law struct {
 	fineAt   time.Duration           // all is as it should be since; negative: it is not
 	blockAt  time.Duration           // somebody is blocked, and a person was told, since; negative: nobody
 	leftOver [maxHeads]time.Duration // services are left on a head that does not own since; 0: none
+	stuck    [maxHeads]time.Duration // writes wait though the word is given, and nobody asks for it, since; 0: they do not
 	unlucky  bool                    // loss took every answer that the owner's consensus asked for, until it stepped down
 	taken    bool                    // and its lease ended
 	holding  int                     // the head that a person keeps off; -1: none
@@ -124,6 +125,13 @@ func (l *law) heard(w *World, e *event) {
 		}
 	}
 	l.end = min(l.end, w.now+limit)
+}
+
+// restarted: what the daemon of the later owner had heard of the other one is gone, and it begins anew to find out that both act.
+func (l *law) restarted(w *World, i int) {
+	if l.end != 0 && w.heads[i].open(w.now) {
+		l.end = max(l.end, w.now+time.Second)
+	}
 }
 
 // performed checks each decision. What a head says of itself is true: another one acts on it. And R1 and I3: a gate is

@@ -127,9 +127,13 @@ func (p *Player) prepare(sc Scenario) (*World, Failure) {
 	harmless := sc.Harmless
 	w.sc.Harmless = false
 	w.post(event{at: w.now, kind: evCheck})
+	calm := 500 * time.Millisecond
+	if sc.Data {
+		calm = 5 * time.Second // until the witnesses are attested: see data.Attested
+	}
 	for !w.done && w.now < w.begin+15*time.Second {
 		w.play(w.now + 100*time.Millisecond)
-		if w.law.fineAt >= 0 && w.now-w.law.fineAt > 500*time.Millisecond {
+		if w.law.fineAt >= 0 && w.now-w.law.fineAt > calm {
 			break
 		}
 	}
