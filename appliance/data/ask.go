@@ -118,9 +118,12 @@ func (s *Set) Tell(ctx context.Context, handler, resource string) error {
 			return nil
 		}
 	case "split-brain", "initial-split-brain":
-		if !v.look.Note.Diverged {
-			v.look.Note.Diverged = true
+		before := v.look
+		v.look = before.Found(s.cfg.Now())
+		if v.look.Note != before.Note {
 			s.writeNote(v)
+		}
+		if !before.Note.Diverged && !before.Note.Kept {
 			s.cfg.Event("data "+v.Name+": both copies were written to by themselves (`masthead data show-divergence`)", true)
 		}
 	case "before-resync-source":

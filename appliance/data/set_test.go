@@ -325,6 +325,41 @@ func TestDemoteFails(t *testing.T) {
 	}
 }
 
+// The owner's copy goes on, tells a person once, and is connected again after a pause: the other head may not know of it.
+func TestDivergedOwner(t *testing.T) {
+	b := following(t)
+	b.drbd.become(func(c *Copy) { *c = lost(connected(primary, secondary), upToDate, "DUnknown") })
+	b.until(t, "owns alone", func() bool { return b.look().Copy.Role == primary && !b.look().Copy.Connected() })
+	split := func() {
+		for _, handler := range []string{"initial-split-brain", "split-brain"} {
+			if err := b.Tell(t.Context(), handler, "minor-0"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.drbd.become(func(c *Copy) { c.Connection = "StandAlone" })
+		b.until(t, "says why it waits", func() bool { return b.look().Copy.StandsAlone() && b.volumes[0].why == ownSplit })
+	}
+	split()
+	if got := b.Standing(b.view).Data; got != failover.DataAlone {
+		t.Errorf("the owner's copy counts as %v", got)
+	}
+	if n := b.readNote("data"); n.Diverged || !n.Kept {
+		t.Errorf("the next daemon would read %+v", n)
+	}
+	if got := b.drbd.commands(); len(got) > 0 {
+		t.Errorf("commands %q", got)
+	}
+	b.see(func(v *View) { v.Now += splitAgain })
+	b.until(t, "listens", func() bool { return b.look().Copy.Connection == "Connecting" })
+	split()
+	b.drbd.mu.Lock()
+	told := slices.DeleteFunc(slices.Clone(b.drbd.told), func(s string) bool { return !strings.Contains(s, "written to by themselves") })
+	b.drbd.mu.Unlock()
+	if len(told) != 1 {
+		t.Errorf("told %q, want it once", told)
+	}
+}
+
 // Divergence outlives the daemon, and nothing connects what has diverged.
 func TestDiverged(t *testing.T) {
 	b := following(t)

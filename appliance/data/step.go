@@ -2,6 +2,7 @@ package data
 
 import (
 	"cmp"
+	"time"
 
 	"masthead/appliance/failover"
 )
@@ -62,6 +63,8 @@ func (l Look) Next(v View) (Step, string) {
 		return l.promotion(v)
 	}
 	switch {
+	case alone && l.Note.Kept && l.Split != 0 && v.Now-l.Split < splitAgain:
+		return Wait, ownSplit
 	case alone && !l.Note.Diverged:
 		return Connect, ""
 	case c.Role != primary && !c.Connected() && (c.Disk == upToDate || c.Disk == consistent) && l.left(v):
@@ -70,9 +73,20 @@ func (l Look) Next(v View) (Step, string) {
 		return Wait, "both copies were written to by themselves: a person says which one counts"
 	case !l.Tuned && c.Disk != "":
 		return Tune, ""
+	case l.Note.Kept && v.Peer.Name != "":
+		return Wait, ownSplit
 	}
 	return Wait, ""
 }
+
+// splitAgain is the pause before the copy that is written to is connected again after a split. The other one stands alone by then,
+// until a person has said which counts, and this one waits for it. If it does not know of the split yet, both compare once more:
+// DRBD drops the connection on the head that is done first, which may be before the other one has compared at all, and never tells
+// that one. Writes wait while they compare.
+const splitAgain = 10 * time.Second
+
+// ownSplit is how the copy that counts for now stands after a split.
+const ownSplit = "both copies were written to by themselves: the other one is set aside until a person says which one counts"
 
 // left: the owner is heard to go on without this copy, later than this copy lost it, and this head agrees that it owns.
 func (l Look) left(v View) bool {

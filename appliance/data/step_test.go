@@ -3,6 +3,7 @@ package data
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -30,6 +31,7 @@ func TestNext(t *testing.T) {
 	forcedAlive := peer(nil)
 	forcedAlive.Word = forced.Word
 	single := View{}
+	at := func(now time.Duration) View { v := peer(nil); v.Now = now; return v }
 	tests := []struct {
 		name string
 		look Look
@@ -47,7 +49,10 @@ func TestNext(t *testing.T) {
 		{"is to connect", Look{Copy: alone(follower)}, peer(nil), Connect},
 		{"has no other to connect to", Look{Copy: alone(follower)}, single, Wait},
 		{"has diverged: both sides are kept", Look{Copy: alone(follower), Note: Note{Diverged: true}}, peer(nil), Wait},
-		{"owns and has diverged", Look{Copy: alone(owner), Note: Note{Diverged: true}}, peer(nil), Wait},
+		{"owns, and has just found that both wrote", Look{Copy: alone(owner), Note: Note{Kept: true}, Split: 5 * time.Second}, at(14 * time.Second), Wait},
+		{"owns, and waits for the other one, or for it to find that too", Look{Copy: alone(owner), Note: Note{Kept: true}, Split: 5 * time.Second}, at(15 * time.Second), Connect},
+		{"owns, and an earlier daemon has found that both wrote", Look{Copy: alone(owner), Note: Note{Kept: true}}, at(0), Connect},
+		{"owns, and listens for the one that is set aside", Look{Copy: lost(owner, upToDate, "DUnknown"), Note: Note{Kept: true}, Split: 5 * time.Second}, at(15 * time.Second), Wait},
 		{"the owner goes on without it", Look{Copy: lost(follower, upToDate, "DUnknown"), Lost: 5}, left, Outdate},
 		{"has just booted, and the owner goes on without it", Look{Copy: lost(follower, consistent, "DUnknown")}, left, Outdate},
 		{"the owner said so before it was lost", Look{Copy: lost(follower, upToDate, "DUnknown"), Lost: 10}, left, Wait},

@@ -35,11 +35,7 @@ func (w *World) join() {
 	case a.copy.Role == primary && b.copy.Role == primary: // allow-two-primaries no
 		w.standAlone()
 	case !ahead && !behind:
-		d.split = true
-		w.standAlone()
-		for i := range d.side {
-			w.in(w.rnd.between(2*time.Millisecond, 25*time.Millisecond), evSplit, i, w.heads[i].machineGen)
-		}
+		w.parted()
 	case ahead && behind && a.disk != inconsistent && b.disk != inconsistent && a.crashed == b.crashed:
 		w.joined(-1)
 	case ahead && behind && a.disk == inconsistent && b.disk == inconsistent:
@@ -48,6 +44,22 @@ func (w *World) join() {
 		w.resync(1)
 	default:
 		w.resync(0)
+	}
+}
+
+// parted are two copies that were both written to by themselves. The head that is done first with comparing them drops the
+// connection: the other one may not have compared them by then, knows of nothing, and listens on.
+func (w *World) parted() {
+	d := &w.data
+	d.split = true
+	w.standAlone()
+	unaware := w.rnd.below(2 * copies) // copies and above: both know
+	for i := range d.side {
+		if i == unaware {
+			d.side[i].copy.Connection = connecting
+		} else {
+			w.in(w.rnd.between(2*time.Millisecond, 25*time.Millisecond), evSplit, i, w.heads[i].machineGen)
+		}
 	}
 }
 

@@ -172,7 +172,8 @@ func (w *World) happen(e *event) {
 		}
 	case evSplit:
 		if h.machineGen == e.gen && h.thinks() {
-			w.data.side[i].keeper.look.Note.Diverged = true
+			k := &w.data.side[i].keeper
+			k.look = k.look.Found(w.instant(i))
 			w.in(0, evPoke, i, h.loopGen)
 		}
 	case evFault:
