@@ -66,6 +66,9 @@ func (h *Head) finishJoin(ctx context.Context) error {
 	}
 	h.takeShare(ctx, peers)
 	rebuilt := h.member.rebuilds()
+	if err := h.rememberHeads(); err != nil { // else a state that is lost in the next moment leaves a head of its own
+		return err
+	}
 	if err := h.setPhase(memberFile{}); err != nil {
 		return err
 	}
