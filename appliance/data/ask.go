@@ -14,9 +14,8 @@ import (
 //
 // Only a word counts that was given after the question came in, with evidence from after it: DRBD asks when the other copy
 // is lost, and a daemon that stood still meanwhile may have an old word. Nor does anything count that the kernel has not said
-// yet to a daemon that has just started, and that the copies are connected counts for one that is written to only after they were
-// seen apart: the events may come later than the question. After a plain no DRBD does not ask again, and writes would wait for ever.
-// Only a promotion is tried again.
+// yet to a daemon that has just started, and that the copies are connected counts only if the kernel says so to one who asks: the
+// events may come later than the question. After a plain no DRBD does not ask again for this loss, and writes would wait for ever.
 func (s *Set) Ask(ctx context.Context, resource string) (code int, why string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -26,21 +25,26 @@ func (s *Set) Ask(ctx context.Context, resource string) (code int, why string, e
 	}
 	asked := s.cfg.Now()
 	v.look.Lost = max(v.look.Lost, asked)
-	wasPrimary, wasApart := false, false
+	wasPrimary := false
 	v.asking++
 	defer func() { v.asking-- }()
 	s.tell()
 	for {
 		wasPrimary = wasPrimary || s.ready && v.look.Copy.Role == primary
-		wasApart = wasApart || s.ready && !v.look.Copy.Together()
 		switch {
 		case s.ended: // the next one knows
 			return ExitUnknown, "", fmt.Errorf("data %s: %w", v.Name, ErrEnded)
 		case s.lost >= asked && Answer(s.view.Word) != ExitUnknown:
 			return Answer(s.view.Word), s.view.Word.How, nil
 		case !s.ready:
-		case (wasApart || !wasPrimary) && v.look.Copy.Together():
-			return ExitUnknown, "the copies are connected again", nil
+		case v.look.Copy.Together():
+			signal := s.signal
+			if s.togetherNow(ctx, v.Name) {
+				return ExitUnknown, "the copies are connected again", nil
+			}
+			if s.signal != signal {
+				continue
+			}
 		case wasPrimary && v.look.Copy.Role == secondary:
 			return ExitUnknown, "the copy is not written to any more", nil
 		case !wasPrimary && v.look.Want != WantPrimary:
@@ -50,6 +54,20 @@ func (s *Set) Ask(ctx context.Context, resource string) (code int, why string, e
 			return ExitUnknown, "no word: " + s.view.Word.How, nil
 		}
 	}
+}
+
+// togetherNow asks the kernel whether the two copies are together. What cannot be asked is not. The caller holds mu, also
+// afterwards, and it blocks.
+func (s *Set) togetherNow(ctx context.Context, resource string) bool {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	out, err := s.cfg.Tools.Run(ctx, s.node(), "drbdsetup", "events2", "--now", resource)
+	if err != nil {
+		return false
+	}
+	var c Copy
+	err = readEvents(strings.NewReader(out), c.Apply)
+	return err == nil && c.Together()
 }
 
 // wait waits for a change. The caller holds mu, also afterwards.
@@ -120,10 +138,8 @@ func (s *Set) Tell(ctx context.Context, handler, resource string) error {
 	case "split-brain", "initial-split-brain":
 		before := v.look
 		v.look = before.Found(s.cfg.Now())
-		if v.look.Note != before.Note {
+		if !before.Note.Diverged {
 			s.writeNote(v)
-		}
-		if !before.Note.Diverged && !before.Note.Kept {
 			s.cfg.Event("data "+v.Name+": both copies were written to by themselves (`masthead data show-divergence`)", true)
 		}
 	case "before-resync-source":

@@ -100,10 +100,18 @@ func (f *fakeDRBD) becomeLocked(change func(*Copy)) {
 		f.lines <- "destroy resource name:data"
 		return
 	}
-	f.lines <- fmt.Sprintf("change resource name:data role:%s suspended:%s", c.Role, c.Suspended)
-	f.lines <- fmt.Sprintf("change connection name:data connection:%s role:%s", c.Connection, c.PeerRole)
-	f.lines <- fmt.Sprintf("change device name:data volume:0 disk:%s size:%d", c.Disk, c.Size)
-	f.lines <- fmt.Sprintf("change peer-device name:data volume:0 replication:%s peer-disk:%s", c.Replication, c.PeerDisk)
+	for _, line := range eventsOf(c, "change") {
+		f.lines <- line
+	}
+}
+
+func eventsOf(c Copy, verb string) []string {
+	return []string{
+		fmt.Sprintf("%s resource name:data role:%s suspended:%s", verb, c.Role, c.Suspended),
+		fmt.Sprintf("%s connection name:data connection:%s role:%s", verb, c.Connection, c.PeerRole),
+		fmt.Sprintf("%s device name:data volume:0 disk:%s size:%d", verb, c.Disk, c.Size),
+		fmt.Sprintf("%s peer-device name:data volume:0 replication:%s peer-disk:%s", verb, c.Replication, c.PeerDisk),
+	}
 }
 
 func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, error) {
@@ -127,6 +135,9 @@ func (f *fakeDRBD) run(_ context.Context, _ []string, argv ...string) (string, e
 		}
 		if f.failing != "" && strings.HasPrefix(line, f.failing) {
 			return "", errors.New(f.failing + " fails")
+		}
+		if line == "drbdsetup events2 --now data" {
+			return strings.Join(append(eventsOf(f.copy, "exists"), "exists -\n"), "\n"), nil
 		}
 		if line == "drbdsetup down data" {
 			f.becomeLocked(func(c *Copy) { *c = Copy{} })
@@ -228,7 +239,7 @@ func (f *fakeDRBD) commands() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(f.said), func(s string) bool {
-		return strings.HasPrefix(s, "get-gi") || strings.HasPrefix(s, "disk-options") || strings.HasSuffix(s, releaseMetadata)
+		return strings.HasPrefix(s, "get-gi") || strings.HasPrefix(s, "drbdsetup events2") || strings.HasPrefix(s, "disk-options") || strings.HasSuffix(s, releaseMetadata)
 	})
 }
 

@@ -34,6 +34,13 @@ func (s *Set) unknown(v *volume) string {
 	return "DRBD has nothing yet"
 }
 
+// listens: the copy of v does not stand alone any more, by whoever connected it.
+func (s *Set) listens(v *volume) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !v.look.Copy.StandsAlone()
+}
+
 // Change does to this head's copy what a person asks for, and says what that is. dry: only says so.
 //
 // create makes a new volume though the other copy is not there; connect tries again to connect; verify compares the two
@@ -117,7 +124,7 @@ func (s *Set) Change(ctx context.Context, name, action string, dry bool) (does s
 	}
 	for i, step := range steps {
 		err := s.adm(ctx, step[0], name, step[1:]...)
-		if err != nil && !(step[0] == "disconnect" && i < len(steps)-1 && c.StandsAlone()) {
+		if err != nil && !(step[0] == "disconnect" && i < len(steps)-1 && c.StandsAlone()) && !(action == "keep" && s.listens(v)) {
 			return "", err
 		}
 	}

@@ -31,10 +31,9 @@ type Note struct {
 	// Epoch: under this epoch's owner the copy was last connected, or written to. What another owner wrote later it lacks.
 	// 0: it is not known, or another one has owned since.
 	Epoch failover.Epoch `json:"epoch"`
-	// Diverged: DRBD found that both copies were written to by themselves, and this one is not the owner's.
+	// Diverged: DRBD found that both copies were written to by themselves. The one that is written to goes on, the other is set
+	// aside.
 	Diverged bool `json:"diverged,omitempty"`
-	// Kept: the same of a copy that is, or was, the owner's.
-	Kept bool `json:"kept,omitempty"`
 }
 
 // Disk states of DRBD.
@@ -60,7 +59,7 @@ type Look struct {
 	Meta   Meta
 	Want   Want
 	Lost   failover.Instant // since when it is not connected
-	Split  failover.Instant // when DRBD last said what is in Note.Kept, to this daemon
+	Split  failover.Instant // when DRBD last said to this daemon what is in Note.Diverged; 0: it has not
 	// Tuned: the kernel has the options that the configuration says.
 	Tuned bool
 	// Foreign says what of a device is not masthead's, where that is known.
@@ -210,17 +209,12 @@ func (l Look) Noted(v View) Note {
 	case l.missed(v):
 		n.Epoch = 0 // an own epoch after that one would hide it
 	}
-	n.Kept = (n.Kept || n.Diverged && c.Role == primary) && !c.Together()
-	n.Diverged = n.Diverged && c.Role != primary && !c.Together()
+	n.Diverged = n.Diverged && !c.Together()
 	return n
 }
 
-// Found is the copy after DRBD has said that both were written to by themselves: the owner's counts for now, any other is set aside.
+// Found is the copy after DRBD has said at now that both were written to by themselves.
 func (l Look) Found(now failover.Instant) Look {
-	if l.Copy.Role == primary {
-		l.Note.Kept, l.Split = true, now
-	} else {
-		l.Note.Diverged = true
-	}
+	l.Note.Diverged, l.Split = true, now
 	return l
 }

@@ -143,9 +143,8 @@ func TestNote(t *testing.T) {
 		{"lost, and another one owns since", Look{Copy: lost(connected(secondary, primary), upToDate, "DUnknown"), Note: Note{Epoch: first}}, Note{}},
 		{"connected again after both wrote", Look{Copy: connected(secondary, primary), Note: Note{Diverged: true}}, Note{Epoch: second}},
 		{"both wrote", Look{Copy: lost(connected(secondary, primary), upToDate, "DUnknown"), Note: Note{Diverged: true}}, Note{Diverged: true}},
-		{"both wrote, and this one is the owner's", Look{Copy: lost(connected(primary, secondary), upToDate, "DUnknown"), Note: Note{Diverged: true}}, Note{Epoch: second, Kept: true}},
-		{"both wrote, and this one was the owner's", Look{Copy: lost(connected(secondary, primary), upToDate, "DUnknown"), Note: Note{Kept: true}}, Note{Kept: true}},
-		{"the owner's is connected again after both wrote", Look{Copy: connected(primary, secondary), Note: Note{Kept: true}}, Note{Epoch: second}},
+		{"both wrote, and this one is the owner's", Look{Copy: lost(connected(primary, secondary), upToDate, "DUnknown"), Note: Note{Diverged: true}}, Note{Epoch: second, Diverged: true}},
+		{"the owner's is connected again after both wrote", Look{Copy: connected(primary, secondary), Note: Note{Diverged: true}}, Note{Epoch: second}},
 	} {
 		if got := tt.look.Noted(view); got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
@@ -164,7 +163,7 @@ func drawLook(t *rapid.T) (Look, View) {
 			Connection: pick("connection", "Connected", "Connecting", "StandAlone", "Unconnected", ""), PeerRole: pick("peer role", "Primary", "Secondary", "Unknown"),
 			Disk: pick("disk", disks...), PeerDisk: pick("peer disk", disks...), Replication: pick("replication", "Off", "Established", "SyncSource", "SyncTarget"),
 		},
-		Note: Note{failover.Epoch(rapid.IntRange(0, 40).Draw(t, "note")), rapid.Bool().Draw(t, "diverged"), rapid.Bool().Draw(t, "kept")},
+		Note: Note{failover.Epoch(rapid.IntRange(0, 40).Draw(t, "note")), rapid.Bool().Draw(t, "diverged")},
 		Meta: Meta(rapid.IntRange(0, int(MetaThere)).Draw(t, "meta")), Want: Want(rapid.IntRange(0, 2).Draw(t, "want")),
 		Lost: failover.Instant(rapid.IntRange(0, 3).Draw(t, "lost")), WentBack: failover.Epoch(rapid.IntRange(0, 40).Draw(t, "went back")),
 	}

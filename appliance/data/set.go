@@ -188,7 +188,7 @@ type Standing struct {
 func (s *Set) Standing(v View) Standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := Standing{Connected: true, Mirrored: failover.Up}
+	out := Standing{Connected: s.ready, Mirrored: failover.Up}
 	var all []failover.Data
 	var uuids []string
 	for _, one := range s.volumes {

@@ -169,6 +169,9 @@ func TestAskBeforeTheEvents(t *testing.T) {
 	b := following(t)
 	b.drbd.become(func(c *Copy) { *c = connected(primary, secondary) })
 	b.until(t, "owns", func() bool { return b.look().Copy.Role == primary })
+	b.drbd.mu.Lock()
+	b.drbd.copy = lost(b.drbd.copy, upToDate, "DUnknown")
+	b.drbd.mu.Unlock()
 	answer := make(chan int, 1)
 	before := b.Standing(b.view).Lost
 	go func() {
@@ -176,7 +179,12 @@ func TestAskBeforeTheEvents(t *testing.T) {
 		answer <- code
 	}()
 	b.until(t, "asked", func() bool { return b.look().Lost > before })
-	b.drbd.become(func(c *Copy) { *c = lost(*c, upToDate, "DUnknown") })
+	select {
+	case code := <-answer:
+		t.Fatalf("answered %d by what the kernel had said before", code)
+	case <-time.After(50 * time.Millisecond): // nothing tells that nothing happens
+	}
+	b.drbd.become(func(*Copy) {})
 	b.until(t, "lost", func() bool { return !b.look().Copy.Connected() })
 	b.see(func(v *View) { v.Word = failover.Word{Go: true, How: "fenced"} })
 	if code := <-answer; code != ExitFenced {
@@ -184,12 +192,11 @@ func TestAskBeforeTheEvents(t *testing.T) {
 	}
 }
 
-// A promotion is tried again: it does not wait for an answer when the copies see one another.
-func TestAskForAPromotion(t *testing.T) {
+// The copies were parted and connected again before the question came in: nobody waits for anything.
+func TestAskTooLate(t *testing.T) {
 	b := following(t)
-	b.mu.Lock()
-	b.volumes[0].look.Want = WantPrimary
-	b.mu.Unlock()
+	b.drbd.become(func(c *Copy) { *c = connected(primary, secondary) })
+	b.until(t, "owns", func() bool { return b.look().Copy.Role == primary })
 	if code, why, err := b.Ask(t.Context(), "data"); code != ExitUnknown || err != nil || !strings.Contains(why, "connected again") {
 		t.Errorf("got %d, %q, %v", code, why, err)
 	}
@@ -343,7 +350,7 @@ func TestDivergedOwner(t *testing.T) {
 	if got := b.Standing(b.view).Data; got != failover.DataAlone {
 		t.Errorf("the owner's copy counts as %v", got)
 	}
-	if n := b.readNote("data"); n.Diverged || !n.Kept {
+	if n := b.readNote("data"); !n.Diverged {
 		t.Errorf("the next daemon would read %+v", n)
 	}
 	if got := b.drbd.commands(); len(got) > 0 {

@@ -63,9 +63,9 @@ func (l Look) Next(v View) (Step, string) {
 		return l.promotion(v)
 	}
 	switch {
-	case alone && l.Note.Kept && l.Split != 0 && v.Now-l.Split < splitAgain:
+	case alone && l.Note.Diverged && c.Role == primary && l.Split != 0 && v.Now-l.Split < splitAgain:
 		return Wait, ownSplit
-	case alone && !l.Note.Diverged:
+	case alone && (!l.Note.Diverged || c.Role == primary):
 		return Connect, ""
 	case c.Role != primary && !c.Connected() && (c.Disk == upToDate || c.Disk == consistent) && l.left(v):
 		return Outdate, v.Peer.Name + " owns the cluster and writes without this copy"
@@ -73,7 +73,7 @@ func (l Look) Next(v View) (Step, string) {
 		return Wait, "both copies were written to by themselves: a person says which one counts"
 	case !l.Tuned && c.Disk != "":
 		return Tune, ""
-	case l.Note.Kept && v.Peer.Name != "":
+	case l.Note.Diverged && v.Peer.Name != "":
 		return Wait, ownSplit
 	}
 	return Wait, ""
@@ -82,7 +82,7 @@ func (l Look) Next(v View) (Step, string) {
 // splitAgain is the pause before the copy that is written to is connected again after a split. The other one stands alone by then,
 // until a person has said which counts, and this one waits for it. If it does not know of the split yet, both compare once more:
 // DRBD drops the connection on the head that is done first, which may be before the other one has compared at all, and never tells
-// that one. Writes wait while they compare.
+// that one.
 const splitAgain = 10 * time.Second
 
 // ownSplit is how the copy that counts for now stands after a split.

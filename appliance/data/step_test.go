@@ -49,10 +49,11 @@ func TestNext(t *testing.T) {
 		{"is to connect", Look{Copy: alone(follower)}, peer(nil), Connect},
 		{"has no other to connect to", Look{Copy: alone(follower)}, single, Wait},
 		{"has diverged: both sides are kept", Look{Copy: alone(follower), Note: Note{Diverged: true}}, peer(nil), Wait},
-		{"owns, and has just found that both wrote", Look{Copy: alone(owner), Note: Note{Kept: true}, Split: 5 * time.Second}, at(14 * time.Second), Wait},
-		{"owns, and waits for the other one, or for it to find that too", Look{Copy: alone(owner), Note: Note{Kept: true}, Split: 5 * time.Second}, at(15 * time.Second), Connect},
-		{"owns, and an earlier daemon has found that both wrote", Look{Copy: alone(owner), Note: Note{Kept: true}}, at(0), Connect},
-		{"owns, and listens for the one that is set aside", Look{Copy: lost(owner, upToDate, "DUnknown"), Note: Note{Kept: true}, Split: 5 * time.Second}, at(15 * time.Second), Wait},
+		{"owned, and both sides are kept", Look{Copy: alone(follower), Note: Note{Diverged: true}, Split: 5 * time.Second}, at(15 * time.Second), Wait},
+		{"owns, and has just found that both wrote", Look{Copy: alone(owner), Note: Note{Diverged: true}, Split: 5 * time.Second}, at(14 * time.Second), Wait},
+		{"owns, and waits for the other one, or for it to find that too", Look{Copy: alone(owner), Note: Note{Diverged: true}, Split: 5 * time.Second}, at(15 * time.Second), Connect},
+		{"owns, and an earlier daemon has found that both wrote", Look{Copy: alone(owner), Note: Note{Diverged: true}}, at(0), Connect},
+		{"owns, and listens for the one that is set aside", Look{Copy: lost(owner, upToDate, "DUnknown"), Note: Note{Diverged: true}, Split: 5 * time.Second}, at(15 * time.Second), Wait},
 		{"the owner goes on without it", Look{Copy: lost(follower, upToDate, "DUnknown"), Lost: 5}, left, Outdate},
 		{"has just booted, and the owner goes on without it", Look{Copy: lost(follower, consistent, "DUnknown")}, left, Outdate},
 		{"the owner said so before it was lost", Look{Copy: lost(follower, upToDate, "DUnknown"), Lost: 10}, left, Wait},
@@ -129,7 +130,7 @@ func TestNextIsSafe(t *testing.T) {
 				t.Fatalf("outdates %+v, %+v", l, v)
 			}
 		case Connect:
-			if l.Note.Diverged {
+			if l.Note.Diverged && l.Copy.Role != primary {
 				t.Fatalf("connects what has diverged: %+v", l)
 			}
 		case Disconnect:

@@ -214,7 +214,7 @@ func (l Look) notBack(v View) string {
 		return "the other copy is being brought up to date"
 	case !c.Connected() && c.PeerDisk != outdated && c.PeerDisk != inconsistent:
 		return "the other copy is not connected, and nobody knows what it has"
-	case l.Note.Diverged || l.Note.Kept:
+	case l.Note.Diverged:
 		return "both copies were written to by themselves"
 	}
 	return ""

@@ -32,10 +32,10 @@ func (w *World) join() {
 	a, b := &d.side[0], &d.side[1]
 	ahead, behind := b.content&^a.content == 0, a.content&^b.content == 0
 	switch {
-	case a.copy.Role == primary && b.copy.Role == primary: // allow-two-primaries no
-		w.standAlone()
 	case !ahead && !behind:
 		w.parted()
+	case a.copy.Role == primary && b.copy.Role == primary: // allow-two-primaries no
+		w.standAlone()
 	case ahead && behind && a.disk != inconsistent && b.disk != inconsistent && a.crashed == b.crashed:
 		w.joined(-1)
 	case ahead && behind && a.disk == inconsistent && b.disk == inconsistent:

@@ -20,7 +20,6 @@ type keeper struct {
 
 	asked      failover.Instant // when the handler's question came in; negative: it has not
 	wasPrimary bool
-	wasApart   bool
 	answered   bool
 
 	busy  bool
@@ -170,7 +169,7 @@ func (w *World) askData(i int, gen uint32) {
 	k := &s.keeper
 	k.asked, k.answered = w.instant(i), false
 	k.look.Lost = max(k.look.Lost, k.asked)
-	k.wasPrimary, k.wasApart = k.look.Copy.Role == primary, false
+	k.wasPrimary = k.look.Copy.Role == primary
 	w.answerAsk(i)
 	w.in(0, evPoke, i, h.loopGen)
 }
@@ -183,11 +182,10 @@ func (w *World) answerAsk(i int) {
 		return
 	}
 	code, c := data.ExitUnknown, &k.look.Copy
-	k.wasApart = k.wasApart || !c.Together()
 	switch {
 	case k.lost >= k.asked && data.Answer(k.word) != data.ExitUnknown:
 		code = data.Answer(k.word)
-	case (k.wasApart || !k.wasPrimary) && c.Together():
+	case c.Together() && s.copy.Together():
 	case k.wasPrimary && c.Role == secondary:
 	case !k.wasPrimary && k.look.Want != data.WantPrimary:
 	default:

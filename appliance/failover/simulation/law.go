@@ -129,7 +129,7 @@ func (l *law) heard(w *World, e *event) {
 
 // restarted: what the daemon of the later owner had heard of the other one is gone, and it begins anew to find out that both act.
 func (l *law) restarted(w *World, i int) {
-	if l.end != 0 && w.heads[i].open(w.now) {
+	if l.end != 0 && w.heads[i].open(w.now) && w.heads[i].gateEpoch > w.heads[1-i].gateEpoch { // of a pair
 		l.end = max(l.end, w.now+time.Second)
 	}
 }
