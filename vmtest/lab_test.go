@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -219,6 +220,28 @@ func TestStatus(t *testing.T) {
 	}
 	if addr := lab.Machine("a").Forward("https"); !strings.HasPrefix(addr, "127.0.0.1:") || lab.Machine("a").Forward("ssh") != "" {
 		t.Errorf("https is at %q, ssh at %q", addr, lab.Machine("a").Forward("ssh"))
+	}
+}
+
+// A port that is kept while its machine is off is none that any connection may get.
+func TestForwardedPortsAreFixed(t *testing.T) {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first, last int
+	if _, err := fmt.Sscan(string(text), &first, &last); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		l, err := listenFixed(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if port := l.Addr().(*net.TCPAddr).Port; first > firstFixed && port >= first && port <= last {
+			t.Errorf("port %d is one of %d to %d, which the kernel gives away", port, first, last)
+		}
 	}
 }
 

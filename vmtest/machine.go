@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -156,7 +158,7 @@ func portName(machine string, nic int) string { return fmt.Sprintf("%s:%d", mach
 func (m *Machine) chooseForwards(services map[string]int) ([]qemu.Forward, error) {
 	var forwards []qemu.Forward
 	for _, service := range slices.Sorted(maps.Keys(services)) {
-		listener, err := new(net.ListenConfig).Listen(m.life, "tcp", "127.0.0.1:0")
+		listener, err := listenFixed(m.life)
 		if err != nil {
 			return nil, fmt.Errorf("forward %s: %w", service, err)
 		}
@@ -166,6 +168,32 @@ func (m *Machine) chooseForwards(services map[string]int) ([]qemu.Forward, error
 		forwards = append(forwards, qemu.Forward{Host: port, Guest: services[service]})
 	}
 	return forwards, nil
+}
+
+const (
+	firstFixed = 15000
+	tries      = 100
+)
+
+// listenFixed listens on a port that the kernel gives to nobody by itself. The machine is switched on later, and off and on
+// again: meanwhile a port of the other kind may become the own end of any connection, also one to another lab.
+func listenFixed(ctx context.Context) (listener net.Listener, err error) {
+	end := 32768 // as Linux has it
+	if text, e := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); e == nil {
+		if _, e := fmt.Sscan(string(text), &end); e != nil || end <= firstFixed {
+			end = firstFixed // then any port
+		}
+	}
+	for range tries {
+		port := 0
+		if end > firstFixed {
+			port = firstFixed + rand.IntN(end-firstFixed)
+		}
+		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return listener, nil
+		}
+	}
+	return nil, err
 }
 
 // close ends the machine and all that belongs to it.
