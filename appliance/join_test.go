@@ -1,8 +1,12 @@
 package appliance
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -176,5 +180,195 @@ func TestJoinURLs(t *testing.T) {
 	}
 	if got, err := joinURLs("", nil); err == nil {
 		t.Errorf("without any: %v", got)
+	}
+}
+
+func TestJoinIsRefused(t *testing.T) {
+	t.Parallel()
+	one, other := startHead(t, "head1", 1), startHead(t, "else", 9)
+	two := startHead(t, "head2", 2)
+	ask := func(s wire.JoinStart) error { _, err := two.JoinHead(t.Context(), s); return err }
+	at := func(h *liveHead) string { return fmt.Sprintf("127.0.0.1:%d", h.cfg.HTTPS) }
+
+	refused(t, "no token", ask(wire.JoinStart{Token: "x"}), http.StatusBadRequest, "not a join token")
+	refused(t, "wrong CA", ask(wire.JoinStart{Token: one.token(), Address: at(other)}), http.StatusConflict, "another cluster")
+	refused(t, "nobody there", ask(wire.JoinStart{Token: one.token(), Address: fmt.Sprintf("127.0.0.1:%d", freePort(t))}), http.StatusBadGateway, "no head of the cluster")
+	refused(t, "no address", ask(wire.JoinStart{Token: one.token(), Address: "http://x/y"}), http.StatusBadRequest, "not the address")
+
+	twin := newLiveHead(t, "head1", 3)
+	twin.on()
+	_, err := twin.JoinHead(t.Context(), wire.JoinStart{Token: one.token()})
+	refused(t, "name of a head", err, http.StatusConflict, "a head named head1", "eject head1")
+	one.node("worker", "52:54:00:77:00:01")
+	worker := startHead(t, "worker", 4)
+	_, err = worker.JoinHead(t.Context(), wire.JoinStart{Token: one.token()})
+	refused(t, "name of a node", err, http.StatusConflict, "a node is named worker")
+	twin2 := startHead(t, "head4", 1)
+	_, err = twin2.JoinHead(t.Context(), wire.JoinStart{Token: one.token()})
+	refused(t, "address of a head", err, http.StatusConflict, "has the address 127.77.0.1")
+
+	if heads, err := one.Heads(t.Context()); err != nil || len(heads) != 1 {
+		t.Errorf("after all these the cluster has %v, %v", heads, err)
+	}
+	two.join(one) // nothing of it is left over
+}
+
+// Two machines use one token at the same moment, at two heads of the cluster: one of them gets in.
+func TestTokenIsForOne(t *testing.T) {
+	t.Parallel()
+	one, two := startHead(t, "head1", 1), startHead(t, "head2", 2)
+	two.join(one)
+	three, four := startHead(t, "head3", 3), startHead(t, "head4", 4)
+	token := one.token()
+	two.until("it knows the token", func() error { return tokenKnown(t, two, token) })
+	errs := make(chan error, 2)
+	for joiner, at := range map[*liveHead]*liveHead{three: one, four: two} {
+		go func() {
+			_, err := joiner.JoinHead(t.Context(), wire.JoinStart{Token: token, Address: fmt.Sprintf("127.0.0.1:%d", at.cfg.HTTPS)})
+			errs <- err
+		}()
+	}
+	a, b := <-errs, <-errs
+	if (a == nil) == (b == nil) {
+		t.Fatalf("one of two must get in: %v, %v", a, b)
+	}
+	if a == nil {
+		a = b
+	}
+	if got := statusOf(a); got != http.StatusConflict && got != http.StatusUnauthorized {
+		t.Errorf("the other is told %v", a)
+	}
+	one.until("there are three heads", func() error {
+		heads, err := one.Heads(t.Context())
+		if err == nil && len(heads) != 3 {
+			err = fmt.Errorf("%d", len(heads))
+		}
+		return err
+	})
+}
+
+// tokenKnown asks a head whether it would take a token, as a machine that is refused for its clock.
+func tokenKnown(t *testing.T, h *liveHead, token string) error {
+	key := testKey(t)
+	request, err := key.Request("probe")
+	if err != nil {
+		return err
+	}
+	_, err = h.AcceptHead(t.Context(), wire.JoinRequest{
+		Token: token, Name: "probe", Address: netip.MustParseAddr("127.77.0.200"), HTTPS: 1, Version: "test",
+		Protocol: wire.HeadProtocol, Oldest: wire.OldestHeadProtocol, Request: request, Time: time.Now(), DryRun: true,
+	})
+	return err
+}
+
+// A head that its owner has told to join does it by itself as soon as it can, and serves nobody before.
+func TestJoinBySelf(t *testing.T) {
+	t.Parallel()
+	one := startHead(t, "head1", 1)
+	one.node("n01", "52:54:00:77:00:01")
+	two := newLiveHead(t, "head2", 2)
+	two.cfg.Join, two.cfg.JoinToken = true, one.token()
+	one.off()
+	two.on()
+	two.until("it says what it waits for", func() error {
+		m, err := two.Membership(t.Context())
+		if err == nil && (m.State != wire.MemberJoining || !strings.Contains(m.Reason, "no head of the cluster")) {
+			err = fmt.Errorf("%+v", m)
+		}
+		return err
+	})
+	_, err := two.Status(t.Context())
+	refused(t, "before it has joined", err, http.StatusServiceUnavailable, "joins a cluster")
+	one.on()
+	two.untilState(wire.MemberHead)
+	two.untilNode("n01")
+	two.off()
+	two.on() // the token is of no use by now, and not needed
+	two.untilState(wire.MemberHead)
+	one.untilEqual(two)
+}
+
+// A head goes on with a join wherever the power was cut.
+func TestJoinSurvivesPowerCuts(t *testing.T) {
+	t.Parallel()
+	one := startHead(t, "head1", 1)
+	one.node("n01", "52:54:00:77:00:01")
+	two := newLiveHead(t, "head2", 2)
+
+	// The answer is on the disk, nothing else has happened.
+	accept := func() {
+		h, err := New(two.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.join(t.Context(), wire.JoinStart{Token: one.token()}); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	accept()
+	dir := two.cfg.StateDir
+	exists := func(name string) bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
+	if m, err := readMember(dir); err != nil || m.Phase != phaseAccepted || !exists(joiningDir) {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	// The old keys are aside, the new ones not in their place yet.
+	if err := moveAside(filepath.Join(dir, keysDir)); err != nil {
+		t.Fatal(err)
+	}
+	// The state was emptied, the phase not written yet.
+	h, err := New(two.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := h.member.file
+	if m.Phase != phaseSyncing || exists(joiningDir) {
+		t.Fatalf("after the start: %+v", m)
+	}
+	m.Phase, m.Records = phaseAccepted, encodeForTest(h)
+	if err := errors.Join(writeMember(dir, m), h.Close()); err != nil {
+		t.Fatal(err)
+	}
+	one.off() // and the cluster is not there at the moment
+	two.on()
+	two.until("it waits for the cluster", func() error {
+		now, err := two.Membership(t.Context())
+		if err == nil && (now.State != wire.MemberJoining || now.Reason == "") {
+			err = fmt.Errorf("%+v", now)
+		}
+		return err
+	})
+	one.on()
+	two.untilState(wire.MemberHead)
+	two.untilNode("n01")
+	one.untilEqual(two)
+}
+
+// TestJoinedIsSaidLast: whoever is told that a head has joined can use it at once, so it is said after the head has begun
+// anew, and its socket with it.
+func TestJoinedIsSaidLast(t *testing.T) {
+	h := newLiveHead(t, "head1", 1)
+	head, err := New(h.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer head.Close()
+	if err := head.setPhase(memberFile{Phase: phaseSyncing}); err != nil {
+		t.Fatal(err)
+	}
+	_, stop := head.restartable(t.Context())
+	defer stop()
+	if err := head.setPhase(memberFile{}); err != nil {
+		t.Fatal(err)
+	}
+	if now := head.membershipNow(); now.State != wire.MemberJoining || now.Step == "" {
+		t.Errorf("synced, and not begun anew: %+v", now)
+	}
+	_, stop = head.restartable(t.Context())
+	defer stop()
+	if now := head.membershipNow(); now.State != wire.MemberSolo || now.Step != "" {
+		t.Errorf("begun anew: %+v", now)
 	}
 }
