@@ -170,10 +170,8 @@ func (m *Machine) chooseForwards(services map[string]int) ([]qemu.Forward, error
 	return forwards, nil
 }
 
-const (
-	firstFixed = 15000
-	tries      = 100
-)
+// firstFixed is the lowest port that is chosen.
+const firstFixed = 15000
 
 // listenFixed listens on a port that the kernel gives to nobody by itself. The machine is switched on later, and off and on
 // again: meanwhile a port of the other kind may become the own end of any connection, also one to another lab.
@@ -184,7 +182,7 @@ func listenFixed(ctx context.Context) (listener net.Listener, err error) {
 			end = firstFixed // then any port
 		}
 	}
-	for range tries {
+	for range 100 {
 		port := 0
 		if end > firstFixed {
 			port = firstFixed + rand.IntN(end-firstFixed)

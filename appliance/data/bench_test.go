@@ -344,3 +344,15 @@ func (b *bench) until(t *testing.T, what string, is func() bool) {
 }
 
 func (b *bench) look() Look { return b.volumes[0].look }
+
+// asked puts DRBD's question, and returns when it has come in. The answer is sent when there is one.
+func (b *bench) asked(t *testing.T, resource string) (answer <-chan int) {
+	t.Helper()
+	before, codes := b.Standing(b.view).Lost, make(chan int, 1)
+	go func() {
+		code, _, _ := b.Ask(t.Context(), resource)
+		codes <- code
+	}()
+	b.until(t, "asked", func() bool { return b.look().Lost > before })
+	return codes
+}

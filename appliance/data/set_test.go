@@ -150,13 +150,7 @@ func TestAskWantsANewWord(t *testing.T) {
 	if b.Standing(b.view).Lost <= old {
 		t.Error("the question does not count as a loss of the other copy")
 	}
-	answer := make(chan int, 1)
-	go func() {
-		code, _, _ := b.Ask(t.Context(), "data")
-		answer <- code
-	}()
-	before := b.Standing(b.view).Lost
-	b.until(t, "asked", func() bool { return b.look().Lost > before })
+	answer := b.asked(t, "data")
 	b.see(func(v *View) { v.Word = failover.Word{Go: true, Outdated: true, How: "new"} })
 	if code := <-answer; code != ExitOutdated {
 		t.Errorf("the new word gave %d", code)
@@ -172,13 +166,7 @@ func TestAskBeforeTheEvents(t *testing.T) {
 	b.drbd.mu.Lock()
 	b.drbd.copy = lost(b.drbd.copy, upToDate, "DUnknown")
 	b.drbd.mu.Unlock()
-	answer := make(chan int, 1)
-	before := b.Standing(b.view).Lost
-	go func() {
-		code, _, _ := b.Ask(t.Context(), "data")
-		answer <- code
-	}()
-	b.until(t, "asked", func() bool { return b.look().Lost > before })
+	answer := b.asked(t, "data")
 	select {
 	case code := <-answer:
 		t.Fatalf("answered %d by what the kernel had said before", code)
@@ -210,13 +198,7 @@ func TestAskEnds(t *testing.T) {
 		b := following(t)
 		b.drbd.become(func(c *Copy) { *c = lost(connected(primary, secondary), upToDate, "DUnknown") })
 		b.until(t, "lost", func() bool { return b.look().Copy.Role == primary && !b.look().Copy.Connected() })
-		answer := make(chan int, 1)
-		before := b.Standing(b.view).Lost
-		go func() {
-			code, _, _ := b.Ask(t.Context(), "minor-0")
-			answer <- code
-		}()
-		b.until(t, "asked", func() bool { return b.look().Lost > before })
+		answer := b.asked(t, "minor-0")
 		b.drbd.become(change)
 		if code := <-answer; code != ExitUnknown {
 			t.Errorf("%s: got %d", name, code)

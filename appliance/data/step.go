@@ -70,7 +70,7 @@ func (l Look) Next(v View) (Step, string) {
 	case c.Role != primary && !c.Connected() && (c.Disk == upToDate || c.Disk == consistent) && l.left(v):
 		return Outdate, v.Peer.Name + " owns the cluster and writes without this copy"
 	case l.Note.Diverged && c.Role != primary:
-		return Wait, "both copies were written to by themselves: a person says which one counts"
+		return Wait, "both copies were written to by themselves: a person says which one counts (`masthead data show-divergence`)"
 	case !l.Tuned && c.Disk != "":
 		return Tune, ""
 	case l.Note.Diverged && v.Peer.Name != "":
@@ -86,7 +86,7 @@ func (l Look) Next(v View) (Step, string) {
 const splitAgain = 10 * time.Second
 
 // ownSplit is how the copy that counts for now stands after a split.
-const ownSplit = "both copies were written to by themselves: the other one is set aside until a person says which one counts"
+const ownSplit = "both copies were written to by themselves: the other one is set aside until a person says which one counts (`masthead data show-divergence`)"
 
 // left: the owner is heard to go on without this copy, later than this copy lost it, and this head agrees that it owns.
 func (l Look) left(v View) bool {
