@@ -32,10 +32,9 @@ func readOwnerConfig(t *testing.T, dir string) ownership.Config {
 	return conf
 }
 
-// follows waits until the daemon's file says something, and checks that this took no longer than it may.
+// follows waits until the daemon's file says something.
 func (h *liveHead) follows(what string, is func(ownership.Config) bool) ownership.Config {
 	h.t.Helper()
-	began := time.Now()
 	var conf ownership.Config
 	h.until("the daemon's file says "+what, func() (err error) {
 		if conf, err = ownership.ReadConfig(filepath.Join(h.cfg.StateDir, ownerDir)); err == nil && !is(conf) {
@@ -43,14 +42,8 @@ func (h *liveHead) follows(what string, is func(ownership.Config) bool) ownershi
 		}
 		return err
 	})
-	if took := time.Since(began); took > ownerFollows {
-		h.t.Errorf("head %s: %s: after %v, want %v at most", h.cfg.Name, what, took, ownerFollows)
-	}
 	return conf
 }
-
-// ownerFollows is how soon the daemon's file follows a change.
-const ownerFollows = time.Second
 
 func TestOwnerConfigFollows(t *testing.T) {
 	t.Parallel()
