@@ -9,6 +9,7 @@ import (
 type Config struct {
 	Name     string                   `yaml:"name"`
 	Seed     uint64                   `yaml:"seed"`     // of all random faults
+	Nice     int                      `yaml:"nice"`     // 0 to 19: the machines give way to other processes of the host
 	Capture  bool                     `yaml:"capture"`  // each switch to captures/NAME.pcapng
 	Fresh    bool                     `yaml:"fresh"`    // blank disks are blank again each time that the lab comes up
 	Switches []string                 `yaml:"switches"` // left out: one, named lan

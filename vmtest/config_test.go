@@ -140,11 +140,13 @@ machines:
       - {size: 1G, format: qcow2}
     nics: [{mac: "52:54:00:00:00:01"}]
   "../n": {}
+nice: 20
 trunks: [{ends: [lan, lan]}]
 cables:
   - ends: [n01, n09]
 `, []string{
 			`lab.yaml:2: name: "my lab": want letters, digits, - and _, 32 at most`,
+			`lab.yaml:21: nice: 20: want 0 to 19`,
 			`lab.yaml:5: switches[1]: "lan" twice`,
 			`lab.yaml:20: machines.../n: "../n": want letters, digits, - and _, 32 at most`,
 			`lab.yaml:13: machines.n01.forward.https: 70000: want a port, 1 to 65535`,
@@ -155,8 +157,8 @@ cables:
 			`lab.yaml:17: machines.n02.disks[1]: size and label are for blank disks, without a path`,
 			`lab.yaml:18: machines.n02.disks[2].format: a blank disk is raw`,
 			`lab.yaml:19: machines.n02.nics[0].mac: 52:54:00:00:00:01 is also that of n01`,
-			`lab.yaml:21: trunks[0].ends: ["lan" "lan"]: want two switches of this lab`,
-			`lab.yaml:23: cables[0].ends: ["n01" "n09"]: want two machines of this lab`,
+			`lab.yaml:22: trunks[0].ends: ["lan" "lan"]: want two switches of this lab`,
+			`lab.yaml:24: cables[0].ends: ["n01" "n09"]: want two machines of this lab`,
 		}},
 		{"too many cables", "name: a\nmachines: {a: {}, b: {}}\ncables:\n" + strings.Repeat("- ends: [a, b]\n", 4),
 			[]string{"lab.yaml:7: cables[3].ends: a has more than 3 cables", "lab.yaml:7: cables[3].ends: b has more than 3 cables"}},

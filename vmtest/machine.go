@@ -119,7 +119,7 @@ func (l *Lab) newMachine(name string) (_ *Machine, err error) {
 			return nil, err
 		}
 	}
-	m.host.Accelerator = qemu.HostAccelerator()
+	m.host.Accelerator, m.host.Nice = qemu.HostAccelerator(), l.config.Nice
 	if m.pflash, err = qemu.FindPflash(config.Firmware); err != nil {
 		return nil, err
 	}

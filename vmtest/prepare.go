@@ -16,6 +16,9 @@ import (
 // maxCables is how many serial ports a PC has besides the console.
 const maxCables = 3
 
+// maxNice is what a process gives way by at most (nice(1)). What is below 0 needs root, and is not a lab's to take.
+const maxNice = 19
+
 // nameForm is what names of labs, machines and switches look like: they become
 // folders and socket names.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
@@ -125,6 +128,9 @@ func (c Config) problems() []*qemu.FieldError {
 		}
 	}
 	badName("name", c.Name)
+	if c.Nice < 0 || c.Nice > maxNice {
+		bad("nice", "%d: want 0 to %d", c.Nice, maxNice)
+	}
 	for i, s := range c.Switches {
 		field := fmt.Sprintf("switches[%d]", i)
 		badName(field, s)

@@ -19,11 +19,16 @@ type Host struct {
 	Console     string // socket
 	NICs        []string
 	Cables      []string
+	Nice        int // 0 to 19: the process gives way to others of the host (nice(1))
 }
 
 // CommandLine returns the QEMU command for m, the program first.
 func (m Machine) CommandLine(h Host) []string {
-	c := command{Program}
+	var c command
+	if h.Nice > 0 {
+		c.add("nice", "-n", strconv.Itoa(h.Nice))
+	}
+	c.add(Program)
 	c.add("-name", "guest="+escape(m.Name))
 	c.add("-nodefaults")
 	c.add("-no-user-config")

@@ -70,7 +70,7 @@ var goldenMachines = []struct {
 			FwCfg:  []FwCfg{{Name: "opt/masthead/spec", String: "a,b"}, {Name: "opt/masthead/file", File: "/k/spec"}},
 			Disks:  []Disk{{Path: "/lab/d", Bus: SATA}},
 		},
-		host: Host{Accelerator: TCG, QMP: "/run/q", Console: "/run/c"},
+		host: Host{Accelerator: TCG, QMP: "/run/q", Console: "/run/c", Nice: 10},
 	},
 }
 
