@@ -50,10 +50,9 @@ const secretMarks = `c2Vjcm[V]0|\$6\$secret|mh[ja]_[A-Za-z0-9_-]{40}`
 // image, and rolls a worker to it by kexec; then to an image with the same kernel, and back, by soft reboots. How a roll
 // stops is TestVMRoll's.
 func TestVMCapture(t *testing.T) {
-	t.Parallel()
-	program(t)
+	turn := awaitTurn(t, timed, 2)
 	deb := helloPackage(t)
-	c := start(t, 2, vmtest.Config{
+	c := turn.start(t, vmtest.Config{
 		Name: "capture",
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": {Role: string(images.RoleHead), Memory: 1024, NICs: []vmtest.NICConfig{{}},

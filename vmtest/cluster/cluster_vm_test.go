@@ -34,14 +34,13 @@ type life struct {
 // TestVMCluster takes one head from its ISO and four workers, each of which boots in another way, through what a
 // cluster meets. No more than three machines are on at a time.
 func TestVMCluster(t *testing.T) {
-	t.Parallel()
-	program(t)
+	turn := awaitTurn(t, timed, 3)
 	l := &life{worker: readImage(t, "worker-minimal")}
 	worker := func(memory int, firmware qemu.Firmware, source qemu.Source, plain bool) vmtest.MachineConfig {
 		return vmtest.MachineConfig{Role: string(images.RoleWorker), Memory: memory, Firmware: firmware, Boot: vmtest.Boot{source},
 			NICs: []vmtest.NICConfig{{PlainPXE: plain}}}
 	}
-	l.trial = start(t, 3, vmtest.Config{
+	l.trial = turn.start(t, vmtest.Config{
 		Name: "cluster", Capture: true,
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": {Role: string(images.RoleHead), Memory: 384, ISO: iso(t, definition(t, "head-minimal")),

@@ -48,8 +48,7 @@ var dataFaults = []struct {
 // MASTHEAD_DATA_FAULTS=50 is a long run: that many faults, and nothing else; 0 has none. MASTHEAD_SEED draws them. Left out it is
 // one of each, or where MASTHEAD_LONG is not set a power cut.
 func TestVMData(t *testing.T) {
-	t.Parallel()
-	program(t)
+	turn := awaitTurn(t, fenced, 2)
 	definition, err := filepath.Abs("../head-data.yaml")
 	must(t, err)
 	config := pairOf("data", vmtest.MachineConfig{
@@ -58,7 +57,7 @@ func TestVMData(t *testing.T) {
 		Forward: map[string]int{HTTPS: 443, plainHTTP: 80, MySQLPort: 3306},
 	})
 	config.Cluster = replicatedPair
-	s := startSeveral(t, wholeHost, config)
+	s := turn.startSeveral(t, config)
 	db := Database{s.Cluster}
 	must(t, db.Define(t.Context(), s.clients["head1"], "head1"))
 	s.equal(t, "head1", afterHeal)
@@ -93,6 +92,8 @@ func TestVMData(t *testing.T) {
 			s.verified(t)
 		}
 	}
+	s.booted(t)
+	s.killed(t, over, s.serves(t, over), DatabaseUnit)
 	t.Run("planned switch", func(t *testing.T) {
 		rows = append(rows, s.dataFault(t, over, w, "switch", plannedSwitch, random))
 	})

@@ -29,13 +29,12 @@ const sshPort = "ssh"
 // TestVMDebian boots the shipped Debian head by BIOS from a stick, and from it the shipped worker by BIOS and, by UEFI,
 // one of the same Debian with more than 1 GiB of data in its root. Each worker has 512 MB of memory.
 func TestVMDebian(t *testing.T) {
-	t.Parallel()
-	program(t)
+	turn := awaitTurn(t, timed, 3)
 	big := bigRoot(t)
 	worker := func(firmware qemu.Firmware) vmtest.MachineConfig {
 		return vmtest.MachineConfig{Role: string(images.RoleWorker), Memory: 512, Firmware: firmware}
 	}
-	c := start(t, 3, vmtest.Config{
+	c := turn.start(t, vmtest.Config{
 		Name: "debian",
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": {Role: string(images.RoleHead), Memory: 768, Boot: vmtest.Boot{qemu.FromDisk}, NICs: []vmtest.NICConfig{{}},

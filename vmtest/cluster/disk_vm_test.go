@@ -20,7 +20,7 @@ import (
 // TestVMDisk starts the raw image of an installed head by each firmware. The one with a BIOS is told to try slot b,
 // which is empty: GRUB notes the trial, fails, and starts slot a.
 func TestVMDisk(t *testing.T) {
-	t.Parallel()
+	turn := awaitTurn(t, untimed, 1)
 	image := rawDisk(t, definition(t, "head-minimal"))
 	table := readTable(t, image)
 	machines := map[string]vmtest.MachineConfig{}
@@ -33,7 +33,7 @@ func TestVMDisk(t *testing.T) {
 			Disks: []vmtest.DiskConfig{{Path: copied}}, OEM: []string{images.KeyIP + "=" + string(images.IPNone), images.KeyPanic + "=1"}}
 	}
 	editEnv(t, machines["bios"].Disks[0].Path, table, disk.Env{Slot: disk.SlotA, Try: disk.SlotB})
-	c := start(t, 1, vmtest.Config{Name: "disk", Machines: machines})
+	c := turn.start(t, vmtest.Config{Name: "disk", Machines: machines})
 	slot, _ := table.Slot(disk.SlotA)
 	for _, name := range []string{"bios", "uefi", "secure"} {
 		t.Run(name, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestVMDisk(t *testing.T) {
 func rawDisk(t *testing.T, file string, args ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	mustRun(t, append([]string{"build", "disk", file, "-o", dir}, args...)...)
+	build(t, append([]string{"disk", file, "-o", dir}, args...)...)
 	return filepath.Join(dir, strings.TrimSuffix(filepath.Base(file), ".yaml")+".img")
 }
 

@@ -9,10 +9,10 @@ import (
 	"masthead/vmtest/qemu"
 )
 
-// TestVMInstallFirmware installs three machines from one ISO, side by side: one with a BIOS, one with UEFI, and one with
-// UEFI that has Microsoft's keys and Secure Boot on. Each starts from its disk then.
+// TestVMInstallFirmware installs three machines from one ISO: one with a BIOS, one with UEFI, and one with UEFI that has
+// Microsoft's keys and Secure Boot on. Each starts from its disk then.
 func TestVMInstallFirmware(t *testing.T) {
-	t.Parallel()
+	turn := awaitTurn(t, untimed, 1)
 	medium := iso(t, smallHead(t, "small-firmware", "one", smallInit, "mokutil"))
 	firmwares := []qemu.Firmware{qemu.BIOS, qemu.UEFI, qemu.SecureBoot}
 	names := map[qemu.Firmware]string{qemu.BIOS: "bios", qemu.UEFI: "uefi", qemu.SecureBoot: "secure"}
@@ -21,14 +21,15 @@ func TestVMInstallFirmware(t *testing.T) {
 		// Each has a network of its own: they are three clusters, whose heads have the same address.
 		name := names[f]
 		config.Switches = append(config.Switches, name)
-		config.Machines[name] = vmtest.MachineConfig{Role: string(images.RoleHead), Memory: 512, Firmware: f,
+		config.Machines[name] = vmtest.MachineConfig{Role: string(images.RoleHead), Memory: 512, Firmware: f, Off: true,
 			Boot: vmtest.Boot{qemu.FromDisk, qemu.FromCD}, ISO: medium, Disks: []vmtest.DiskConfig{{Size: 3 << 30}}, NICs: []vmtest.NICConfig{{Switch: name}},
 			OEM: []string{images.KeyIP + "=10.77.0.1/24", images.KeyPanic + "=1"}, OEMFiles: []string{installFile(t, installAnswers)}}
 	}
-	c := start(t, int64(len(firmwares)), config)
+	c := turn.start(t, config)
 	for _, f := range firmwares {
 		name, secure := names[f], f == qemu.SecureBoot
 		t.Run(name, func(t *testing.T) {
+			must(t, c.PowerOn(t.Context(), name))
 			c.expect(t, name, 2*bootTime, `installed: head head1 on /dev/vda`)
 			c.expect(t, name, bootTime, `masthead\.slot=a masthead\.medium=`)
 			c.expect(t, name, bootTime, `slot a standing=good`)
@@ -49,7 +50,7 @@ func TestVMInstallFirmware(t *testing.T) {
 				said += out
 			}
 			t.Logf("installed and started from its disk:\n%s", fmt.Sprint(said, out))
-			must(t, c.PowerCut(name)) // the others get its processor
+			must(t, c.PowerCut(name))
 		})
 	}
 }

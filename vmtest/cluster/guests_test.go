@@ -3,16 +3,16 @@ package cluster
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"masthead/images"
 	"masthead/node/wire"
@@ -26,19 +26,8 @@ const (
 	replyTime = 2 * time.Minute // of a command, or of a change that the head sees
 )
 
-// maxGuests is how many machines run at once: more would only take turns on two cores.
-const maxGuests = 4
-
-// wholeHost is for heads that fence one another: they have the host to themselves. One that stands still for half a second, because
-// machines of other tests have the processors, is dead to its peer, and stays off.
-const wholeHost = maxGuests
-
-// slots are the machines that may run, and binaries what the tests share. A lab takes all of its slots at once, so that
-// no two labs wait for each other's.
-var (
-	slots  = semaphore.NewWeighted(maxGuests)
-	shared = sync.OnceValues(findProgram)
-)
+// shared is what the tests share.
+var shared = sync.OnceValues(findProgram)
 
 // program is the masthead that is tested.
 func program(t *testing.T) string {
@@ -89,6 +78,17 @@ func mustRun(t *testing.T, args ...string) string {
 	return out
 }
 
+// build makes an image. It gives way to the machines of tests that run meanwhile.
+func build(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "nice", append([]string{"-n", strconv.Itoa(asideNice), program(t), "build"}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+	return string(out)
+}
+
 // definition is the path of a shipped image definition.
 func definition(t *testing.T, name string) string {
 	t.Helper()
@@ -107,6 +107,10 @@ var isos struct {
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(maxTests)); err != nil {
+		panic(err) // there is no such flag
+	}
 	code := m.Run()
 	if isos.folder != "" {
 		_ = os.RemoveAll(isos.folder) // a temporary folder of the host's: what is left there is its business
@@ -131,7 +135,7 @@ func iso(t *testing.T, file string) string {
 		isos.folder, isos.built = folder, map[string]string{}
 	}
 	began := time.Now()
-	out := mustRun(t, "build", "iso", file, "-o", isos.folder)
+	out := build(t, "iso", file, "-o", isos.folder)
 	t.Logf("built in %.1f s:\n%s", time.Since(began).Seconds(), out)
 	name := strings.TrimSuffix(filepath.Base(file), ".yaml")
 	isos.built[file] = filepath.Join(isos.folder, name+".iso")
@@ -146,15 +150,9 @@ type trial struct {
 	ca    images.Digest
 }
 
-// start brings a lab up, without its workers, for the length of the test; guests is how many of its machines run at the
-// same time. The test waits for its turn.
-func start(t *testing.T, guests int64, config vmtest.Config) *trial {
+// startLab brings a lab up, without its workers, for the length of the test.
+func startLab(t *testing.T, config vmtest.Config) *trial {
 	t.Helper()
-	program(t)
-	if err := slots.Acquire(t.Context(), guests); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { slots.Release(guests) })
 	secrets := t.TempDir()
 	config, token, err := Prepare(config, secrets)
 	if err != nil {

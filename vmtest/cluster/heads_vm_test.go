@@ -40,10 +40,10 @@ func minimalWorker(memory int, firmware qemu.Firmware) vmtest.MachineConfig {
 }
 
 // startSeveral boots the first head and lets the others join it.
-func startSeveral(t *testing.T, guests int64, config vmtest.Config) *several {
+func (turn *turn) startSeveral(t *testing.T, config vmtest.Config) *several {
 	t.Helper()
 	s := &several{worker: readImage(t, "worker-minimal"), clients: map[string]*wire.Client{}}
-	s.trial = start(t, guests, config)
+	s.trial = turn.start(t, config)
 	s.awaitHead(t, "head1")
 	s.clients["head1"] = s.head
 	for _, name := range s.Named(images.RoleHead)[1:] {
@@ -162,9 +162,8 @@ func (s *several) has(t *testing.T, head, node string) bool {
 // TestVMHeads takes two heads and two workers through the death and the return of either head, a partition, and all
 // that an administrator does with heads.
 func TestVMHeads(t *testing.T) {
-	t.Parallel()
-	program(t)
-	s := startSeveral(t, 4, vmtest.Config{
+	turn := awaitTurn(t, timed, 4)
+	s := turn.startSeveral(t, vmtest.Config{
 		Name: "heads", Capture: true,
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": minimalHead(t), "head2": minimalHead(t),

@@ -24,7 +24,7 @@ type built struct {
 func readImage(t *testing.T, name string) built {
 	t.Helper()
 	dir := t.TempDir()
-	mustRun(t, "build", "netboot", definition(t, name), "-o", dir)
+	build(t, "netboot", definition(t, name), "-o", dir)
 	pack, err := images.OpenPackFile(filepath.Join(dir, name+".pack"))
 	must(t, err)
 	b := built{digest: pack.Tags()[name]}

@@ -31,14 +31,14 @@ const installAnswers = `{disk: auto, name: head1, address: 10.77.0.1/24, vip: 10
 // TestVMInstall installs a blank disk from the ISO without anybody there, with a power cut in the middle; starts from the
 // disk, which keeps what is written; upgrades it, to an image that is broken, which falls back, and to one that is not.
 func TestVMInstall(t *testing.T) {
-	t.Parallel()
+	turn := awaitTurn(t, untimed, 1)
 	medium := iso(t, smallHead(t, "small", "one", smallInit))
 	good := iso(t, smallHead(t, "small-two", "two", smallInit))
 	broken := iso(t, smallHead(t, "small-broken", "three", brokenInit))
 	disk := func(path string) vmtest.DiskConfig {
 		return vmtest.DiskConfig{Path: path, Bus: qemu.Virtio, ReadOnly: true}
 	}
-	c := start(t, 1, vmtest.Config{
+	c := turn.start(t, vmtest.Config{
 		Name: "install",
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": {Role: string(images.RoleHead), Memory: 512, Boot: vmtest.Boot{qemu.FromDisk, qemu.FromCD}, ISO: medium,
@@ -108,8 +108,8 @@ func TestVMInstall(t *testing.T) {
 
 // TestVMInstallRefused: a disk with a file system is not touched, and what is to be typed is said.
 func TestVMInstallRefused(t *testing.T) {
-	t.Parallel()
-	c := start(t, 1, vmtest.Config{
+	turn := awaitTurn(t, untimed, 1)
+	c := turn.start(t, vmtest.Config{
 		Name: "refused",
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": {Role: string(images.RoleHead), Memory: 512, Boot: vmtest.Boot{qemu.FromCD}, ISO: iso(t, smallHead(t, "small", "one", smallInit)),
@@ -131,7 +131,7 @@ func TestVMInstallRefused(t *testing.T) {
 // after an upgrade to another image of it.
 func TestVMInstallDebian(t *testing.T) {
 	long(t)
-	t.Parallel()
+	turn := awaitTurn(t, untimed, 1)
 	text, err := os.ReadFile(definition(t, "head"))
 	must(t, err)
 	next := filepath.Join(t.TempDir(), "head.yaml")
@@ -142,7 +142,7 @@ func TestVMInstallDebian(t *testing.T) {
 	first := filepath.Join(t.TempDir(), "head.yaml")
 	must(t, os.WriteFile(first, []byte(strings.Replace(string(text), "masthead.next=1 ", "", 1)), 0o644))
 	medium, second := builtISO(t, first), builtISO(t, next)
-	c := start(t, 1, vmtest.Config{
+	c := turn.start(t, vmtest.Config{
 		Name: "installdebian",
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": {Role: string(images.RoleHead), Memory: 1024, Boot: vmtest.Boot{qemu.FromDisk, qemu.FromCD}, ISO: medium,
@@ -217,7 +217,7 @@ func builtISO(t *testing.T, file string) string {
 	t.Helper()
 	program(t)
 	dir := t.TempDir()
-	mustRun(t, "build", "iso", file, "-o", dir)
+	build(t, "iso", file, "-o", dir)
 	return filepath.Join(dir, strings.TrimSuffix(filepath.Base(file), ".yaml")+".iso")
 }
 

@@ -13,7 +13,7 @@ import (
 // install-to-takeover` does.
 func TestVMInstallToTakeover(t *testing.T) {
 	long(t)
-	t.Parallel()
+	turn := awaitTurn(t, fenced, 4)
 	definition, err := filepath.Abs("../head-data.yaml")
 	must(t, err)
 	config, err := vmtest.Load("../install.yaml")
@@ -21,7 +21,7 @@ func TestVMInstallToTakeover(t *testing.T) {
 	m := config.Machines["head1"]
 	m.ISO = iso(t, definition)
 	config.Machines["head1"] = m
-	c := start(t, int64(len(config.Machines)), config)
+	c := turn.start(t, config)
 	j, err := NewJourney(c.Cluster, vip)
 	must(t, err)
 	err = j.Run(t.Context(), func(step, what string) { t.Logf("%s: %s", step, what) }, func(p Passed) {

@@ -16,8 +16,8 @@ import (
 // TestVMMasterMaker makes a blank machine, which boots from the network, the second head of a cluster, with a serial cable
 // between the two. Then the new head starts again, from its own disk, with what it was given.
 func TestVMMasterMaker(t *testing.T) {
-	t.Parallel()
-	c := start(t, 2, vmtest.Config{
+	turn := awaitTurn(t, timed, 2)
+	c := turn.start(t, vmtest.Config{
 		Name:   "maker",
 		Cables: []vmtest.Pair{{Ends: [2]string{"head1", "b"}}},
 		Machines: map[string]vmtest.MachineConfig{
@@ -118,10 +118,10 @@ func (c *trial) isHead(t *testing.T) {
 // given up only for its serial number, and its SSH host key stays.
 func TestVMMasterMakerSSH(t *testing.T) {
 	long(t)
-	t.Parallel()
+	turn := awaitTurn(t, timed, 2)
 	const password = "open-sesame"
 	linux, fingerprint := linuxISO(t, "10.77.0.9/24", password)
-	c := start(t, 2, vmtest.Config{
+	c := turn.start(t, vmtest.Config{
 		Name: "makerssh",
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": {Role: string(images.RoleHead), Memory: 512, Boot: vmtest.Boot{qemu.FromCD}, ISO: iso(t, smallHead(t, "small", "one", smallInit)),

@@ -16,11 +16,11 @@ import (
 // TestVMMedia starts the ISO in the three ways that TestVMCluster does not, and one that was not copied whole. The stick of
 // TestVMDebian is a disk too: the kernel of the minimal images has no USB.
 func TestVMMedia(t *testing.T) {
-	t.Parallel()
+	turn := awaitTurn(t, untimed, 1)
 	file := iso(t, definition(t, "head-minimal"))
-	head := func(firmware qemu.Firmware, source qemu.Source, bus qemu.Bus) vmtest.MachineConfig {
-		m := vmtest.MachineConfig{Role: string(images.RoleHead), Memory: 384, Firmware: firmware, Boot: vmtest.Boot{source},
-			OEM: []string{images.KeyIP + "=" + string(images.IPNone), images.KeyPanic + "=1"}}
+	head := func(name string, firmware qemu.Firmware, source qemu.Source, bus qemu.Bus) vmtest.MachineConfig {
+		m := vmtest.MachineConfig{Role: string(images.RoleHead), Memory: 384, Firmware: firmware, Off: true, Boot: vmtest.Boot{source},
+			OEM: []string{images.KeyName + "=" + name, images.KeyIP + "=" + string(images.IPNone), images.KeyPanic + "=1"}}
 		if source == qemu.FromCD {
 			m.ISO = file
 		} else {
@@ -28,21 +28,22 @@ func TestVMMedia(t *testing.T) {
 		}
 		return m
 	}
-	torn := head(qemu.BIOS, qemu.FromDisk, qemu.Virtio)
-	torn.Disks[0].Path, torn.Off, torn.NoReboot = tornCopy(t, file), true, true
-	c := start(t, 3, vmtest.Config{
+	torn := head("torn", qemu.BIOS, qemu.FromDisk, qemu.Virtio)
+	torn.Disks[0].Path, torn.NoReboot = tornCopy(t, file), true
+	c := turn.start(t, vmtest.Config{
 		Name: "media",
 		Machines: map[string]vmtest.MachineConfig{
-			"bios-disk": head(qemu.BIOS, qemu.FromDisk, qemu.Virtio),
-			"uefi-cd":   head(qemu.UEFI, qemu.FromCD, ""),
-			"uefi-disk": head(qemu.UEFI, qemu.FromDisk, qemu.Virtio),
+			"bios-disk": head("bios-disk", qemu.BIOS, qemu.FromDisk, qemu.Virtio),
+			"uefi-cd":   head("uefi-cd", qemu.UEFI, qemu.FromCD, ""),
+			"uefi-disk": head("uefi-disk", qemu.UEFI, qemu.FromDisk, qemu.Virtio),
 			"torn":      torn,
 		},
 	})
 	for _, name := range []string{"bios-disk", "uefi-cd", "uefi-disk"} {
 		t.Run(name, func(t *testing.T) {
+			must(t, c.PowerOn(t.Context(), name))
 			c.expect(t, name, bootTime, ` medium: /dev/`)
-			c.expect(t, name, replyTime, ` handover: `)
+			c.expect(t, name, bootTime, ` handover: `)
 			eventually(t, replyTime, name+" is a head", func(context.Context) error {
 				out, status := c.sh(t, name, "masthead status")
 				if status != "0" || !contains(out, name, "sha256:", "worker-minimal") {

@@ -17,10 +17,9 @@ const minimalTag = "worker-minimal"
 // TestVMRoll publishes a good image and rolls the workers to it by kexec, then one that does not boot: the first wave
 // stops the roll, the second worker is never touched, and going back mends the first.
 func TestVMRoll(t *testing.T) {
-	t.Parallel()
-	program(t)
+	turn := awaitTurn(t, timed, 3)
 	worker := vmtest.MachineConfig{Role: string(images.RoleWorker), Memory: 384, Firmware: qemu.BIOS}
-	c := start(t, 3, vmtest.Config{
+	c := turn.start(t, vmtest.Config{
 		Name: "roll",
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": {Role: string(images.RoleHead), Memory: 384, ISO: iso(t, definition(t, "head-minimal")),

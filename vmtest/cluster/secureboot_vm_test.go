@@ -16,8 +16,8 @@ import (
 // Secure Boot on, and the worker once more by kexec, whose kernel is then checked too.
 func TestVMSecureBoot(t *testing.T) {
 	long(t)
-	t.Parallel()
-	c := start(t, 2, vmtest.Config{
+	turn := awaitTurn(t, untimed, 2)
+	c := turn.start(t, vmtest.Config{
 		Name: "secureboot",
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": {Role: string(images.RoleHead), Memory: 448, Firmware: qemu.SecureBoot, ISO: iso(t, definition(t, "head-minimal")),
@@ -57,16 +57,16 @@ func TestVMSecureBoot(t *testing.T) {
 // TestVMOwnKeys installs a head from an ISO that its owner has signed, with the shim of its disk, on firmware that knows the
 // owner's key alone. An ISO that somebody else has signed, be it Microsoft and the distribution, is not started there.
 func TestVMOwnKeys(t *testing.T) {
-	t.Parallel()
+	turn := awaitTurn(t, untimed, 2)
 	const snakeoil = "/usr/share/ovmf/PkKek-1-snakeoil" // Debian's: its passphrase is its name
 	key := filepath.Join(t.TempDir(), "own.key")
 	if out, err := exec.Command("openssl", "pkey", "-in", snakeoil+".key", "-passin", "pass:snakeoil", "-out", key).CombinedOutput(); err != nil {
 		t.Fatalf("openssl: %v: %s", err, out)
 	}
 	folder, small := t.TempDir(), smallHead(t, "small", "one", smallInit)
-	mustRun(t, "build", "iso", small, "--sign-key", key, "--sign-cert", snakeoil+".pem", "--sign-shim", "-o", folder)
+	build(t, "iso", small, "--sign-key", key, "--sign-cert", snakeoil+".pem", "--sign-shim", "-o", folder)
 	foreign := iso(t, small)
-	c := start(t, 2, vmtest.Config{Name: "ownkeys", Machines: map[string]vmtest.MachineConfig{
+	c := turn.start(t, vmtest.Config{Name: "ownkeys", Machines: map[string]vmtest.MachineConfig{
 		"head1": {Role: string(images.RoleHead), Memory: 512, Firmware: qemu.OwnKeys, Boot: vmtest.Boot{qemu.FromDisk, qemu.FromCD},
 			ISO: filepath.Join(folder, "small.iso"), Disks: []vmtest.DiskConfig{{Size: 3 << 30}},
 			OEM: []string{images.KeyIP + "=10.77.0.1/24", images.KeyPanic + "=1"}, OEMFiles: []string{installFile(t, installAnswers)}},

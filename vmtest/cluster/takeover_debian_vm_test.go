@@ -45,10 +45,10 @@ masthead file add /etc/systemd/system/lab-job.service`
 const gateStaysOpen = 100 * time.Millisecond
 
 // TestVMTakeoverDebian takes two Debian heads with MariaDB in their root through what systemd, a hardware watchdog and a
-// service add to a takeover.
+// service add to a takeover. A daemon that is killed, a power cut and a switch with systemd and a database are in TestVMData too.
 func TestVMTakeoverDebian(t *testing.T) {
-	t.Parallel()
-	program(t)
+	long(t)
+	turn := awaitTurn(t, fenced, 2)
 	definition, err := filepath.Abs("../head-mariadb.yaml")
 	must(t, err)
 	config := pairOf("takeover-debian", vmtest.MachineConfig{
@@ -56,7 +56,7 @@ func TestVMTakeoverDebian(t *testing.T) {
 		Disks: []vmtest.DiskConfig{{Size: headDisk, Label: images.StateLabel}}, Forward: map[string]int{HTTPS: 443, plainHTTP: 80},
 	})
 	config.Cluster = withService(time.Now())
-	s := startSeveral(t, wholeHost, config)
+	s := turn.startSeveral(t, config)
 	s.databasesRun(t)
 	s.shell(t, "head1", labJob)
 	s.equal(t, "head1", afterHeal)
@@ -68,21 +68,8 @@ func TestVMTakeoverDebian(t *testing.T) {
 	s.scenarios(t, over, "switch")
 	owner = s.ownerNow(t, over)
 
-	// The daemon is killed: systemd starts it again, and it finds its service where it left it.
-	const mainPID = "systemctl show -P MainPID lab-job"
-	before := s.shell(t, owner, mainPID)
-	from := over.Record.Now()
-	s.scenarios(t, over, "kill")
-	silent, _ := over.Silence(from)
-	next := s.ownerNow(t, over)
-	switch after := s.shell(t, next, mainPID); {
-	case next != owner, silent > gateStaysOpen:
-		t.Logf("an emulated processor was too slow to go on: %s → %s, silent for %v", owner, next, silent)
-		owner = next
-	case after != before:
-		t.Errorf("the service of a killed daemon had process %s, now %s", before, after)
-	}
-
+	owner = s.killed(t, over, owner, "lab-job")
+	s.runsOn(t, owner)
 	if !t.Run("MySQL fails", func(t *testing.T) { s.mysqlFails(t, over, owner) }) {
 		t.FailNow()
 	}
@@ -93,6 +80,25 @@ func TestVMTakeoverDebian(t *testing.T) {
 	}
 	s.databasesRun(t)
 	s.ownerNow(t, over)
+}
+
+// killed kills the owner's daemon: systemd starts it again, and it finds its service, of one unit, where it left it.
+func (s *several) killed(t *testing.T, over *Takeover, owner, unit string) (next string) {
+	t.Helper()
+	mainPID := "systemctl show -P MainPID " + unit
+	before := s.shell(t, owner, mainPID)
+	from := over.Record.Now()
+	s.scenarios(t, over, "kill")
+	silent, _ := over.Silence(from)
+	next, _, _, err := over.Whole(t.Context())
+	must(t, err)
+	switch after := s.shell(t, next, mainPID); {
+	case next != owner, silent > gateStaysOpen:
+		t.Logf("an emulated processor was too slow to go on: %s → %s, silent for %v", owner, next, silent)
+	case after != before:
+		t.Errorf("the service of a killed daemon had process %s, now %s", before, after)
+	}
+	return next
 }
 
 // databasesRun waits until both heads have booted with their MariaDB: a monitor that asks that of a head which still boots moves

@@ -87,9 +87,8 @@ func (s *several) scenarios(t *testing.T, over *Takeover, names ...string) {
 // TestVMTakeover takes two heads through what a head without a distribution can show of a takeover on a real kernel: the
 // gate, the serial line, the network card, fencing through QMP.
 func TestVMTakeover(t *testing.T) {
-	t.Parallel()
-	program(t)
-	s := startSeveral(t, wholeHost, pairOf("takeover", minimalHead(t)))
+	turn := awaitTurn(t, fenced, 2)
+	s := turn.startSeveral(t, pairOf("takeover", minimalHead(t)))
 	over := s.watched(t)
 	began := time.Now()
 	s.scenarios(t, over, "switch", "switch-back", "kill", "serial-cut", "lan-cut", "power-cut", "panic")

@@ -28,8 +28,7 @@ services:
 // back finds its volumes again, and keeps what it had before it is brought up to date. A pool that is nearly full is left alone.
 func TestVMThin(t *testing.T) {
 	long(t)
-	t.Parallel()
-	program(t)
+	turn := awaitTurn(t, fenced, 2)
 	definition, err := filepath.Abs("../head-thin.yaml")
 	must(t, err)
 	config := pairOf("thin", vmtest.MachineConfig{
@@ -38,7 +37,7 @@ func TestVMThin(t *testing.T) {
 		Forward: map[string]int{HTTPS: 443, plainHTTP: 80},
 	})
 	config.Cluster = thinPair
-	s := startSeveral(t, wholeHost, config)
+	s := turn.startSeveral(t, config)
 	over := s.watched(t)
 	s.inSync(t, "the volume is made, and both copies are the same")
 	owner := s.serves(t, over)

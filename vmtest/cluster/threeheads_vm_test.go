@@ -15,9 +15,8 @@ import (
 // TestVMThreeHeads takes three heads and a worker through joining and leaving with one machine off, and through the loss
 // of all heads but one.
 func TestVMThreeHeads(t *testing.T) {
-	t.Parallel()
-	program(t)
-	s := startSeveral(t, 4, vmtest.Config{
+	turn := awaitTurn(t, timed, 4)
+	s := turn.startSeveral(t, vmtest.Config{
 		Name: "three",
 		Machines: map[string]vmtest.MachineConfig{
 			"head1": minimalHead(t), "head2": minimalHead(t), "head3": headOnStick(t),

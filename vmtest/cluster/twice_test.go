@@ -19,7 +19,7 @@ import (
 // TestVMBuildTwice builds an ISO and a network-boot set twice: at different times, in different folders, by a program
 // and from definitions that lie elsewhere, with another cache and another store.
 func TestVMBuildTwice(t *testing.T) {
-	t.Parallel()
+	awaitTurn(t, untimed, 1)
 	cache := cacheFolder(t)
 	// Beside the cache, so that downloads can be linked.
 	folder, err := os.MkdirTemp(cache, "twice-")

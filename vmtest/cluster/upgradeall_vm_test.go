@@ -30,7 +30,7 @@ watchdog: {off: true}
 // TestVMUpgradeAll upgrades two installed heads by one command on the owner. The first image does not come up: the standby
 // falls back, and the command stops there. The second does, on one head after the other, with a planned switch between them.
 func TestVMUpgradeAll(t *testing.T) {
-	t.Parallel()
+	turn := awaitTurn(t, fenced, 2)
 	image := smallDisk(t, smallHead(t, "small", "one", smallInit))
 	good := iso(t, smallHead(t, "small-all", "two", smallInit))
 	hangs := iso(t, smallHead(t, "small-hangs", "three", hangsInit))
@@ -45,7 +45,7 @@ func TestVMUpgradeAll(t *testing.T) {
 	disk := func(path string) vmtest.DiskConfig {
 		return vmtest.DiskConfig{Path: path, Bus: qemu.Virtio, ReadOnly: true}
 	}
-	c := start(t, wholeHost, vmtest.Config{
+	c := turn.start(t, vmtest.Config{
 		Name: "upgradeall", Cluster: upgradePair, Cables: []vmtest.Pair{{Ends: [2]string{"head1", "head2"}}},
 		Machines: map[string]vmtest.MachineConfig{"head1": head("head1", disk(good), disk(hangs)), "head2": head("head2")},
 	})
@@ -109,6 +109,6 @@ func (c *trial) ownedBy(t *testing.T, name string) {
 func smallDisk(t *testing.T, file string) string {
 	t.Helper()
 	dir := t.TempDir()
-	mustRun(t, "build", "disk", file, "-o", dir)
+	build(t, "disk", file, "-o", dir)
 	return filepath.Join(dir, "small.img")
 }
