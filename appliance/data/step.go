@@ -60,7 +60,11 @@ func (l Look) Next(v View) (Step, string) {
 		if l.Back != (Wish{}) {
 			return GoBack, "a person wants " + l.Back.Snapshot
 		}
-		return l.promotion(v)
+		step, why := l.promotion(v)
+		if step == Wait && alone && !l.Note.Diverged {
+			return Connect, "" // what it waits for comes from the other copy: `up` may have failed on the way there
+		}
+		return step, why
 	}
 	switch {
 	case alone && l.Note.Diverged && c.Role == primary && l.Split != 0 && v.Now-l.Split < splitAgain:

@@ -13,7 +13,8 @@ import (
 func TestNext(t *testing.T) {
 	follower, owner := connected(secondary, primary), connected(primary, secondary)
 	both := connected(secondary, secondary)
-	alone := func(c Copy) Copy { c = lost(c, upToDate, "DUnknown"); c.Connection = "StandAlone"; return c }
+	lostAlone := func(c Copy, disk string) Copy { c = lost(c, disk, "DUnknown"); c.Connection = "StandAlone"; return c }
+	alone := func(c Copy) Copy { return lostAlone(c, upToDate) }
 	fresh := Copy{There: true, Role: secondary, Disk: inconsistent, PeerDisk: inconsistent, Connection: "Connected", PeerRole: secondary, Replication: "Established"}
 	peer := func(change func(*PeerView)) View {
 		v := View{Record: failover.Record{Epoch: second, Owner: "head2"}, Peer: PeerView{Name: "head2", Alive: true, Heard: 10}}
@@ -66,6 +67,12 @@ func TestNext(t *testing.T) {
 		{"takes over from one that lives and has demoted", Look{Copy: both, Want: WantPrimary}, peer(nil), Promote},
 		{"does not take over from one that lives and writes", Look{Copy: follower, Want: WantPrimary}, peer(nil), Wait},
 		{"takes over, disconnected by itself", Look{Copy: alone(follower), Want: WantPrimary}, dead, Promote},
+		{"is new and is to own, and `up` did not come as far as to connect", Look{Copy: lostAlone(fresh, inconsistent), Meta: MetaNew, Want: WantPrimary}, peer(nil), Connect},
+		{"is older and is to own, and stands alone", Look{Copy: lostAlone(follower, outdated), Want: WantPrimary}, dead, Connect},
+		{"is half and is to own, and stands alone", Look{Copy: lostAlone(follower, inconsistent), Meta: MetaThere, Want: WantPrimary}, dead, Connect},
+		{"is half and is to own, and stands alone since both wrote", Look{Copy: lostAlone(follower, inconsistent), Meta: MetaThere, Note: Note{Diverged: true}, Want: WantPrimary}, dead, Wait},
+		{"is half and is to own, alone, on a person's word", Look{Copy: lostAlone(follower, inconsistent), Meta: MetaThere, Want: WantPrimary}, forced, Force},
+		{"is half and is to own, and there is no other", Look{Copy: lostAlone(follower, inconsistent), Meta: MetaThere, Want: WantPrimary}, single, Wait},
 		{"is older and is to own", Look{Copy: lost(follower, outdated, "DUnknown"), Want: WantPrimary}, dead, Wait},
 		{"is older and is to own, on a person's word", Look{Copy: lost(follower, outdated, "DUnknown"), Want: WantPrimary}, forced, Force},
 		{"is half and is to own, on a person's word", Look{Copy: lost(follower, inconsistent, "DUnknown"), Meta: MetaThere, Want: WantPrimary}, forced, Force},

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -161,8 +163,16 @@ func withTry(err error) string {
 // lastLines is what of a program's output says why it failed.
 func lastLines(out string) string {
 	lines := strings.FieldsFunc(out, func(r rune) bool { return r == '\n' || r == '\r' })
-	return strings.Join(lines[max(0, len(lines)-3):], "; ")
+	lines = slices.DeleteFunc(lines, func(line string) bool { return pretends.MatchString(line) })
+	return keyArgument.ReplaceAllString(strings.Join(lines[max(0, len(lines)-3):], "; "), "$1…")
 }
+
+var (
+	// pretends is what drbdadm says each time that it is told its node's name (drbdadm_main.c).
+	pretends = regexp.MustCompile(`^\s*(found __DRBD_NODE__ in environment|PRETENDING that I am )`)
+	// keyArgument is the key of a connection in a command that drbdadm quotes. What went wrong is logged, and mailed.
+	keyArgument = regexp.MustCompile(`(--shared-secret[= ])[^\s']+`)
+)
 
 func watchTool(ctx context.Context, read func(io.Reader) error, argv ...string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -103,5 +104,18 @@ func TestBounded(t *testing.T) {
 	go func() { answers <- "soon" }()
 	if got, err := bounded(ctx, time.Minute, do); got != "soon" || err != nil {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// drbdadm quotes the command that failed, with the volume's key. What went wrong is logged and mailed, and the key is not.
+func TestErrorsHaveNoKey(t *testing.T) {
+	const (
+		key  = "73684c42dda4baaeb844681843435beaf33baca655ceebb2"
+		slow = "Command 'drbdsetup-84 connect data ipv4:10.77.0.1:7788 ipv4:10.77.0.2:7788 --cram-hmac-alg=sha256 --shared-secret=" + key + " --verify-alg=crc32c' did not terminate within 5 seconds"
+	)
+	said := "   found __DRBD_NODE__ in environment\n   PRETENDING that I am >>head1<<\n" + slow + "\n" // drbd-utils 9.22 on a kernel with DRBD 8.4
+	err := toolError([]string{"drbdadm", "up", "data"}, said, errors.New("exit status 20"))
+	if want := "drbdadm up data: exit status 20: " + strings.Replace(slow, key, "…", 1); err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
