@@ -41,10 +41,10 @@ type action struct {
 }
 
 // set says what is to become of all services, and under which epoch. What runs from another epoch is stopped before it is
-// started, unless this head has owned without interruption.
-func (p *plan) set(want failover.Wish, epoch uint64) {
+// started, unless this head has owned without interruption. It reports whether that is anything new.
+func (p *plan) set(want failover.Wish, epoch uint64) bool {
 	if p.asked && p.want == want && p.epoch == epoch {
-		return
+		return false
 	}
 	kept := p.asked && p.want == failover.Run
 	if want == failover.Run {
@@ -65,6 +65,7 @@ func (p *plan) set(want failover.Wish, epoch uint64) {
 		p.settled = p.settled && kept
 	}
 	p.want, p.epoch, p.asked = want, epoch, true
+	return true
 }
 
 // wish says what is wished for one service.

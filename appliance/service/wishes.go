@@ -12,12 +12,15 @@ import (
 	"masthead/node/wire"
 )
 
-// Wish says what is to become of all services, and under which epoch; Run performs it. What is wished later counts.
+// Wish says what is to become of all services, and under which epoch; Run performs it. What is wished later counts. Saying the same
+// again costs nothing.
 func (g *Group) Wish(w failover.Wish, epoch uint64) {
 	g.mu.Lock()
-	g.plan.set(w, epoch)
+	news := g.plan.set(w, epoch)
 	g.mu.Unlock()
-	g.wake()
+	if news {
+		g.wake()
+	}
 }
 
 // Poke has Config.Wish asked again at once.
