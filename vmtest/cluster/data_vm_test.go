@@ -61,7 +61,7 @@ func TestVMData(t *testing.T) {
 	db := Database{s.Cluster}
 	must(t, db.Define(t.Context(), s.clients["head1"], "head1"))
 	s.equal(t, "head1", afterHeal)
-	over := s.watched(t)
+	over := s.watched(t, slowProbes)
 	s.inSync(t, "the volume is made, and both copies are the same")
 	owner := s.serves(t, over)
 	must(t, db.Create(t.Context(), s.clients[owner], owner))

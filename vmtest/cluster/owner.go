@@ -76,7 +76,7 @@ var stationMAC = net.HardwareAddr{0x02, 0x4d, 0x48, 0, 0, 0xfe}
 
 // Watch probes an address from a port of its own on a switch, as the machine self, which answers ARP too, so that it can
 // be the heads' gateway. stop ends it.
-func (c *Cluster) Watch(sw string, self, target netip.Addr) (p *prober.Prober, stop func() error, err error) {
+func (c *Cluster) Watch(sw string, self, target netip.Addr, every time.Duration) (p *prober.Prober, stop func() error, err error) {
 	port, err := c.Switch(sw).Attach("prober")
 	if err != nil {
 		return nil, nil, err
@@ -84,6 +84,7 @@ func (c *Cluster) Watch(sw string, self, target netip.Addr) (p *prober.Prober, s
 	if p, err = prober.New(port, stationMAC, self, target); err != nil {
 		return nil, nil, errors.Join(err, port.Close())
 	}
+	p.Interval = every
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()

@@ -93,7 +93,7 @@ func (t *Takeover) Run(ctx context.Context, s Scenario) (Row, error) {
 	if len(bad) == 0 {
 		t.judge(s, row, want, before, after, failed)
 	}
-	all := t.Record.Answers(from - 4*prober.Every) // the last answer before is where a silence begins
+	all := t.Record.Answers(from - 4*t.every) // the last answer before is where a silence begins
 	row.Gap, row.Return = ms(longest(all, 0, found)), ms(longest(all, found, end))
 	bound := s.Goal
 	if Emulated() {
@@ -106,7 +106,7 @@ func (t *Takeover) Run(ctx context.Context, s Scenario) (Row, error) {
 	if s.Goal > 0 && row.Gap > ms(bound) {
 		failed("silent for %.0f ms, at most %.0f", row.Gap, ms(bound))
 	}
-	doubles := prober.Doubles(all, 4*prober.Every)
+	doubles := prober.Doubles(all, 4*t.every)
 	row.Double = len(doubles)
 	for _, d := range doubles {
 		failed("two owners: %s answered from %v to %v between answers of the other", t.NameOf(d.MAC), d.First, d.Last)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type Takeover struct {
 	heads   [2]string
 	clients map[string]*wire.Client
 	mailbox *Mailbox
+	every   time.Duration // between two questions for the virtual address
 	stop    func() error
 }
 
@@ -43,6 +45,7 @@ var ProberAddress = netip.MustParseAddr("10.77.0.254")
 type Prepared struct {
 	VIP     netip.Addr
 	Clients map[string]*wire.Client // of both heads
+	Every   time.Duration           // between two questions for the address; 0: prober.Every
 }
 
 // Watched configures the two heads of a cluster as its lab file says, and begins to watch the virtual address on the first
@@ -52,12 +55,12 @@ func Watched(ctx context.Context, c *Cluster, p Prepared) (*Takeover, error) {
 	if len(names) != 2 {
 		return nil, fmt.Errorf("takeover: the lab has %d heads, want 2", len(names))
 	}
-	t := &Takeover{Cluster: c, VIP: p.VIP, heads: [2]string{names[0], names[1]}, clients: p.Clients}
+	t := &Takeover{Cluster: c, VIP: p.VIP, heads: [2]string{names[0], names[1]}, clients: p.Clients, every: cmp.Or(p.Every, prober.Every)}
 	var err error
 	if t.mailbox, err = OpenMailbox(ctx); err != nil {
 		return nil, err
 	}
-	watch, stop, err := c.Watch(c.Config().Switches[0], ProberAddress, p.VIP)
+	watch, stop, err := c.Watch(c.Config().Switches[0], ProberAddress, p.VIP, t.every)
 	if err != nil {
 		return nil, errors.Join(err, t.mailbox.Close())
 	}
@@ -111,8 +114,8 @@ func (t *Takeover) Answering() string {
 
 // Silence is the longest silence of the virtual address since from, and how often both heads answered.
 func (t *Takeover) Silence(from time.Duration) (longest time.Duration, double int) {
-	all := t.Record.Answers(from - 4*prober.Every) // the last answer before is where a silence begins
-	return prober.Longest(all).Length(), len(prober.Doubles(all, 4*prober.Every))
+	all := t.Record.Answers(from - 4*t.every) // the last answer before is where a silence begins
+	return prober.Longest(all).Length(), len(prober.Doubles(all, 4*t.every))
 }
 
 // take is how long one question to a head may take: it may be dead.

@@ -60,7 +60,7 @@ func TestVMTakeoverDebian(t *testing.T) {
 	s.databasesRun(t)
 	s.shell(t, "head1", labJob)
 	s.equal(t, "head1", afterHeal)
-	over := s.watched(t)
+	over := s.watched(t, slowProbes)
 	owner := s.ownerNow(t, over)
 	if status, err := s.clients[owner].Owner(t.Context()); err != nil || !strings.Contains(status.Watchdog, "i6300") {
 		t.Errorf("watchdog of %s: %q, %v; want the hardware's", owner, status.Watchdog, err)

@@ -39,10 +39,14 @@ func pairOf(name string, head vmtest.MachineConfig) vmtest.Config {
 	}
 }
 
-// watched begins to watch the virtual address of a cluster for the length of the test.
-func (s *several) watched(t *testing.T) *Takeover {
+// slowProbes are enough for heads whose takeover takes seconds, with a database: to answer two hundred questions a second, in two
+// ways each, and to see that they are asked, takes a fifth of an emulated processor.
+const slowProbes = 25 * time.Millisecond
+
+// watched begins to watch the virtual address of a cluster for the length of the test; every: see Prepared.
+func (s *several) watched(t *testing.T, every time.Duration) *Takeover {
 	t.Helper()
-	over, err := Watched(t.Context(), s.Cluster, Prepared{VIP: vip, Clients: s.clients})
+	over, err := Watched(t.Context(), s.Cluster, Prepared{VIP: vip, Clients: s.clients, Every: every})
 	must(t, err)
 	t.Cleanup(func() {
 		if err := over.Close(); err != nil {
@@ -89,7 +93,7 @@ func (s *several) scenarios(t *testing.T, over *Takeover, names ...string) {
 func TestVMTakeover(t *testing.T) {
 	turn := awaitTurn(t, fenced, 2)
 	s := turn.startSeveral(t, pairOf("takeover", minimalHead(t)))
-	over := s.watched(t)
+	over := s.watched(t, 0)
 	began := time.Now()
 	s.scenarios(t, over, "switch", "switch-back", "kill", "serial-cut", "lan-cut", "power-cut", "panic")
 	t.Logf("all scenarios in %.1f s", time.Since(began).Seconds())

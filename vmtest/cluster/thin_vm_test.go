@@ -38,7 +38,7 @@ func TestVMThin(t *testing.T) {
 	})
 	config.Cluster = thinPair
 	s := turn.startSeveral(t, config)
-	over := s.watched(t)
+	over := s.watched(t, slowProbes)
 	s.inSync(t, "the volume is made, and both copies are the same")
 	owner := s.serves(t, over)
 	t.Logf("%s", s.logicals(t, owner))

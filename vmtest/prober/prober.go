@@ -23,15 +23,16 @@ type Prober struct {
 	mac    net.HardwareAddr
 	self   netip.Addr
 	target netip.Addr
-	every  time.Duration
 	Record *Record
+	// Interval is the time between two questions, to be changed before Run.
+	Interval time.Duration
 
 	mu        sync.Mutex
 	neighbour net.HardwareAddr // as a neighbour's table has it: the last card that claimed the address
 	sequence  uint16
 }
 
-// Every is how often a Prober asks.
+// Every is how often a Prober asks that is not told otherwise.
 const Every = 5 * time.Millisecond
 
 // New makes a Prober that asks for target as a machine with that MAC and address, both its own.
@@ -39,7 +40,7 @@ func New(wire Wire, mac net.HardwareAddr, self, target netip.Addr) (*Prober, err
 	if !self.Is4() || !target.Is4() || len(mac) != 6 {
 		return nil, errors.New("prober: want IPv4 addresses and an Ethernet address")
 	}
-	return &Prober{wire: wire, mac: mac, self: self, target: target, every: Every, Record: NewRecord()}, nil
+	return &Prober{wire: wire, mac: mac, self: self, target: target, Interval: Every, Record: NewRecord()}, nil
 }
 
 // Run asks and listens until its context ends.
@@ -52,7 +53,7 @@ func (p *Prober) Run(until context.Context) error {
 		defer cancel()
 		heard = p.listen(ctx)
 	})
-	ticker := time.NewTicker(p.every)
+	ticker := time.NewTicker(p.Interval)
 	defer ticker.Stop()
 	var err error
 	for err == nil && ctx.Err() == nil {
