@@ -210,8 +210,9 @@ func dataSeed(t *testing.T) (seed uint64, faults int) {
 // databaseTaken bounds a takeover with a database that recovers, beside other guests.
 const databaseTaken = 6 * time.Minute
 
-// healPause is the pause between two writes while both heads become whole again.
-const healPause = 250 * time.Millisecond
+// healPause is the pause between two writes while both heads become whole again: a write takes a tenth of a second of both emulated
+// processors.
+const healPause = time.Second
 
 // dataFault injects one, and waits until both heads are whole again, and both copies up to date.
 func (s *several) dataFault(t *testing.T, over *Takeover, w *Writer, name string, inject func(context.Context, *Takeover, string, string) error, random *rand.Rand) dataRow {

@@ -104,6 +104,8 @@ func (s *several) divergence(t *testing.T, over *Takeover) {
 	if must(t, err); last != other {
 		t.Errorf("%s owns, want %s", last, other)
 	}
-	s.booted(t)
-	s.verified(t)
+	if isLong() { // the copies were compared after the faults
+		s.booted(t)
+		s.verified(t)
+	}
 }

@@ -57,6 +57,7 @@ func TestVMSecureBoot(t *testing.T) {
 // TestVMOwnKeys installs a head from an ISO that its owner has signed, with the shim of its disk, on firmware that knows the
 // owner's key alone. An ISO that somebody else has signed, be it Microsoft and the distribution, is not started there.
 func TestVMOwnKeys(t *testing.T) {
+	long(t)
 	turn := awaitTurn(t, untimed, 2)
 	const snakeoil = "/usr/share/ovmf/PkKek-1-snakeoil" // Debian's: its passphrase is its name
 	key := filepath.Join(t.TempDir(), "own.key")

@@ -13,8 +13,9 @@ import (
 )
 
 // TestVMThreeHeads takes three heads and a worker through joining and leaving with one machine off, and through the loss
-// of all heads but one.
+// of all heads but one. TestVMHeads has two heads, and the tests of appliance have three on this host.
 func TestVMThreeHeads(t *testing.T) {
+	long(t)
 	turn := awaitTurn(t, timed, 4)
 	s := turn.startSeveral(t, vmtest.Config{
 		Name: "three",
