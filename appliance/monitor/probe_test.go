@@ -166,6 +166,10 @@ func TestProcess(t *testing.T) {
 		return pidfile
 	}
 	name := filepath.Base(program)
+	// The kernel closes the pipe by which Start learns that all is well before it gives the process its new name (fs/exec.c).
+	for !runs(cmd.Process.Pid, name) {
+		runtime.Gosched()
+	}
 	wantResult(t, check(t, Monitor{Process: &Process{Name: name}}, time.Second), failover.Up, "")
 	wantResult(t, check(t, Monitor{Process: &Process{Name: name, Min: 2}}, time.Second), failover.Down, "of process "+name+" there are fewer than 2")
 	wantResult(t, check(t, Monitor{Process: &Process{Name: "no-such-daemon"}}, time.Second), failover.Down, "process no-such-daemon does not run")
