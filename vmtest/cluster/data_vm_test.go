@@ -92,8 +92,10 @@ func TestVMData(t *testing.T) {
 			s.verified(t)
 		}
 	}
-	s.booted(t)
-	s.killed(t, over, s.serves(t, over), DatabaseUnit)
+	if isLong() {
+		s.booted(t)
+		s.killed(t, over, s.serves(t, over), DatabaseUnit)
+	}
 	t.Run("planned switch", func(t *testing.T) {
 		rows = append(rows, s.dataFault(t, over, w, "switch", plannedSwitch, random))
 	})
