@@ -45,7 +45,7 @@ masthead file add /etc/systemd/system/lab-job.service`
 const gateStaysOpen = 100 * time.Millisecond
 
 // TestVMTakeoverDebian takes two Debian heads with MariaDB in their root through what systemd, a hardware watchdog and a
-// service add to a takeover. A daemon that is killed, a power cut and a switch with systemd and a database are in TestVMData too.
+// service add to a takeover. A power cut and a switch with systemd and a database are in TestVMData.
 func TestVMTakeoverDebian(t *testing.T) {
 	long(t)
 	turn := awaitTurn(t, fenced, 2)
