@@ -59,7 +59,7 @@ vm: build ## the tests that boot real kernels in QEMU; those of whole clusters l
 	done; exit $$failed
 
 .PHONY: long
-long: build ## the same, with those that take too long for every change: install to takeover, data under each fault, thin LVM, Debian under its watchdog
+long: build ## the same, with those that take too long for every change: install to takeover, data under each fault, thin LVM, three heads, and more that docs/lab.md names
 	set -o pipefail; MASTHEAD_LONG=1 MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 3h -v -run 'VM' ./vmtest/cluster 2>&1 | grep --line-buffered -vE '^(=== |\?|testing: warning|PASS$$)'
 
 .PHONY: soak

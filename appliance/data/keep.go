@@ -52,7 +52,7 @@ func (s *Set) turn(ctx context.Context, v *volume) time.Duration {
 	if l := s.inTheWay(v); l != nil && !v.look.Copy.There {
 		step, why = Wait, "the kernel still has the volume "+l.Name+", which is not in the configuration any more: "+cmp.Or(l.trouble, l.why, "it is let go of")
 	}
-	if step == Wait && v.force && v.look.Want == WantPrimary && v.look.Meta == MetaNew && v.look.Copy.Disk == inconsistent && !v.look.Copy.Connected() {
+	if (step == Wait || step == Connect) && v.force && v.look.Want == WantPrimary && v.look.Meta == MetaNew && v.look.Copy.Disk == inconsistent && !v.look.Copy.Connected() {
 		step, why = Create, "a person says so"
 	}
 	again := stepAgain

@@ -62,7 +62,7 @@ func (l Look) Next(v View) (Step, string) {
 		}
 		step, why := l.promotion(v)
 		if step == Wait && alone && !l.Note.Diverged {
-			return Connect, "" // what it waits for comes from the other copy: `up` may have failed on the way there
+			return Connect, why // what it waits for comes from the other copy: `up` may have failed on the way there
 		}
 		return step, why
 	}

@@ -122,6 +122,7 @@ func (g *Group) advise(ctx context.Context) {
 	if version == g.version {
 		g.cfg.Services = services
 		g.configure(g.cfg)
+		g.wake() // a service that had failed may have another chance
 	}
 }
 

@@ -104,7 +104,7 @@ func (s *several) divergence(t *testing.T, over *Takeover) {
 	if must(t, err); last != other {
 		t.Errorf("%s owns, want %s", last, other)
 	}
-	if isLong() { // the copies were compared after the faults
+	if isLong() { // this resync's; the copies were compared after the faults too
 		s.booted(t)
 		s.verified(t)
 	}

@@ -75,7 +75,7 @@ const ownerLook = 200 * time.Millisecond
 var stationMAC = net.HardwareAddr{0x02, 0x4d, 0x48, 0, 0, 0xfe}
 
 // Watch probes an address from a port of its own on a switch, as the machine self, which answers ARP too, so that it can
-// be the heads' gateway. stop ends it.
+// be the heads' gateway. every is the time between two questions. stop ends it.
 func (c *Cluster) Watch(sw string, self, target netip.Addr, every time.Duration) (p *prober.Prober, stop func() error, err error) {
 	port, err := c.Switch(sw).Attach("prober")
 	if err != nil {

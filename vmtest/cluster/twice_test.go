@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ func TestVMBuildTwice(t *testing.T) {
 			{"build", "iso", filepath.Join(definitions, "head-minimal.yaml"), "-o", out},
 			{"build", "netboot", filepath.Join(definitions, "worker-minimal.yaml"), "-o", filepath.Join(out, "worker")},
 		} {
-			cmd := exec.CommandContext(t.Context(), program, args...)
+			cmd := exec.CommandContext(t.Context(), "nice", append([]string{"-n", strconv.Itoa(asideNice), program}, args...)...)
 			cmd.Env = append(os.Environ(), env...)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v\n%s", cmd, err, out)

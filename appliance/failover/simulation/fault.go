@@ -45,6 +45,7 @@ const (
 	Unhealthy                // a monitor of A asks for a failover
 	Switch                   // an operator asks A for a planned switch, if A owns
 	GatewayDown              // the gateway is gone
+	ConnectFails             // A is slow: `drbdadm up` gives `connect` five seconds, and fails on the way
 	whats                    // how many there are
 )
 
@@ -53,7 +54,7 @@ var whatNames = [whats]string{
 	"LAN cut", "LAN parted", "LAN one way", "direct NIC cut", "serial cut", "all links cut", "LAN flapping", "LAN lossy", "direct NIC lossy",
 	"serial garbled", "LAN delayed", "LAN doubles", "disk full", "disk slow", "disk unreadable", "fence device hangs",
 	"fence device fails", "fence device lies", "witnesses lose power", "witnesses unreachable", "foreign VIP", "services do not start",
-	"services do not stop", "services slow", "unhealthy", "operator: switch", "gateway down",
+	"services do not stop", "services slow", "unhealthy", "operator: switch", "gateway down", "data does not connect",
 }
 
 func (w What) String() string { return whatNames[w] }

@@ -142,7 +142,7 @@ func (w *World) performStep(i int, step data.Step) (done, pending bool) {
 	switch step {
 	case data.Up:
 		w.attach(i)
-		if w.schedule.N > 0 && w.rnd.chance(15) { // a slow machine: drbdadm gives `drbdsetup connect` five seconds
+		if w.still(ConnectFails, i) {
 			c.Connection = standAlone
 			w.changed(i)
 			return false, false

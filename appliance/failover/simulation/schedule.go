@@ -142,6 +142,8 @@ func random(sc *Scenario, r *source, within time.Duration) Fault {
 			}
 		case ServicesSlow:
 			f.X = 50 << r.below(7)
+		case ConnectFails:
+			f.For = r.between(2*time.Second, 8*time.Second) // a machine boots meanwhile
 		case StopFails, StartFails:
 			f.For = r.between(500*time.Millisecond, 3*time.Second)
 		}
@@ -163,6 +165,8 @@ func (sc *Scenario) has(w What) bool {
 		return sc.Fencing
 	case WitnessDown, WitnessMute:
 		return sc.Witnesses > 0
+	case ConnectFails:
+		return sc.Data
 	}
 	return true
 }
