@@ -39,9 +39,9 @@ func TestVMMedia(t *testing.T) {
 			"torn":      torn,
 		},
 	})
-	names := []string{"bios-disk", "uefi-cd"}
+	names := []string{"bios-disk"}
 	if isLong() {
-		names = append(names, "uefi-disk") // the installed disk of TestVMInstallFirmware goes that way too
+		names = append(names, "uefi-cd", "uefi-disk") // TestVMInstallFirmware starts from its CD that way, then from its disk
 	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {

@@ -15,22 +15,20 @@ import (
 type pace int
 
 const (
-	// fenced is for heads that fence one another. One that stands still for half a second, because machines of other tests have the
-	// processors, is dead to its peer, and stays off. So there are only untimed tests beside them, which give way.
+	// fenced is for heads that fence one another: they have the host to themselves. One that stands still for half a second, because
+	// machines of other tests have the processors, is dead to its peer, and stays off. It is so even where those give way.
 	fenced pace = iota
 	// timed is for tests that look at how fast something is, or at what has a time-out.
 	timed
-	// untimed is for tests that look at the order of things, whatever time they take.
+	// untimed is for tests that look at the order of things, whatever time they take. Their machines give way to others.
 	untimed
 )
 
 const (
 	// maxGuests is how many machines run at once: more would only take turns.
 	maxGuests = 6
-	// maxAside is how many give way to heads that fence one another, which wait for one another for much of their time. asideNice is
-	// how much: they have a tenth of a processor that a head wants, which is enough for their own watchdogs, and all of one that
-	// nobody wants.
-	maxAside  = 2
+	// asideNice is how much untimed machines give way: they have a tenth of a processor that another one wants, which is enough for
+	// their own watchdogs, and all of one that nobody wants.
 	asideNice = 10
 	// maxTests is how many tests wait for their turn or have it. Go's own bound, of one to a processor, would be used up by those
 	// that wait.
@@ -41,7 +39,6 @@ const (
 type turn struct {
 	pace   pace
 	guests int // that are on at a time
-	nice   int // of its machines; valid once it has begun
 	begun  chan struct{}
 }
 
@@ -110,60 +107,37 @@ func (h *turns) start() {
 			return
 		}
 		t := h.waiting[i]
-		if t.pace == untimed && anyFenced(h.waiting, h.running) {
-			t.nice = asideNice
-		}
 		h.waiting = slices.Delete(h.waiting, i, i+1)
 		h.running = append(h.running, t)
 		close(t.begun)
 	}
 }
 
-// next is the one of those that wait that begins now, or -1. The fenced ones are first, one at a time, with untimed ones aside; then
-// come all others. Of those that may begin it is the one with the most machines, the first of several: small ones find a place later.
+// next is the one of those that wait that begins now, or -1. The fenced ones are first, one at a time; then come all others. Of those
+// that may begin it is the one with the most machines, the first of several: small ones find a place later.
 func next(waiting, running []*turn) int {
-	guests := func(of func(*turn) bool) (n int) {
-		for _, t := range running {
-			if of(t) {
-				n += t.guests
-			}
-		}
-		return n
+	guests := 0
+	for _, t := range running {
+		guests += t.guests
 	}
-	all := guests(func(*turn) bool { return true })
-	aside := guests(func(r *turn) bool { return r.pace == untimed })
-	first := anyFenced(waiting, running)
+	isFenced := func(t *turn) bool { return t.pace == fenced }
+	first := slices.ContainsFunc(waiting, isFenced) || slices.ContainsFunc(running, isFenced)
 	best := -1
 	for i, t := range waiting {
-		may := false
-		switch {
-		case t.pace == fenced:
-			may = all == aside
-		case first:
-			may = t.pace == untimed && (aside == 0 || aside+t.guests <= maxAside)
-		default:
-			may = all == 0 || all+t.guests <= maxGuests
-		}
-		if may && (best < 0 || t.guests > waiting[best].guests) {
+		may := guests == 0 || !first && guests+t.guests <= maxGuests
+		if may && isFenced(t) == first && (best < 0 || t.guests > waiting[best].guests) {
 			best = i
 		}
 	}
 	return best
 }
 
-func anyFenced(lists ...[]*turn) bool {
-	for _, list := range lists {
-		if slices.ContainsFunc(list, func(t *turn) bool { return t.pace == fenced }) {
-			return true
-		}
-	}
-	return false
-}
-
 // start brings a lab up, without its workers, for the length of the test.
 func (turn *turn) start(t *testing.T, config vmtest.Config) *trial {
 	t.Helper()
-	config.Nice = turn.nice
+	if turn.pace == untimed {
+		config.Nice = asideNice
+	}
 	return startLab(t, config)
 }
 
@@ -196,23 +170,20 @@ func TestTurns(t *testing.T) {
 	}
 	runs("the tests have come")
 	h.begin()
-	runs("the first goes on", "data", "keys")
+	runs("the first goes on", "data")
 	ends := func(name string, want ...string) {
 		t.Helper()
 		h.remove(all[name])
 		runs(name, want...)
 	}
-	ends("keys", "data", "media", "disk")
-	ends("media", "data", "disk")
-	ends("data", "disk", "takeover")
-	ends("takeover", "disk", "heads")
-	ends("disk", "heads")
-	ends("heads", "many") // alone, as it is more than may run
-	ends("pair", "many")  // it was skipped while it waited
-	ends("many", "cluster", "roll")
-	ends("cluster", "roll")
-	ends("roll")
-	if nice := []int{all["keys"].nice, all["data"].nice, all["cluster"].nice}; !slices.Equal(nice, []int{asideNice, 0, 0}) {
-		t.Errorf("keys, data and cluster have the niceness %v", nice)
-	}
+	ends("data", "takeover")
+	ends("pair", "takeover") // it was skipped while it waited
+	ends("takeover", "many") // alone, as it is more than may run
+	ends("many", "heads", "keys")
+	ends("heads", "keys", "cluster", "media")
+	ends("keys", "cluster", "media", "disk")
+	ends("media", "cluster", "disk")
+	ends("disk", "cluster", "roll")
+	ends("roll", "cluster")
+	ends("cluster")
 }
