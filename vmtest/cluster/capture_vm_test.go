@@ -87,7 +87,7 @@ func TestVMCapture(t *testing.T) {
 	}
 
 	began = time.Now()
-	t.Logf("rolled:\n%s(%.1f s)", c.cli(t, "node", "roll", "needs-reboot=true", "--timeout", "4m", "--check", "mh-hello | grep hello"), time.Since(began).Seconds())
+	t.Logf("rolled:\n%s(%.1f s)", c.cli(t, "node", "roll", "needs-reboot=true", "--timeout", "8m", "--check", "mh-hello | grep hello"), time.Since(began).Seconds())
 	if c.running(t, "n01") == before {
 		t.Errorf("n01 still runs %s", before.Short())
 	}
@@ -101,7 +101,7 @@ func (c *trial) checkSoft(t *testing.T) {
 	const look = "cat /proc/sys/kernel/random/boot_id; ls /etc/mark 2>&1; systemctl show -P SoftRebootsCount; pgrep -c masthead-rootd; touch /etc/mark; systemctl is-system-running --wait"
 	said := func() []string {
 		t.Helper()
-		out, err := masthead(t, c.remote([]string{"node", "exec", "n01", "-n", "--timeout", "3m", "--", look + "; true"})...)
+		out, err := masthead(t, c.remote([]string{"node", "exec", "n01", "-n", "--timeout", "8m", "--", look + "; true"})...)
 		must(t, err)
 		return strings.Split(strings.TrimSpace(out), "\n")
 	}
@@ -116,7 +116,7 @@ func (c *trial) checkSoft(t *testing.T) {
 		{[]string{"--back", "n01", "--method", "soft"}, captured},
 	} {
 		began := time.Now()
-		out := c.cli(t, append([]string{"node", "roll", "--timeout", "3m"}, step.args...)...)
+		out := c.cli(t, append([]string{"node", "roll", "--timeout", "8m"}, step.args...)...)
 		t.Logf("rolled softly in %.1f s:\n%s", time.Since(began).Seconds(), out)
 		if !contains(out, "restarting softly into worker "+step.want.Short(), "done: 1 of 1") || c.running(t, "n01") != step.want {
 			t.Errorf("n01 does not run %s", step.want.Short())
@@ -160,7 +160,7 @@ func (c *trial) checkCaptured(t *testing.T, head *ssh.Client) {
 		script = append(script, s.command)
 	}
 	script = append(script, identity)
-	out := c.cli(t, "node", "exec", "n01", "-n", "--timeout", "3m", "--", strings.Join(script, "; printf '"+strings.ReplaceAll(rule, "\n", `\n`)+"'; ")+"; true")
+	out := c.cli(t, "node", "exec", "n01", "-n", "--timeout", "8m", "--", strings.Join(script, "; printf '"+strings.ReplaceAll(rule, "\n", `\n`)+"'; ")+"; true")
 	got := strings.Split(out, rule)
 	if len(got) != len(script) {
 		t.Fatalf("n01 says\n%s", out)

@@ -37,7 +37,7 @@ create user if not exists writer@'%' identified by ''; grant all on lab.* to wri
 )
 
 // databaseWithin bounds what is asked of a head whose processor is emulated.
-const databaseWithin = 2 * time.Minute
+const databaseWithin = 5 * time.Minute
 
 // Define gives all heads the unit, through one of them.
 func (d Database) Define(ctx context.Context, head *wire.Client, name string) error {

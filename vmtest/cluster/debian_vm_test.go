@@ -80,7 +80,7 @@ func TestVMDebian(t *testing.T) {
 			}
 			// An orderly end, with the root's server alive to the last.
 			_, _ = output(node, "systemctl poweroff") // the connection may end before the command does
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), replyTime)
 			defer cancel()
 			if err := c.Machine(name).Wait(ctx); err != nil || c.Machine(name).State(ctx) != vmtest.Off {
 				t.Errorf("%s is %s after poweroff: %v", name, c.Machine(name).State(ctx), err)

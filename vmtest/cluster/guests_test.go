@@ -22,8 +22,8 @@ import (
 // Deadlines of the tests, by which something is wrong and not just slow. They are for a host of two busy cores without KVM, where a
 // machine boots in half a minute, or in four where the host is a guest itself and others have its processors.
 const (
-	bootTime  = 8 * time.Minute
-	replyTime = 2 * time.Minute // of a command, or of a change that the head sees
+	bootTime  = 12 * time.Minute
+	replyTime = 5 * time.Minute // of a command, or of a change that the head sees
 )
 
 // shared is what the tests share.

@@ -100,7 +100,7 @@ func (s *several) mustAt(t *testing.T, head string, args ...string) string {
 
 // equalSlack is what heads whose processors are emulated have beyond that: one that has just started compares beside all else
 // that starts. The log says how long they took.
-const equalSlack = 20 * time.Second
+const equalSlack = 40 * time.Second
 
 // equal waits until all heads hold the same bytes, as `state verify` proves.
 func (s *several) equal(t *testing.T, head string, within time.Duration) {

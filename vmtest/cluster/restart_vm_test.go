@@ -87,7 +87,7 @@ func (l *life) rescue(t *testing.T) {
 
 // failedBoot reads what n01 has to say of its cable on its console, and mends it for the head to hear it too.
 func (l *life) failedBoot(t *testing.T) {
-	match := l.expect(t, "n01", 2*time.Minute, `(?s)\*\*\* boot failed at stage "root".*\*\*\* cause: ([^\n]*)\n.*\*\*\* try: +([^\n]*)\n.*\*\*\* a shell follows`)
+	match := l.expect(t, "n01", bootTime, `(?s)\*\*\* boot failed at stage "root".*\*\*\* cause: ([^\n]*)\n.*\*\*\* try: +([^\n]*)\n.*\*\*\* a shell follows`)
 	if !strings.Contains(match[1], headAddress) {
 		t.Errorf("the console of n01 names as the cause %q, and as what to try %q", match[1], match[2])
 	}

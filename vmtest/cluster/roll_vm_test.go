@@ -55,7 +55,7 @@ func TestVMRoll(t *testing.T) {
 	if list := c.cli(t, "node", "list", "needs-reboot=true"); strings.Count(list, "needs reboot") != 2 {
 		t.Errorf("nodes that need a reboot:\n%s", list)
 	}
-	if out, err := roll("@all", "--wave", "2", "--method", "kexec", "--timeout", "4m", "--check", "uname -r"); err != nil || !contains(out, "wave 1: restarting n[01-02]", "done: 2 of 2 nodes run it") {
+	if out, err := roll("@all", "--wave", "2", "--method", "kexec", "--timeout", "8m", "--check", "uname -r"); err != nil || !contains(out, "wave 1: restarting n[01-02]", "done: 2 of 2 nodes run it") {
 		t.Fatalf("to the good image: %v", err)
 	}
 	wants(good, "n01", "n02")
@@ -64,12 +64,12 @@ func TestVMRoll(t *testing.T) {
 	}
 
 	c.publish(t, minimalTag, func(m *images.Manifest) { m.Init = "/sbin/none" })
-	out, err := roll("@all", "--wave", "1", "--timeout", "4m")
+	out, err := roll("@all", "--wave", "1", "--timeout", "8m")
 	if err == nil || !contains(out, "wave 1 (n01) is bad, the roll stops", "the root has no init /sbin/none", "try: masthead node why n01", "masthead node roll --back n01") {
 		t.Errorf("to an image without its init: %v", err)
 	}
 	wants(good, "n02")
-	if out, err := roll("--back", "n01", "--timeout", "5m"); err != nil || !contains(out, "wave 1: waiting for n01", "done: 1 of 1") {
+	if out, err := roll("--back", "n01", "--timeout", "8m"); err != nil || !contains(out, "wave 1: waiting for n01", "done: 1 of 1") {
 		t.Errorf("back: %v", err)
 	}
 	wants(good, "n01", "n02")

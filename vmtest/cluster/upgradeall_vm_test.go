@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
-	"time"
 
 	"masthead/images"
 	"masthead/vmtest"
@@ -99,7 +98,7 @@ func TestVMUpgradeAll(t *testing.T) {
 // ownedBy waits until a head owns the cluster.
 func (c *trial) ownedBy(t *testing.T, name string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), replyTime)
 	defer cancel()
 	_, err := AwaitOwner(ctx, c.head, name)
 	must(t, err)
