@@ -55,7 +55,7 @@ golden: ## write the golden files of all tests anew; read the difference before 
 vm: build ## the tests that boot real kernels in QEMU; those of whole clusters last, each shown as it ends
 	@set -o pipefail; export MASTHEAD_REQUIRE=1 MASTHEAD_VM=1 MASTHEAD_BIN=$(CURDIR)/$(BIN); failed=0; \
 	for packages in "$$($(GO) list ./... | grep -v '/vmtest/cluster$$' | tr '\n' ' ')" ./vmtest/cluster; do \
-		$(GO) test -count=1 -timeout 80m -v -run 'VM' $$packages 2>&1 | grep --line-buffered -vE '^(=== |\?|testing: warning|PASS$$)|no test files|no tests to run' || failed=1; \
+		$(GO) test -count=1 -timeout 85m -v -run 'VM' $$packages 2>&1 | grep --line-buffered -vE '^(=== |\?|testing: warning|PASS$$)|no test files|no tests to run' || failed=1; \
 	done; exit $$failed
 
 .PHONY: long

@@ -46,6 +46,7 @@ func TestVMMasterMaker(t *testing.T) {
 		}
 	})
 	t.Run("interrupted", func(t *testing.T) {
+		long(t) // TestRun and TestRunInterrupted of appliance/maker break steps off
 		c.enter(t, "head1", command+" --yes; echo ma\"de-$?-\"")
 		must(t, c.PowerOn(t.Context(), "b"))
 		c.expect(t, "b", bootTime, `copy: .*[1-9][0-9] %`)

@@ -17,6 +17,7 @@ const minimalTag = "worker-minimal"
 // TestVMRoll publishes a good image and rolls the workers to it by kexec, then one that does not boot: the first wave
 // stops the roll, the second worker is never touched, and going back mends the first.
 func TestVMRoll(t *testing.T) {
+	long(t) // TestVMCapture rolls a good image; appliance/roll decides about bad ones
 	turn := awaitTurn(t, timed, 3)
 	worker := vmtest.MachineConfig{Role: string(images.RoleWorker), Memory: 384, Firmware: qemu.BIOS}
 	c := turn.start(t, vmtest.Config{
